@@ -1,0 +1,60 @@
+cdef class Gate
+
+
+cdef class Forward:
+    # Only Gate makes one; only a Forward may be sent to the agent.
+    cdef readonly str trace_id
+    cdef readonly str request_id
+    cdef readonly int trust_score
+    cdef readonly bint quarantined
+    cdef readonly tuple records
+    cdef readonly tuple findings
+    cdef readonly bint ended
+    cdef readonly int agent_status
+    # The decoded length of the agent's answer so far, as it came (still content-encoded).
+    cdef readonly long long answer_bytes
+
+    cdef Gate _gate
+    cdef bytes _identity
+    cdef bytes _about
+    cdef bytes _content_type
+    cdef bytes _content_encoding
+    cdef bytes _first
+    cdef bytearray _kept
+
+
+cdef class Gate:
+    cdef readonly object policy
+    cdef readonly int trust_score
+
+    cdef int _low
+    cdef int _mode
+    cdef unsigned int _blocking
+    cdef tuple _rules
+    cdef bytes _agent
+    cdef bytes _secret
+    cdef str _warning
+    cdef bytes _warning_json
+    cdef bytes _warning_body
+    cdef str _policy_version
+    cdef Py_ssize_t _keep
+    cdef Py_ssize_t _max_body
+
+    cpdef object admit_head(
+        self, object request, object declared_length=*, int rate_retry_after_s=*
+    )
+    cpdef object admit(self, object request, object grant=*)
+    cpdef object refuse(
+        self, object request, str code, str detail=*, int count=*, int agent_status=*
+    )
+    cpdef object fail(
+        self, Forward forward, str code, long long time_ns, long long mono_ns, str detail=*
+    )
+    cpdef object settle_head(
+        self, Forward forward, int status, bytes content_type, bytes content_encoding
+    )
+    cpdef object settle_piece(self, Forward forward, bytes piece)
+    cpdef bytes settle_end(
+        self, Forward forward, object outcome, long long latency_us, long long time_ns,
+        long long mono_ns
+    )

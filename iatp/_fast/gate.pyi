@@ -1,0 +1,51 @@
+from typing import Any
+
+from iatp.decisions.policy import GatePolicy
+from iatp.values.exchange import Claim, Grant, Request, Respond
+
+class Forward:
+    """Permission to send one request to the agent, and what settles it afterwards."""
+
+    trace_id: str
+    request_id: str
+    trust_score: int
+    quarantined: bool
+    records: tuple[bytes, ...]
+    findings: tuple[int, ...]
+    ended: bool
+    agent_status: int
+    answer_bytes: int
+
+class Gate:
+    """Decides on requests and records what came of them; no I/O, no clock, no state."""
+
+    policy: GatePolicy
+    trust_score: int
+
+    def __init__(self, policy: GatePolicy) -> None: ...
+    def admit_head(
+        self,
+        request: Request,
+        declared_length: int | None = None,
+        rate_retry_after_s: int = 0,
+    ) -> Respond | None: ...
+    def admit(self, request: Request, grant: Grant | None = None) -> Forward | Respond | Claim: ...
+    def refuse(
+        self,
+        request: Request,
+        code: str,
+        detail: str = "",
+        count: int = 1,
+        agent_status: int = 0,
+    ) -> Respond: ...
+    def fail(
+        self, forward: Forward, code: str, time_ns: int, mono_ns: int, detail: str = ""
+    ) -> Respond: ...
+    def settle_head(
+        self, forward: Forward, status: int, content_type: bytes, content_encoding: bytes
+    ) -> None: ...
+    def settle_piece(self, forward: Forward, piece: bytes) -> None: ...
+    def settle_end(
+        self, forward: Forward, outcome: str, latency_us: int, time_ns: int, mono_ns: int
+    ) -> bytes: ...
+    def explain(self, request: Request) -> dict[str, Any]: ...
