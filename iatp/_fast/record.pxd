@@ -1,0 +1,21 @@
+cdef class Line:
+    # One record tail under construction; grows as needed.
+    cdef char* _text
+    cdef Py_ssize_t _length
+    cdef Py_ssize_t _capacity
+
+    cdef int _reserve(self, Py_ssize_t more) except -1
+    cdef int _raw(self, const char* text, Py_ssize_t length) except -1
+    cdef int _escape(self, const unsigned char* text, Py_ssize_t length) except -1
+    cdef int _embed(self, const unsigned char* text, Py_ssize_t length) except -1
+    cpdef int raw(self, bytes text) except -1
+    cpdef int string(self, bytes text) except -1
+    cpdef int json(self, bytes value) except -1
+    cpdef int integer(self, long long value) except -1
+    cpdef int milliseconds(self, long long microseconds) except -1
+    cpdef int timestamp(self, long long time_ns) except -1
+    cpdef bytes done(self)
+
+
+cpdef bytes json_string(bytes text)
+cpdef Py_ssize_t cut_at(bytes text, Py_ssize_t limit)

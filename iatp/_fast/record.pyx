@@ -1,0 +1,285 @@
+"""Writes record tails: one line of JSON, whatever bytes stood in the request.
+
+A line holds no control character, no U+007F to U+009F and no U+2028 or U+2029: what splits
+lines in some reader, or speaks to a terminal, stands there as \\uXXXX. What is not UTF-8
+stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")` has it.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+# How each byte is treated inside a string: 0 copied, 1 escaped by itself, 2 and 3 looked at
+# with the bytes behind it (U+0080-009F begin with C2, U+2028 and U+2029 with E2 80).
+cdef unsigned char[256] TREATMENT
+cdef int _byte
+for _byte in range(256):
+    TREATMENT[_byte] = 1 if _byte < 0x20 or _byte in (0x22, 0x5C, 0x7F) else 0
+TREATMENT[0xC2] = 2
+TREATMENT[0xE2] = 3
+
+cdef const char* HEX = "0123456789abcdef"
+
+
+cdef class Line:
+    def __cinit__(self):
+        self._capacity = 1024
+        self._length = 0
+        self._text = <char*>malloc(self._capacity)
+        if self._text == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._text)
+
+    cdef int _reserve(self, Py_ssize_t more) except -1:
+        cdef Py_ssize_t capacity = self._capacity
+        cdef char* text
+        if self._length + more <= capacity:
+            return 0
+        while capacity < self._length + more:
+            capacity *= 2
+        text = <char*>realloc(self._text, capacity)
+        if text == NULL:
+            raise MemoryError
+        self._text = text
+        self._capacity = capacity
+        return 0
+
+    cdef int _raw(self, const char* text, Py_ssize_t length) except -1:
+        self._reserve(length)
+        memcpy(self._text + self._length, text, length)
+        self._length += length
+        return 0
+
+    cdef int _escape(self, const unsigned char* text, Py_ssize_t length) except -1:
+        # `text` is UTF-8, the inside of a string that is not escaped yet.
+        cdef Py_ssize_t at = 0, start = 0
+        cdef unsigned int code
+        cdef Py_ssize_t width
+        cdef unsigned char kind
+        cdef char* out
+        self._reserve(length + 16)
+        while at < length:
+            kind = TREATMENT[text[at]]
+            if kind == 0:
+                at += 1
+                continue
+            if kind == 1:
+                code = text[at]
+                width = 1
+            elif kind == 2:
+                if at + 1 >= length or text[at + 1] >= 0xA0:
+                    at += 1
+                    continue
+                code = text[at + 1]
+                width = 2
+            else:
+                if (at + 2 >= length or text[at + 1] != 0x80
+                        or (text[at + 2] != 0xA8 and text[at + 2] != 0xA9)):
+                    at += 1
+                    continue
+                code = 0x2000 | (text[at + 2] & 0x3F)
+                width = 3
+            self._raw(<const char*>text + start, at - start)
+            self._reserve(6)
+            out = self._text + self._length
+            out[0] = b"\\"
+            if code == 0x22 or code == 0x5C:
+                out[1] = <char>code
+                self._length += 2
+            elif code == 0x0A or code == 0x0D or code == 0x09:
+                out[1] = b"n" if code == 0x0A else b"r" if code == 0x0D else b"t"
+                self._length += 2
+            else:
+                out[1] = b"u"
+                out[2] = HEX[(code >> 12) & 15]
+                out[3] = HEX[(code >> 8) & 15]
+                out[4] = HEX[(code >> 4) & 15]
+                out[5] = HEX[code & 15]
+                self._length += 6
+            at += width
+            start = at
+        return self._raw(<const char*>text + start, at - start)
+
+    cdef int _embed(self, const unsigned char* text, Py_ssize_t length) except -1:
+        # `text` is valid JSON: control characters are white space between tokens and may go,
+        # and the others that are escaped here can only stand inside a string.
+        cdef Py_ssize_t at = 0, start = 0
+        cdef unsigned char kind
+        cdef unsigned char byte
+        while at < length:
+            byte = text[at]
+            kind = TREATMENT[byte]
+            if kind == 0 or byte == 0x22 or byte == 0x5C:
+                at += 1
+                continue
+            if byte < 0x20:
+                self._raw(<const char*>text + start, at - start)
+                at += 1
+                start = at
+            elif byte == 0x7F:
+                self._raw(<const char*>text + start, at - start)
+                self._escape(text + at, 1)
+                at += 1
+                start = at
+            elif kind == 2 and at + 1 < length and text[at + 1] < 0xA0:
+                self._raw(<const char*>text + start, at - start)
+                self._escape(text + at, 2)
+                at += 2
+                start = at
+            elif (kind == 3 and at + 2 < length and text[at + 1] == 0x80
+                    and (text[at + 2] == 0xA8 or text[at + 2] == 0xA9)):
+                self._raw(<const char*>text + start, at - start)
+                self._escape(text + at, 3)
+                at += 3
+                start = at
+            else:
+                at += 1
+        return self._raw(<const char*>text + start, at - start)
+
+    cpdef int raw(self, bytes text) except -1:
+        """Add `text` as it is: literal JSON from this project."""
+        return self._raw(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+
+    cpdef int string(self, bytes text) except -1:
+        """Add any bytes as a JSON string with its quotes."""
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                text = text.decode("utf-8", "backslashreplace").encode()
+        self._raw(b"\"", 1)
+        self._escape(<const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        return self._raw(b"\"", 1)
+
+    cpdef int json(self, bytes value) except -1:
+        """Add a JSON value that was checked before, without its line breaks."""
+        return self._embed(
+            <const unsigned char*>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+        )
+
+    cpdef int integer(self, long long value) except -1:
+        """Add a decimal integer."""
+        cdef char[24] digits
+        cdef int at = 24
+        cdef unsigned long long rest
+        rest = <unsigned long long>value if value >= 0 else 0 - <unsigned long long>value
+        while True:
+            at -= 1
+            digits[at] = <char>(48 + rest % 10)
+            rest //= 10
+            if rest == 0:
+                break
+        if value < 0:
+            at -= 1
+            digits[at] = b"-"
+        return self._raw(digits + at, 24 - at)
+
+    cpdef int milliseconds(self, long long microseconds) except -1:
+        """Add microseconds (not below 0) as milliseconds with three decimals."""
+        cdef char[4] tail
+        cdef int part
+        if microseconds < 0:
+            microseconds = 0
+        part = <int>(microseconds % 1000)
+        self.integer(microseconds // 1000)
+        tail[0] = b"."
+        tail[1] = <char>(48 + part // 100)
+        tail[2] = <char>(48 + part // 10 % 10)
+        tail[3] = <char>(48 + part % 10)
+        return self._raw(tail, 4)
+
+    cpdef int timestamp(self, long long time_ns) except -1:
+        """Add a quoted RFC 3339 time in UTC with microseconds; `time_ns` since 1970.
+
+        Times outside the years 1970 to 9999 stand as the nearest of these.
+        """
+        cdef char[30] out
+        cdef long long us, days, era, day_of_era, year_of_era, year, day_of_year, shifted
+        cdef int month, day, hour, minute, second, micro
+        us = min(max(time_ns, 0) // 1000, 253402300799999999)
+        days = us // 86400000000
+        us -= days * 86400000000
+        # Days to a date in the proleptic Gregorian calendar: Howard Hinnant,
+        # "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+        days += 719468
+        era = days // 146097
+        day_of_era = days - era * 146097
+        year_of_era = (
+            day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096
+        ) // 365
+        day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+        shifted = (5 * day_of_year + 2) // 153
+        day = <int>(day_of_year - (153 * shifted + 2) // 5 + 1)
+        month = <int>(shifted + 3 if shifted < 10 else shifted - 9)
+        year = year_of_era + era * 400 + (1 if month <= 2 else 0)
+        micro = <int>(us % 1000000)
+        us //= 1000000
+        second = <int>(us % 60)
+        minute = <int>(us // 60 % 60)
+        hour = <int>(us // 3600)
+        out[0] = b"\""
+        _digits(out + 1, <int>year, 4)
+        out[5] = b"-"
+        _digits(out + 6, month, 2)
+        out[8] = b"-"
+        _digits(out + 9, day, 2)
+        out[11] = b"T"
+        _digits(out + 12, hour, 2)
+        out[14] = b":"
+        _digits(out + 15, minute, 2)
+        out[17] = b":"
+        _digits(out + 18, second, 2)
+        out[20] = b"."
+        _digits(out + 21, micro, 6)
+        out[27] = b"Z"
+        out[28] = b"\""
+        return self._raw(out, 29)
+
+    cpdef bytes done(self):
+        """Return what was written."""
+        return PyBytes_FromStringAndSize(self._text, self._length)
+
+
+cdef void _digits(char* out, int value, int width) noexcept nogil:
+    # Writes exactly `width` digits.
+    cdef int at = width
+    while at > 0:
+        at -= 1
+        out[at] = <char>(48 + value % 10)
+        value //= 10
+
+
+cpdef bytes json_string(bytes text):
+    """Return any bytes as one JSON string with its quotes."""
+    cdef Line line = Line()
+    line.string(text)
+    return line.done()
+
+
+cpdef Py_ssize_t cut_at(bytes text, Py_ssize_t limit):
+    """Return the largest length up to `limit` that splits no UTF-8 character of `text`.
+
+    Where the bytes around `limit` are not UTF-8, it is `limit` (or all of a shorter text).
+    """
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(text)
+    cdef Py_ssize_t at, back
+    cdef int width
+    if length <= limit:
+        return length
+    if limit <= 0:
+        return 0
+    at = limit
+    # A character has at most three continuation bytes (10xxxxxx) behind its first byte.
+    for back in range(4):
+        if (data[at] & 0xC0) != 0x80:
+            if back == 0:
+                return limit
+            width = 4 if data[at] >= 0xF0 else 3 if data[at] >= 0xE0 else 2
+            return at if data[at] >= 0xC2 and width > back else limit
+        if at == 0:
+            break
+        at -= 1
+    return limit
