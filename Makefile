@@ -1,0 +1,78 @@
+# Everything a developer runs. Each target sets up what it needs (tools/setup.sh) first.
+#
+#   PYTHON=/path/to/python3   the interpreter to use, 3.11 or newer
+#   ARGS="..."                more arguments for iatp demo, pytest or the load test
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check check-ruff check-format check-types check-stubs check-cython \
+        bench load load-full proof debug lock clean setup-run setup-dev
+
+BIN := .venv/bin
+ARGS ?=
+
+help:
+	@echo "make run        set up, then show the sidecar at work before a real agent"
+	@echo "make test       set up, then run the tests"
+	@echo "make check      lint, format, types, stubs"
+	@echo "make bench      benchmarks, with their gates"
+	@echo "make load       a load test of about a minute (locust)"
+	@echo "make load-full  the same for longer and with more users"
+	@echo "make proof      the tests that take minutes"
+	@echo "make debug      tests of iatp/_fast with bounds checks and the address sanitizer"
+	@echo "make lock       write the lock files anew (needs uv)"
+	@echo "make clean      remove everything that was made here"
+
+setup-run:
+	@PYTHON="$(PYTHON)" sh tools/setup.sh run
+
+setup-dev:
+	@PYTHON="$(PYTHON)" sh tools/setup.sh dev
+
+run: setup-run
+	@$(BIN)/iatp demo $(ARGS)
+
+# Tests that need nginx or strace run where IATP_TEST_SERVERS=1 says so, as .ci/run does.
+test: setup-dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+# With every test on, whatever it needs and however long it takes.
+proof: setup-dev
+	@IATP_TEST_SERVERS=1 IATP_TEST_PROOF=1 $(BIN)/python -m pytest -m proof -s $(ARGS)
+
+check: check-ruff check-format check-types check-stubs check-cython
+
+check-ruff: setup-dev
+	@$(BIN)/ruff check --quiet .
+
+check-format: setup-dev
+	@$(BIN)/ruff format --quiet --check .
+
+check-types: setup-dev
+	@$(BIN)/mypy --no-error-summary
+
+check-stubs: setup-dev
+	@$(BIN)/python -m mypy.stubtest --concise --mypy-config-file pyproject.toml iatp._fast
+
+check-cython: setup-dev
+	@$(BIN)/cython-lint iatp/_fast
+
+bench: setup-dev
+	@$(BIN)/python -m pytest benchmarks $(ARGS)
+
+load: setup-dev
+	@$(BIN)/python -m loadtest $(ARGS)
+
+load-full: setup-dev
+	@$(BIN)/python -m loadtest --full $(ARGS)
+
+debug: setup-dev
+	@sh tools/debug.sh $(ARGS)
+
+lock:
+	@sh tools/lock.sh $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .benchmarks iatp-logs
+	rm -f iatp/_fast/*.c iatp/_fast/*.html iatp/_fast/*.so
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
