@@ -1,6 +1,7 @@
 # The numbers of each label stand in iatp/values/layout.py; tests/_fast/test_counters.py
 # holds these enums against it.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 cdef enum Decision:
@@ -40,6 +41,7 @@ cdef enum ConnectionState:
 # (the worker's event loop) may call these: a cell is loaded and stored, not locked. Labels
 # out of range are ignored, never written elsewhere. Times are microseconds with fractions;
 # below 0 counts as 0.
+@cython.final
 cdef class Counters:
     cdef unsigned char[::1] _block
     cdef int64_t* _cells
