@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
@@ -19,6 +20,7 @@ cdef enum:
 # At 1 the worker leaves the cell in the free pool, though its own queue waits; at 0 it may
 # `try_acquire` for its own queue at once. So a worker below its share always finds another
 # above it that gives, and none starves, at a limit of 1 either.
+@cython.final
 cdef class Slots:
     cdef unsigned char[::1] _cells_view
     cdef unsigned char[::1] _rows_view
@@ -32,35 +34,55 @@ cdef class Slots:
     cdef int _memory[SLOTS_REMEMBERED]
 
     # A cell's index, or -1 where the limit is reached.
-    cdef int try_acquire(self) noexcept nogil
+    cpdef int try_acquire(self) noexcept nogil
     # 1 where the cell is for the other workers (above), else 0. A cell that this worker does
     # not hold is left alone.
-    cdef bint release(self, int cell) noexcept nogil
+    cpdef bint release(self, int cell) noexcept nogil
     # What `release` would say, without releasing: to hand a cell on within the worker.
-    cdef bint is_for_others(self) noexcept nogil
-    cdef void waiting(self, int64_t delta) noexcept nogil
-    cdef bint others_waiting(self) noexcept nogil
-    cdef int64_t held(self) noexcept nogil
+    cpdef bint is_for_others(self) noexcept nogil
+    cpdef void waiting(self, int64_t delta) noexcept nogil
+    cpdef bint others_waiting(self) noexcept nogil
+    cpdef int64_t held(self) noexcept nogil
+    cdef int64_t* _row_of(self, int worker, int cell) noexcept nogil
+    cdef bint _take(self, int cell) noexcept nogil
+    cdef int _search(self, int start, int end) noexcept nogil
 
 
-# Requests per caller and second, minute and hour (GCRA), one table for all workers.
+# Requests per caller and second, minute and hour, one table for all workers. Each window is
+# a GCRA (a leaky bucket counted in times): N at once, then one each window / N; so within any
+# one window less than 2 N. `burst_limit` replaces N as what may come at once in the shortest
+# window that is set; alone it is N per second. A request counts only where every window
+# allows it.
+#
+# A caller is found by a 64-bit SipHash under a key of this start, in a bucket of RATE_WAYS
+# callers. Where a bucket is full, a caller whose debts are paid makes room and nothing is
+# lost; else the one with the smallest debt does, and its debt becomes the bucket's floor,
+# which every newcomer to this bucket starts with. So nobody gets a request more by being
+# forgotten: addresses without end do not free a limited caller. The price is bounded: a
+# newcomer waits for others only where more than RATE_WAYS callers are in debt in its own
+# bucket, which nobody can aim at without the key; and it is refused only where those who were
+# forgotten there have used up, together, one caller's whole limit.
+@cython.final
 cdef class RateLimiter:
     cdef unsigned char[::1] _table_view
     cdef int64_t* _table
     cdef uint64_t _key0
     cdef uint64_t _key1
     cdef uint64_t _buckets
-    cdef int64_t _ticket
+    cdef int64_t _turn
     cdef int _windows
+    cdef int _row[RATE_WINDOWS]
     cdef int64_t _interval_ns[RATE_WINDOWS]
     cdef int64_t _tolerance_ns[RATE_WINDOWS]
 
     # Whether any limit is set; where not, `check` always allows.
-    cdef bint is_on(self) noexcept nogil
+    cpdef bint is_on(self) noexcept nogil
     # The caller's number in the table; a connection may keep it.
     cdef uint64_t number(self, const unsigned char* key, Py_ssize_t length) noexcept nogil
     # 0 where the request is allowed (and counted), else the seconds for Retry-After, >= 1.
     cdef int check_number(self, uint64_t number, int64_t now_ns) noexcept nogil
+    cdef int64_t _lock(self, int64_t* lock) noexcept nogil
+    cdef int _entry(self, int64_t* bucket, int64_t number) noexcept nogil
 
 
 # What a rate limit counts by: the authenticated caller, else the address (IPv6 by its /64).
