@@ -1,6 +1,3 @@
-cdef class Gate
-
-
 cdef class Forward:
     # Only Gate makes one; only a Forward may be sent to the agent.
     cdef readonly str trace_id
@@ -10,8 +7,7 @@ cdef class Forward:
     cdef readonly tuple records
     cdef readonly tuple findings
     cdef readonly bint ended
-    cdef readonly int agent_status
-    # The decoded length of the agent's answer so far, as it came (still content-encoded).
+    cdef readonly int agent_status       # 0 until settle_head
     cdef readonly long long answer_bytes
 
     cdef Gate _gate
@@ -27,15 +23,14 @@ cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score
 
-    cdef int _low
-    cdef int _mode
-    cdef unsigned int _blocking
-    cdef tuple _rules
-    cdef bytes _agent
+    cdef bint _low
+    cdef object _mode
+    cdef tuple _blocks                   # (bit of the kind, Block, its reason as JSON)
+    cdef bytes _agent                    # agent_id as JSON
+    cdef bytes _score
     cdef bytes _secret
     cdef str _warning
     cdef bytes _warning_json
-    cdef bytes _warning_body
     cdef str _policy_version
     cdef Py_ssize_t _keep
     cdef Py_ssize_t _max_body
@@ -54,6 +49,10 @@ cdef class Gate:
         self, Forward forward, int status, bytes content_type, bytes content_encoding
     )
     cpdef object settle_piece(self, Forward forward, bytes piece)
+    # The same for bytes that are no object; they are copied as far as they are kept.
+    cdef int settle_bytes(
+        self, Forward forward, const unsigned char* data, Py_ssize_t length
+    ) except -1
     cpdef bytes settle_end(
         self, Forward forward, object outcome, long long latency_us, long long time_ns,
         long long mono_ns
