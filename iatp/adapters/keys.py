@@ -1,0 +1,138 @@
+"""The installation's key, and the keys derived from it.
+
+The key file is made at the first start and read at every other. It is text, 64 hex digits,
+so that it can be handed to replicas; 32 raw bytes are read as well. No process ever sees a
+half-written key: the file is complete before it gets its name.
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from iatp.values.errors import StartError
+
+KEY_BYTES = 32
+_READ_LIMIT = 4096
+
+
+def default_key_path(log_dir: str | os.PathLike[str]) -> Path:
+    """Return where the key lives if IATP_KEY_FILE is not set: beside the log folder."""
+    return Path(os.path.abspath(log_dir) + ".key")  # noqa: PTH100 - must not resolve links
+
+
+def installation_key(path: str | os.PathLike[str]) -> bytes:
+    """Return the 32 bytes of the key file, which is made if there is none.
+
+    Of several processes that start at once one makes the file, and all read that one.
+
+    Raises:
+        StartError: a symbolic link, not a file, of another user, readable by others, not a
+            key, or it cannot be read or made.
+    """
+    path = Path(path)
+    for _ in range(2):
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            _make(path)
+    return _read(path)
+
+
+def derive(key: bytes, purpose: str) -> bytes:
+    """Return the 32-byte key for one purpose, such as "ticket"; different for each.
+
+    Keyed BLAKE2b as a pseudo-random function (RFC 7693): one block, so no HKDF is needed.
+    """
+    return hashlib.blake2b(
+        purpose.encode(), key=key, digest_size=KEY_BYTES, person=b"iatp-derive-1"
+    ).digest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EMLINK}:
+            raise StartError(
+                f"The key file {path} is a symbolic link; set IATP_KEY_FILE to the file itself."
+            ) from None
+        raise StartError(
+            f"The key file {path} cannot be read ({error.strerror}); "
+            "make it readable for this user or set IATP_KEY_FILE."
+        ) from None
+    try:
+        found = os.fstat(fd)
+        _check(path, found)
+        data = os.read(fd, _READ_LIMIT)
+    finally:
+        os.close(fd)
+    return _parse(path, data)
+
+
+def _check(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise StartError(f"The key file {path} is not a file; set IATP_KEY_FILE to another path.")
+    if found.st_uid not in {0, os.geteuid()}:
+        raise StartError(
+            f"The key file {path} belongs to another user (uid {found.st_uid}); "
+            "give it to the user that runs the sidecar."
+        )
+    if found.st_mode & 0o077:
+        raise StartError(
+            f"The key file {path} can be read by others than its owner "
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 600 {path}"
+        )
+
+
+def _parse(path: Path, data: bytes) -> bytes:
+    if len(data) == KEY_BYTES:
+        return data
+    text = data.strip()
+    if len(text) == 2 * KEY_BYTES:
+        with contextlib.suppress(binascii.Error):
+            return binascii.unhexlify(text)
+    raise StartError(
+        f"The key file {path} holds no key: it must be 64 hex digits or 32 bytes, "
+        f"and has {len(data)} bytes; restore it, or remove it to have a new one made."
+    )
+
+
+def _make(path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    text = secrets.token_hex(KEY_BYTES).encode() + b"\n"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(fd)
+            # A link, not a rename: it fails where another starter was first.
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise StartError(
+            f"The key file {path} cannot be made ({error.strerror}); "
+            "make its folder writable or set IATP_KEY_FILE."
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,294 @@
+"""The flight recorder's writer: one per worker, segments of JSON lines, append-only.
+
+`append` runs once per turn of the event loop, for all records of that turn: one join, one
+`write(2)`. It is all or nothing: a short or failed write is cut back to where it began, and
+`OSError` says that nothing of that turn may leave. Once a second it looks whether the file
+still is where it should be, so that nothing is written for long into a deleted one. After a
+failure every further call tries again, so it heals by itself.
+
+Not thread-safe: all calls come from the thread that runs the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from iatp.adapters.log_folder import (
+    Leftover,
+    LogFolder,
+    Pruned,
+    Segment,
+    close_segment,
+    create_segment,
+    new_boot_id,
+)
+
+__all__ = ["Leftover", "LogFolder", "Pruned", "Recorder", "new_boot_id"]
+
+_log = logging.getLogger(__name__)
+
+_CHECK_INTERVAL_S = 1.0
+_MAX_SEGMENT_AGE_S = 86_400.0
+"""A quiet sidecar still closes a segment a day, so that retention by age reaches it."""
+_ROOM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""After these the same file may well be written again; after any other a new one is tried."""
+
+
+class Recorder:
+    """Appends records to the segments of one worker.
+
+    Construction closes what a dead predecessor in this worker slot left (`leftovers`) and
+    opens the first segment; where the disk refuses, `failing` is true from the start.
+    """
+
+    def __init__(self, folder: LogFolder, worker: int, boot_id: str, segment_bytes: int) -> None:
+        self.folder = folder
+        self.worker = worker
+        self.boot_id = boot_id
+        self.segment_bytes = segment_bytes
+        self.written = 0
+        """Records on disk since this recorder was made."""
+        self.failing = False
+        """The last attempt to write failed."""
+        self._middle = b',"worker":%d,"boot_id":"%s",' % (worker, boot_id.encode("ascii"))
+        self._fd = -1
+        self._segment: Segment | None = None
+        self._number = 0
+        self._seq = 0
+        self._size = 0
+        self._rotate_at = segment_bytes
+        # Whether bytes of an append that failed may stand behind _size.
+        self._uncut = False
+        self._suspect = False
+        self._checked_size = 0
+        self._check_due = 0.0
+        self._age_due = 0.0
+        self._proved_until = 0.0
+        self.leftovers: list[Leftover] = []
+        try:
+            self.leftovers = folder.close_leftovers(worker)
+            self._replace()
+        except OSError as error:
+            self._failed(error)
+
+    def append(self, tails: Sequence[bytes]) -> None:
+        """Write the records whose tails these are, in order: all of them, or none.
+
+        A tail is the text of a record from `"type":` to the closing brace, in one line.
+
+        Raises:
+            OSError: nothing was recorded, so nothing of this turn may be sent.
+            ValueError: a tail holds a line end; nothing was recorded.
+        """
+        if not tails:
+            return
+        try:
+            if time.monotonic() >= self._check_due or self._uncut or self._suspect:
+                self._check()
+            data = self._lines(tails)
+            if self._size + len(data) > self._rotate_at and self._size:
+                data = self._rotate_for(tails, data)
+            self._write(data)
+        except OSError as error:
+            self._failed(error)
+            raise
+        self._seq += len(tails)
+        self.written += len(tails)
+        if self.failing:
+            self._recovered()
+
+    def rotate(self) -> None:
+        """Close the segment, if it holds records, and open a new one.
+
+        Raises:
+            OSError: it can't; the old segment stays in use.
+        """
+        if self._size:
+            self._cut()
+            self._replace()
+
+    def tick(self) -> None:
+        """Check the file and close a segment older than a day; for a worker's slow timer."""
+        try:
+            self._check()
+        except OSError as error:
+            self._failed(error)
+
+    def probe(self) -> bool:
+        """Return whether records can be written now; heals what can be healed.
+
+        Looks at the disk at most once a second. It writes a file of its own, never a record.
+        """
+        now = time.monotonic()
+        if now < self._proved_until:
+            return not self.failing
+        self._proved_until = now + _CHECK_INTERVAL_S
+        try:
+            self._check()
+            self.folder.try_write(f"w{self.worker}")
+        except OSError as error:
+            self._failed(error)
+            return False
+        if self.failing:
+            self._recovered()
+        return True
+
+    def close(self) -> None:
+        """Close the segment. The recorder can't be used after it."""
+        if self._segment is None:
+            return
+        try:
+            self._cut()
+            close_segment(self.folder, self._segment, self._fd, self._size)
+        except OSError as error:
+            _log.warning("The last segment could not be closed (%s).", error.strerror)
+        self._segment = None
+        self._fd = -1
+
+    def _lines(self, tails: Sequence[bytes]) -> bytes:
+        middle = self._middle
+        data = b"".join(
+            [b'{"seq":%d%b%b\n' % (seq, middle, tail) for seq, tail in enumerate(tails, self._seq)]
+        )
+        if data.count(b"\n") != len(tails):
+            raise ValueError("a record must be one line")
+        return data
+
+    def _write(self, data: bytes) -> None:
+        self._uncut = True
+        done = os.write(self._fd, data)
+        while done != len(data):
+            more = os.write(self._fd, memoryview(data)[done:])
+            if not more:
+                raise OSError(errno.EIO, "a write took no bytes")
+            done += more
+        self._size += len(data)
+        self._uncut = False
+
+    def _rotate_for(self, tails: Sequence[bytes], data: bytes) -> bytes:
+        """Return the lines as they stand in a new segment, or `data` where there is none."""
+        try:
+            self._replace()
+        except OSError as error:
+            # Out of descriptors or inodes: the segment at hand may still be good.
+            self._rotate_at = self._size + len(data) + max(self.segment_bytes // 16, 1)
+            _log.warning("No new segment could be opened (%s); the old one grows.", error.strerror)
+            return data
+        return self._lines(tails)
+
+    def _check(self) -> None:
+        """Leave behind a file that is cut, gone, changed by others, or old."""
+        if self._fd < 0:
+            self._replace()
+            return
+        self._cut()
+        now = time.monotonic()
+        if not self._in_place():
+            self._leave_lost()
+        elif self._suspect or (now >= self._age_due and self._size):
+            self._replace()
+        self._checked_size = self._size
+        self._check_due = now + _CHECK_INTERVAL_S
+
+    def _cut(self) -> None:
+        """Take away what a failed append may have left behind the last whole record."""
+        if not self._uncut:
+            return
+        if os.fstat(self._fd).st_size > self._size:
+            os.ftruncate(self._fd, self._size)
+        self._uncut = False
+
+    def _in_place(self) -> bool:
+        """Whether the path leads to the open file, and only this recorder has written it."""
+        assert self._segment is not None  # noqa: S101 - for the type checker
+        held = os.fstat(self._fd)
+        try:
+            found = (self.folder.path / self._segment.name).lstat()
+        except OSError:
+            return False
+        same = (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+        return same and held.st_size == self._size
+
+    def _leave_lost(self) -> None:
+        """Go on in a new segment; records of a deleted file since the last look go with it."""
+        assert self._segment is not None  # noqa: S101 - for the type checker
+        lost_fd, lost = self._fd, self._segment
+        saved: list[bytes] = []
+        if os.fstat(lost_fd).st_nlink == 0:
+            data = os.pread(lost_fd, self._size - self._checked_size, self._checked_size)
+            for line in data.split(b"\n")[:-1]:
+                _, found, tail = line.partition(self._middle)
+                if found:
+                    saved.append(tail)
+        fd, segment = create_segment(
+            self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
+        )
+        state = (self._seq, self._size)
+        self._take(fd, segment)
+        if saved:
+            try:
+                self._write(self._lines(saved))
+            except OSError:
+                # Back to the lost file, so that the next call saves its records again.
+                close_segment(self.folder, segment, fd, 0)
+                self._fd, self._segment, self._uncut = lost_fd, lost, False
+                self._seq, self._size = state
+                raise
+            self._seq = len(saved)
+        os.close(lost_fd)
+        _log.error(
+            "Segment %s was removed, moved or changed by something else; "
+            "%d records were saved and recording goes on in %s.",
+            lost.name,
+            len(saved),
+            segment.name,
+        )
+
+    def _replace(self) -> None:
+        """Open a new segment and close the one before."""
+        fd, segment = create_segment(
+            self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
+        )
+        old_fd, old, old_size = self._fd, self._segment, self._size
+        self._take(fd, segment)
+        if old is not None:
+            try:
+                close_segment(self.folder, old, old_fd, old_size)
+            except OSError as error:
+                # Its records are on disk; the next start gives it its name.
+                _log.warning("Segment %s could not be closed (%s).", old.name, error.strerror)
+
+    def _take(self, fd: int, segment: Segment) -> None:
+        now = time.monotonic()
+        self._fd, self._segment = fd, segment
+        self._number += 1
+        self._seq = self._size = self._checked_size = 0
+        self._suspect = self._uncut = False
+        self._rotate_at = self.segment_bytes
+        self._check_due = now + _CHECK_INTERVAL_S
+        self._age_due = now + _MAX_SEGMENT_AGE_S
+
+    def _failed(self, error: OSError) -> None:
+        self._proved_until = 0.0
+        self._check_due = 0.0
+        if error.errno not in _ROOM_ERRORS:
+            self._suspect = True
+        if self._fd >= 0:
+            # Where it can't, it stays uncut, and nothing is written here before it can.
+            with contextlib.suppress(OSError):
+                self._cut()
+        if not self.failing:
+            self.failing = True
+            _log.error(
+                "The flight recorder cannot write (%s); requests are refused until it can.",
+                error.strerror or type(error).__name__,
+            )
+
+    def _recovered(self) -> None:
+        self.failing = False
+        _log.warning("The flight recorder writes again.")

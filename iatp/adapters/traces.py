@@ -1,0 +1,284 @@
+"""Reading the flight record from disk, while others write, rotate and prune it.
+
+Blocks of whole lines are read and searched for the bytes of the trace ID; a hit counts only
+if the record's own top-level `trace_id` says so, so an ID inside a payload is never found.
+Files are read, not mapped: a writer may cut its file, which would kill a process that has
+it mapped, and `read` lets go of the interpreter's lock between blocks, so a server's other
+threads go on.
+
+What a crash left behind the last line end is not a record and is skipped. A segment that is
+closed meanwhile is found under its new name; one that is pruned meanwhile is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import errno
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from iatp.adapters.log_folder import Segment, list_segments
+from iatp.values.records import envelope
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+_PAGE_BYTES = 8 << 20
+"""A page ends early rather than be larger than this; it holds at least one record."""
+_BLOCK_BYTES = 256 << 10
+"""Searched in some 50 µs, the longest that the interpreter's lock is held."""
+_MAX_FILES = 64
+_BEHIND = 1 << 62
+"""As a length: sorts behind the record that stands at the same offset."""
+_TRACE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class TracePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the records of one trace, in order."""
+
+    logs: list[msgspec.Raw]
+    next: str | None = None
+    """Pass as `after` to get the page behind this one; None where there is no more."""
+
+
+class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a segment, without its line end."""
+
+    segment: Segment
+    offset: int
+    line: bytes
+
+
+class _Place(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Where a record stands: first in time, then on disk. The order of fields is the order."""
+
+    clock_rank: float
+    mono_ns: int
+    stem: str
+    offset: int
+    length: int
+
+
+class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """The last record of a page. Names its clock, since ranks shift as segments are pruned."""
+
+    clock: str
+    clock_created: str
+    mono_ns: int
+    stem: str
+    offset: int
+
+
+_cursors = msgspec.json.Decoder(_Cursor)
+
+
+def read_trace(
+    folder: str | os.PathLike[str],
+    trace_id: str,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    after: str | None = None,
+) -> TracePage:
+    """Return the records of a trace in the order in which things happened.
+
+    Order is by run of the monotonic clock, then `mono_ns`, so it holds over workers, restarts
+    and jumps of the wall clock. Cost: one pass over all segments; run it in a thread.
+
+    Raises:
+        ValueError: `limit` is not 1 to 1000, or `after` is not from an earlier page.
+        OSError: the folder can't be read.
+    """
+    if not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"limit must be between 1 and {MAX_LIMIT}")
+    cursor = _decode_cursor(after) if after else None
+    if not _TRACE_ID.fullmatch(trace_id):
+        return TracePage(logs=[])
+    segments = list_segments(folder)
+    clocks = _clocks(segments)
+    start = _start(cursor, clocks) if cursor else None
+    needle = b'"trace_id":"%b"' % trace_id.encode("ascii")
+    places: list[_Place] = []
+    for segment in segments:
+        rank = clocks[segment.clock][0]
+        for offset, line in _lines_with(folder, segment, needle):
+            found = envelope(line)
+            if found is None or found.trace_id != trace_id:
+                continue
+            place = _Place(rank, found.mono_ns, segment.stem, offset, len(line))
+            if start is not None and place <= start:
+                continue
+            places.append(place)
+            if len(places) > 4 * limit:
+                places.sort()
+                # One more than a page tells that there is another.
+                del places[limit + 1 :]
+    places.sort()
+    by_stem = {segment.stem: segment for segment in segments}
+    return _page(folder, trace_id, by_stem, clocks, places, limit=limit)
+
+
+def iter_records(folder: str | os.PathLike[str]) -> Iterator[StoredRecord]:
+    """Return all records, segment by segment, oldest first; within one as they were written.
+
+    Lines that are not records come too: what reads them decides what that means.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    for segment in list_segments(folder):
+        with contextlib.ExitStack() as stack:
+            file = _open(folder, segment)
+            if file is None:
+                continue
+            stack.enter_context(file)
+            for block, end, base in _blocks(file):
+                start = 0
+                while start < end:
+                    stop = block.index(b"\n", start)
+                    yield StoredRecord(
+                        segment=segment, offset=base + start, line=bytes(block[start:stop])
+                    )
+                    start = stop + 1
+
+
+def _lines_with(
+    folder: str | os.PathLike[str], segment: Segment, needle: bytes
+) -> Iterator[tuple[int, bytes]]:
+    """Yield offset and text of each line that holds the needle."""
+    file = _open(folder, segment)
+    if file is None:
+        return
+    with file:
+        for block, end, base in _blocks(file):
+            at = block.find(needle, 0, end)
+            while at >= 0:
+                start = block.rfind(b"\n", 0, at) + 1
+                stop = block.index(b"\n", at)
+                yield base + start, bytes(block[start:stop])
+                at = block.find(needle, stop, end)
+
+
+def _blocks(file: io.FileIO) -> Iterator[tuple[bytearray, int, int]]:
+    """Yield a buffer, where its last whole line ends, and its offset in the file.
+
+    Ends at the size that the file has now, so that a busy writer is not followed for ever.
+    """
+    left = os.fstat(file.fileno()).st_size
+    block = bytearray(_BLOCK_BYTES)
+    filled = base = 0
+    while left > 0:
+        if filled == len(block):
+            block.extend(bytes(len(block)))
+        with memoryview(block) as view, view[filled : filled + left] as room:
+            count = file.readinto(room)
+        if not count:
+            return
+        left -= count
+        old, filled = filled, filled + count
+        end = block.rfind(b"\n", old, filled) + 1
+        if end:
+            yield block, end, base
+            block[: filled - end] = block[end:filled]
+            base += end
+            filled -= end
+
+
+def _open(folder: str | os.PathLike[str], segment: Segment) -> io.FileIO | None:
+    """Open a segment under the name it has now; None where it is gone, or no file."""
+    for name in dict.fromkeys((segment.name, segment.as_closed().name)):
+        try:
+            fd = os.open(
+                Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            )
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.EMLINK}:
+                return None
+            raise
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return io.FileIO(fd)
+        os.close(fd)
+        return None
+    return None
+
+
+def _clocks(segments: list[Segment]) -> dict[str, tuple[int, str]]:
+    """Return for each clock its rank by age and when its oldest segment was created."""
+    created: dict[str, str] = {}
+    for segment in segments:
+        created.setdefault(segment.clock, segment.created)
+    ranked = sorted(created.items(), key=lambda item: (item[1], item[0]))
+    return {clock: (rank, since) for rank, (clock, since) in enumerate(ranked)}
+
+
+def _start(cursor: _Cursor, clocks: dict[str, tuple[int, str]]) -> _Place:
+    known = clocks.get(cursor.clock)
+    if known is not None:
+        return _Place(known[0], cursor.mono_ns, cursor.stem, cursor.offset, _BEHIND)
+    # All of its clock was pruned meanwhile: go on with the clocks behind it.
+    before = sum(
+        (since, clock) < (cursor.clock_created, cursor.clock)
+        for clock, (_, since) in clocks.items()
+    )
+    return _Place(before - 0.5, 0, "", 0, 0)
+
+
+def _page(
+    folder: str | os.PathLike[str],
+    trace_id: str,
+    segments: dict[str, Segment],
+    clocks: dict[str, tuple[int, str]],
+    places: list[_Place],
+    *,
+    limit: int,
+) -> TracePage:
+    logs: list[msgspec.Raw] = []
+    size = taken = 0
+    files: dict[str, io.FileIO | None] = {}
+    with contextlib.ExitStack() as stack:
+        for place in places[:limit]:
+            if size >= _PAGE_BYTES:
+                break
+            taken += 1
+            if place.stem not in files:
+                if len(files) >= _MAX_FILES:
+                    stack.close()
+                    files.clear()
+                file = _open(folder, segments[place.stem])
+                files[place.stem] = stack.enter_context(file) if file is not None else None
+            file = files[place.stem]
+            line = os.pread(file.fileno(), place.length, place.offset) if file is not None else b""
+            found = envelope(line)
+            # Else its segment was pruned, or cut by its writer, since it was found.
+            if found is not None and found.trace_id == trace_id:
+                logs.append(msgspec.Raw(line))
+                size += len(line)
+    if taken == len(places):
+        return TracePage(logs=logs)
+    last = places[taken - 1]
+    clock = segments[last.stem].clock
+    cursor = _Cursor(clock, clocks[clock][1], last.mono_ns, last.stem, last.offset)
+    return TracePage(logs=logs, next=_encode_cursor(cursor))
+
+
+def _encode_cursor(cursor: _Cursor) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).rstrip(b"=").decode("ascii")
+
+
+def _decode_cursor(text: str) -> _Cursor:
+    try:
+        data = base64.b64decode(
+            text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
+        )
+        return _cursors.decode(data)
+    except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError):
+        raise ValueError("after must be the next of an earlier page") from None

@@ -1,0 +1,197 @@
+"""The flight record as values: one struct for each `type` of protocol section 7.
+
+Readers and tests decode stored lines with these. Writing goes another way: the gate builds
+the text of a record itself, because that runs for every request. `validate` is strict (an
+unknown field, a missing one or a value out of range raises); `Envelope` takes any record,
+also one of an older or newer version.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+TraceId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+Timestamp = Annotated[
+    str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", max_length=27)
+]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Score = Annotated[int, msgspec.Meta(ge=0, le=10)]
+Status = Annotated[int, msgspec.Meta(ge=100, le=999)]
+Mac = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+Base64Only = Annotated[str, msgspec.Meta(pattern=r"^base64$")]
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a reader needs of any record; all else is skipped over."""
+
+    trace_id: str
+    type: str = ""
+    request_id: str = ""
+    timestamp: str = ""
+    agent_id: str = ""
+    worker: int = 0
+    boot_id: str = ""
+    mono_ns: int = 0
+    seq: int = 0
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many of each kind were found; a kind without any is absent."""
+
+    credit_card: Count = 0
+    ssn: Count = 0
+    email: Count = 0
+    secret: Count = 0
+    iban: Count = 0
+
+
+class _Recorded(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+):
+    """The fields of every record."""
+
+    trace_id: TraceId
+    request_id: str
+    timestamp: Timestamp
+    agent_id: str
+    mono_ns: Count
+    """Monotonic clock, ns; comparable between records whose `boot_id` begins alike."""
+    boot_id: str
+    """`<clock>-<process>`: which run of the machine's monotonic clock, which process."""
+    worker: Count
+    seq: Count
+    """Position within the segment, from 0, without gaps."""
+
+
+class _Described(_Recorded, frozen=True, kw_only=True):
+    """What a request has, and a block and a warning as well."""
+
+    method: str
+    path: str
+    caller: str
+    peer: str
+    decision: str
+    rule: str
+    findings: Findings
+    trust_score: Score
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    """Scrubbed: a JSON value; a string where it was cut or was not JSON."""
+    payload_bytes: Count
+    payload_mac: Mac | UnsetType = UNSET
+    """Keyed MAC of the whole payload, where it was cut."""
+    payload_encoding: Base64Only | UnsetType = UNSET
+    quarantined: bool = False
+
+
+class RequestRecord(_Described, frozen=True, kw_only=True, tag="request"):
+    """A request that is about to be sent to the agent."""
+
+
+class BlockedRecord(_Described, frozen=True, kw_only=True, tag="blocked"):
+    """Ends a request: nobody may override this."""
+
+    reason: str
+    code: str
+
+
+class WarningRecord(_Described, frozen=True, kw_only=True, tag="warning"):
+    """Ends a request: the caller was asked to confirm."""
+
+    warning: str
+    code: str
+
+
+class OverrideRecord(_Recorded, frozen=True, kw_only=True, tag="user_override"):
+    """The caller's user saw the warning and confirmed."""
+
+    warning: str
+    trust_score: Score
+    session_id: str
+
+
+class ResponseRecord(_Recorded, frozen=True, kw_only=True, tag="response"):
+    """Ends a request: the agent's answer, whole or truncated."""
+
+    status_code: Status
+    latency_ms: Annotated[float, msgspec.Meta(ge=0)]
+    """To the end of the answer."""
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    response_bytes: Count
+    response_mac: Mac | UnsetType = UNSET
+    response_encoding: Base64Only | UnsetType = UNSET
+    truncated: bool
+
+
+class ErrorRecord(_Recorded, frozen=True, kw_only=True, tag="error"):
+    """Ends a request that was refused, broke, or whose caller went away.
+
+    What was not yet known when it ended (no method was read, nothing was decided) is absent.
+    """
+
+    error: str
+    code: str
+    status_code: Status
+    method: str | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+    caller: str | UnsetType = UNSET
+    peer: str | UnsetType = UNSET
+    decision: str | UnsetType = UNSET
+    rule: str | UnsetType = UNSET
+    findings: Findings | UnsetType = UNSET
+    trust_score: Score | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+    count: Annotated[int, msgspec.Meta(ge=1)] | UnsetType = UNSET
+    """How many refusals this record sums up."""
+    latency_ms: Annotated[float, msgspec.Meta(ge=0)] | UnsetType = UNSET
+    payload: msgspec.Raw | UnsetType = UNSET
+    payload_bytes: Count | UnsetType = UNSET
+    payload_mac: Mac | UnsetType = UNSET
+    payload_encoding: Base64Only | UnsetType = UNSET
+    quarantined: bool | UnsetType = UNSET
+
+
+class AccessRecord(_Recorded, frozen=True, kw_only=True, tag="access"):
+    """Who read or changed what on a control endpoint."""
+
+    caller: str
+    peer: str
+    method: str
+    path: str
+    status_code: Status
+
+
+Record = (
+    RequestRecord
+    | BlockedRecord
+    | WarningRecord
+    | OverrideRecord
+    | ResponseRecord
+    | ErrorRecord
+    | AccessRecord
+)
+
+ENDING_TYPES = frozenset({"response", "blocked", "warning", "error"})
+"""A request to `/proxy` has exactly one record of these types."""
+
+_records: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_envelopes = msgspec.json.Decoder(Envelope)
+
+
+def validate(line: bytes) -> Record:
+    """Return the record that a stored line holds, every field checked.
+
+    Raises:
+        msgspec.DecodeError: not JSON, or not what section 7 says (msgspec.ValidationError).
+    """
+    return _records.decode(line)
+
+
+def envelope(line: bytes | bytearray | memoryview) -> Envelope | None:
+    """Return the common fields of a record, or None where the line is not one."""
+    try:
+        return _envelopes.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
