@@ -114,6 +114,7 @@ _ALL = (
     _sidecar("state_unavailable", 503, "The control state cannot be written.", retry_after_s=5),
     _sidecar("too_many_connections", 503, "Too many connections are open.", retry_after_s=1),
     _sidecar("draining", 503, "This sidecar is shutting down.", retry_after_s=1),
+    _sidecar("not_ready", 503, "This sidecar is not ready; see reasons.", retry_after_s=1),
     # The agent.
     _agent("agent_unreachable", 502, "The agent cannot be reached."),
     _agent("agent_reset", 502, "The agent closed the connection before it answered."),

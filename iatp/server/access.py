@@ -1,0 +1,42 @@
+"""The `access` record: who read what on a control endpoint (protocol section 7)."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+
+from iatp._fast import scan
+from iatp.server.rules import Origin
+
+
+def access_tail(
+    origin: Origin, *, agent_id: str, caller: str, method: str, path: str, status: int
+) -> bytes:
+    """Return the record's tail.
+
+    `path` is the raw path of the request target; it is scrubbed here, since what a caller
+    asks for can be a card number.
+    """
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    now = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    record = {
+        "type": "access",
+        "trace_id": origin.trace_id,
+        "request_id": origin.request_id,
+        "timestamp": f"{now:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z",
+        "agent_id": agent_id,
+        "mono_ns": time.monotonic_ns(),
+        "caller": caller,
+        "peer": origin.peer,
+        "method": method,
+        "path": _scrub_path(path),
+        "status_code": status,
+    }
+    # The standard encoder escapes all that is not printable ASCII, line separators included.
+    return json.dumps(record, separators=(",", ":")).encode("ascii")[1:]
+
+
+def _scrub_path(path: str) -> str:
+    raw = path.encode("utf-8", "surrogateescape")
+    return scan.redact(raw, scan.scan(raw, scan.TARGET)).decode("utf-8", "backslashreplace")
