@@ -1,0 +1,1 @@
+"""Commands: `iatp` and `iatp-sidecar`."""

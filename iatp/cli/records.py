@@ -1,0 +1,76 @@
+"""The flight record on a screen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from iatp.cli.screen import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Screen, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_STYLES = {
+    "request": (CYAN,),
+    "response": (GREEN,),
+    "blocked": (BOLD, RED),
+    "warning": (BOLD, YELLOW),
+    "user_override": (YELLOW,),
+    "error": (RED,),
+    "access": (DIM,),
+}
+_TYPE_WIDTH = max(map(len, _STYLES))
+_SHOWN_CHARACTERS = 400
+
+
+def show_records(screen: Screen, records: Iterable[dict[str, Any]], *, indent: int = 2) -> None:
+    """Print records in their order: one line each, then what it holds."""
+    margin = " " * indent
+    for record in records:
+        kind = plain(str(record.get("type", "?")))
+        clock = plain(str(record.get("timestamp", "")))[11:26]
+        label = screen.paint(f"{kind:<{_TYPE_WIDTH}}", *_STYLES.get(kind, ()))
+        screen.line(f"{margin}{screen.paint(clock, DIM)}  {label}  {_summary(record)}")
+        for name in ("payload", "response"):
+            if name in record:
+                screen.line(f"{margin}{'':17}{name}: {screen.marked(_content(record, name))}")
+        if kind == "warning":
+            for line in str(record.get("warning", "")).splitlines()[1:]:
+                screen.line(f"{margin}{'':17}{plain(line)}")
+
+
+def _summary(record: dict[str, Any]) -> str:
+    kind = record.get("type")
+    said: list[str] = []
+    if "method" in record or "path" in record:
+        said.append(f"{record.get('method', '')} {record.get('path', '')}".strip())
+    if "status_code" in record:
+        said.append(f"status {record['status_code']}")
+    if "decision" in record:
+        said.append(f"{record['decision']} ({record.get('rule', '')})")
+    if kind in ("request", "blocked", "warning", "user_override") and "trust_score" in record:
+        said.append(f"score {record['trust_score']}/10")
+    if kind == "response":
+        said.append(f"{record.get('latency_ms', 0):.2f} ms")
+        said.append(f"{record.get('response_bytes', 0)} bytes")
+    if record.get("truncated"):
+        said.append("truncated")
+    if record.get("quarantined"):
+        said.append("quarantined")
+    if findings := record.get("findings"):
+        counts = [f"{count} {name}" for name, count in findings.items() if count]
+        if counts:
+            said.append("found " + ", ".join(counts))
+    said.extend(str(record[name]) for name in ("reason", "error") if record.get(name))
+    return plain(", ".join(said))
+
+
+def _content(record: dict[str, Any], name: str) -> str:
+    value = record[name]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if record.get(f"{name}_encoding") == "base64":
+        return f"{record.get(f'{name}_bytes', 0)} bytes that are not text"
+    shown = plain(text)
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = shown[:_SHOWN_CHARACTERS] + " …"
+    return shown

@@ -1,0 +1,85 @@
+"""Validate a manifest file: its errors, questionable choices, trust score and its parts.
+
+FILE is JSON, in the nested shape of protocol 1.0 or the flat one of 0.x; - is standard
+input. Exit status 1 where the file is not a valid manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from iatp.cli.screen import BOLD, GREEN, RED, YELLOW, Screen, plain, print_json
+from iatp.values.errors import StartError
+from iatp.values.manifest import ManifestError, explain, load_manifest, review
+
+_LIMIT_BYTES = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file."""
+    parser.add_argument("file", metavar="FILE", help="a manifest; - for standard input")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge the file."""
+    data = read_file(arguments.file, _LIMIT_BYTES)
+    found: dict[str, Any] = {"file": arguments.file, "valid": False, "errors": [], "warnings": []}
+    try:
+        manifest = load_manifest(data)
+    except ManifestError as error:
+        found["errors"] = list(error.problems)
+    else:
+        found |= {
+            "valid": True,
+            "warnings": review(manifest),
+            "agent_id": manifest.agent_id,
+            "trust_score": manifest.trust_score(),
+            "score_parts": [{"part": part, "points": points} for part, points in explain(manifest)],
+        }
+    if arguments.json:
+        print_json(found)
+    else:
+        _show(found)
+    return 0 if found["valid"] else 1
+
+
+def read_file(name: str, limit_bytes: int) -> bytes:
+    """The bytes of a file, or of standard input for `-`.
+
+    Raises:
+        StartError: it cannot be read, or is longer than the limit.
+    """
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(limit_bytes + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise StartError(f"{name} cannot be read: {error.strerror}") from None
+    if len(data) > limit_bytes:
+        raise StartError(f"{name} is longer than {limit_bytes >> 10} KiB")
+    return data
+
+
+def show_score(screen: Screen, score: int, parts: list[dict[str, Any]]) -> None:
+    """Print the score and what it is made of."""
+    style = GREEN if score >= 7 else YELLOW
+    screen.line(f"trust score {screen.paint(f'{score}/10', BOLD, style)}")
+    screen.table([f"{part['points']:+d}", plain(part["part"])] for part in parts)
+
+
+def _show(found: dict[str, Any]) -> None:
+    screen = Screen()
+    for problem in found["errors"]:
+        screen.line(f"{screen.paint('error', BOLD, RED)}    {plain(problem)}")
+    for warning in found["warnings"]:
+        screen.line(f"{screen.paint('warning', BOLD, YELLOW)}  {plain(warning)}")
+    if not found["valid"]:
+        screen.line(f"{plain(found['file'])} is not a valid manifest")
+        return
+    screen.line(f"{plain(found['file'])} is a valid manifest of {plain(found['agent_id'])}")
+    show_score(screen, found["trust_score"], found["score_parts"])
