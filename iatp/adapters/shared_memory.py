@@ -62,7 +62,10 @@ class SharedMemory:
     """The mapping; made once, before the first fork, and used by every process after it."""
 
     def __init__(self, workers: int, concurrency_limit: int) -> None:
-        """`Raises: ValueError` where a number is out of range."""
+        """Map the memory.
+
+        Raises: ValueError where a number is out of range.
+        """
         if not 1 <= workers <= MAX_WORKERS:
             raise ValueError(f"between 1 and {MAX_WORKERS} workers, not {workers}")
         if concurrency_limit < 1:
@@ -80,7 +83,7 @@ class SharedMemory:
         self._view = memoryview(self._map)
 
     def attach(self, worker: int) -> WorkerViews:
-        """The parts that this worker writes to; call it in the worker or before the fork."""
+        """Return the parts that this worker writes to; call it in the worker or before the fork."""
         return WorkerViews(
             worker=worker,
             counters=self._block(worker),
@@ -91,7 +94,7 @@ class SharedMemory:
         )
 
     def sums(self) -> list[int]:
-        """Every cell of the counters, summed over the workers."""
+        """Return every cell of the counters, summed over the workers."""
         columns = (self._block(worker).cast("q")[:CELLS].tolist() for worker in range(self.workers))
         return [sum(cells) for cells in zip(*columns, strict=True)]
 
@@ -114,7 +117,7 @@ class SharedMemory:
         row[Row.STATE] = state
 
     def processes(self) -> list[WorkerRow]:
-        """The processes that live, the supervisor first."""
+        """Return the processes that live, the supervisor first."""
         found = []
         for worker in (None, *range(self.workers)):
             row = self._row(worker)
