@@ -1,3 +1,7 @@
+cimport cython
+
+
+@cython.final
 cdef class Forward:
     # Only Gate makes one; only a Forward may be sent to the agent.
     cdef readonly str trace_id
@@ -19,6 +23,7 @@ cdef class Forward:
     cdef bytearray _kept
 
 
+@cython.final
 cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score

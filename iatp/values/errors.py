@@ -104,6 +104,7 @@ _ALL = (
     _caller("body_too_large", 413, "The body is larger than IATP_MAX_BODY allows."),
     _caller("unsupported_coding", 415, "Only gzip, deflate and identity bodies can be read."),
     _caller("unsupported_charset", 415, "Only UTF-8, US-ASCII and ISO-8859-1 can be read."),
+    _caller("malformed_coding", 400, "The body is not what its Content-Encoding says."),
     _caller("invalid_json", 400, "The body is not valid JSON."),
     _caller("bad_query", 422, "A query parameter has a value that is not allowed."),
     # No room.

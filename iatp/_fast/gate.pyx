@@ -1,0 +1,1073 @@
+"""Decides what happens to one request, and writes what the flight record says of it.
+
+No I/O, no clock, no environment: whatever time it is comes with the call. The only state is
+the policy, so one gate serves all connections of a worker. A request is read once (`_read`):
+the spans that decide are the spans that scrub. Only `Gate.admit` makes a `Forward`, and a
+`Forward` ends once: by `settle_end` or by `fail`.
+
+Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from iatp._fast.record cimport Line, cut_at, json_string
+from iatp._fast.scan cimport Spans, redact, scan
+
+import base64
+import hashlib
+import hmac
+import re
+import zlib
+
+from iatp._fast import trust
+from iatp.decisions import policy as decisions
+from iatp.decisions import tickets
+from iatp.decisions.policy import OverrideMode
+from iatp.values.errors import FAILURES
+from iatp.values.exchange import KINDS, Claim, Outcome, Respond
+
+# The forms of scan.pxd, by the names that are used here.
+cdef enum:
+    AS_JSON = 0
+    AS_TEXT = 1
+    AS_TARGET = 2
+    AS_FORM = 3
+
+cdef enum:
+    KIND_COUNT = 5
+    # How far beyond what is kept of an answer is looked, so that a value that begins in the
+    # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
+    LOOKAHEAD = 512
+
+cdef enum:
+    CHARSET_UTF8 = 0
+    CHARSET_LATIN = 1
+    CHARSET_UNREADABLE = 2
+
+assert len(KINDS) == KIND_COUNT
+
+cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
+cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
+
+cdef object TRACE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+cdef object CHARSETS = re.compile(rb"charset([^=]*)=\s*([^;]*)", re.IGNORECASE).findall
+cdef frozenset COMMON_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+)
+cdef frozenset UTF8_CHARSETS = frozenset((b"utf-8", b"utf8", b"us-ascii", b"ascii"))
+cdef frozenset LATIN_CHARSETS = frozenset(
+    (b"iso-8859-1", b"iso8859-1", b"latin-1", b"latin1", b"windows-1252", b"cp1252")
+)
+
+# Where a run of characters that could be part of a found value ends for certain.
+cdef unsigned char[256] BREAKS
+cdef int _byte
+for _byte in range(256):
+    BREAKS[_byte] = 1 if _byte <= 0x20 or chr(_byte) in "\"'`,;<>()[]{}|" else 0
+
+
+cdef class ContentType:
+    # What a Content-Type says about how a body is read.
+    cdef bint json
+    cdef bint form
+    cdef int charset
+
+
+cdef dict _content_types = {}
+
+
+cdef ContentType _content_type(bytes value):
+    # Remembered: there are few in use, and the table is emptied before it grows.
+    cdef ContentType found = _content_types.get(value)
+    if found is not None:
+        return found
+    found = ContentType()
+    media = value.split(b";", 1)[0].strip().lower()
+    found.json = media in (b"application/json", b"text/json") or (
+        media.startswith(b"application/") and media.endswith(b"+json")
+    )
+    found.form = media == b"application/x-www-form-urlencoded"
+    found.charset = CHARSET_UTF8
+    named = set()
+    # Every charset that stands anywhere, also inside a quoted parameter: readers differ in
+    # which of them they take, so all of them have to mean the same.
+    for suffix, name in CHARSETS(value):
+        name = name.strip(b" \t\"'").lower()
+        if suffix.strip() or not (name in UTF8_CHARSETS or name in LATIN_CHARSETS):
+            found.charset = CHARSET_UNREADABLE
+        named.add(name in LATIN_CHARSETS)
+    if found.charset != CHARSET_UNREADABLE and True in named:
+        found.charset = CHARSET_UNREADABLE if found.json or False in named else CHARSET_LATIN
+    if len(_content_types) >= 256:
+        _content_types.clear()
+    _content_types[value] = found
+    return found
+
+
+class _Undecodable(Exception):
+    """The body is not what its Content-Encoding says."""
+
+
+class _TooLarge(Exception):
+    """The decoded body would be larger than is allowed."""
+
+
+cdef bytes _coding(bytes value):
+    # The normalized content coding; b"" for none, and None where it can't be read here.
+    cdef bytes name
+    if not value:
+        return b""
+    name = value.strip().lower()
+    if name == b"identity" or not name:
+        return b""
+    return name if name == b"gzip" or name == b"deflate" else None
+
+
+cdef object _inflater(bytes data, bytes coding):
+    # "deflate" is zlib (RFC 9110 8.4.1.2); many send it raw, and readers tell them apart by
+    # the zlib header as is done here.
+    if coding == b"gzip":
+        return zlib.decompressobj(31)
+    if len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0:
+        return zlib.decompressobj(15)
+    return zlib.decompressobj(-15)
+
+
+cdef bytes _decode(bytes data, bytes coding, Py_ssize_t limit):
+    # The whole decoded body. Raises _Undecodable or _TooLarge; never holds more than
+    # `limit` + 1 decoded bytes.
+    cdef list pieces = []
+    cdef Py_ssize_t length = 0
+    cdef bytes piece
+    cdef bytes rest = data
+    while True:
+        inflater = _inflater(rest, coding)
+        try:
+            piece = inflater.decompress(rest, limit + 1 - length)
+        except zlib.error:
+            raise _Undecodable from None
+        length += len(piece)
+        if length > limit:
+            raise _TooLarge
+        pieces.append(piece)
+        if not inflater.eof:
+            raise _Undecodable
+        rest = inflater.unused_data
+        if not rest:
+            return piece if len(pieces) == 1 else b"".join(pieces)
+        # RFC 1952 2.2: a gzip file may have several members. Anything else is garbage.
+        if coding != b"gzip":
+            raise _Undecodable
+
+
+cdef bytes _from_latin(bytes data):
+    # WHATWG reads ISO-8859-1 as windows-1252, and so do most agents; its five holes are C1.
+    if data.isascii():
+        return data
+    try:
+        return data.decode("cp1252").encode()
+    except UnicodeDecodeError:
+        return "".join([
+            chr(byte) if byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+            else bytes((byte,)).decode("cp1252")
+            for byte in data
+        ]).encode()
+
+
+cdef int _tally(Spans spans, long* counts) except -1:
+    cdef Py_ssize_t i
+    for i in range(spans.count):
+        counts[spans.items[i].kind] += 1
+    return 0
+
+
+cdef bytes _scrubbed(bytes text):
+    cdef Spans spans = scan(text, AS_TEXT)
+    return redact(text, spans) if spans.count else text
+
+
+cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
+    # `text` up to `limit`, scrubbed, and then cut to `limit` again; a span that the first cut
+    # would split is taken in whole, so nothing of its value remains.
+    cdef Py_ssize_t end = cut_at(text, limit)
+    cdef Py_ssize_t count = spans.count
+    cdef Py_ssize_t kept = 0
+    cdef bytes out
+    while kept < count and spans.items[kept].start < end:
+        kept += 1
+    if kept and spans.items[kept - 1].end > end:
+        end = spans.items[kept - 1].end
+    out = text[:end]
+    if kept:
+        spans.count = kept
+        try:
+            out = redact(out, spans)
+        finally:
+            spans.count = count
+    return out[:cut_at(out, limit)]
+
+
+cdef Py_ssize_t _settled(bytes text):
+    # How much of a text that goes on somewhere else can hold no part of a value which its end
+    # cuts off: all before its last word, and before the groups of digits that lead up to it.
+    cdef Py_ssize_t at = PyBytes_GET_SIZE(text)
+    cdef Py_ssize_t start
+    cdef bint digits
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
+    while at > 0 and not BREAKS[data[at - 1]]:
+        at -= 1
+    while at > 1 and data[at - 1] <= 0x20:
+        start = at - 1
+        digits = False
+        while start > 0 and not BREAKS[data[start - 1]]:
+            start -= 1
+            digits = digits or 0x30 <= data[start] <= 0x39 or data[start] >= 0x80
+        if not digits:
+            break
+        at = start
+    return at
+
+
+cdef bint _looks_like_json(bytes text):
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(text)
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
+    while at < length and data[at] in b" \t\r\n":
+        at += 1
+    return at < length and data[at] in b"{[\""
+
+
+cdef class Reading:
+    # One payload as it was read: `spans` lie in `text`, which is what may be recorded.
+    cdef bytes text
+    cdef Spans spans
+    cdef bint json
+    # Filled for requests.
+    cdef str code
+    cdef str detail
+    cdef bytes path
+    cdef bytes decoded
+    cdef tuple findings
+    # What explain looks at again where the body was not strictly JSON.
+    cdef bytes source
+    cdef int form
+
+
+cdef int _read_loose(Reading reading, bytes text, int form, long* counts) except -1:
+    # A body that need not be JSON. Since the agent may still read it as JSON, or as UTF-16,
+    # it is read in each way it could be; what an earlier reading found is scrubbed before
+    # the next one looks, so nothing is counted twice.
+    cdef Spans spans
+    cdef bytes narrow
+    reading.source = text
+    reading.form = form
+    if _looks_like_json(text):
+        # Also where it ends in an error: what stands before that is read as JSON all the same.
+        spans = scan(text, AS_JSON)
+        if spans.count:
+            _tally(spans, counts)
+            text = redact(text, spans)
+    if b"\0" in text:
+        narrow = text.replace(b"\0", b"")
+        spans = scan(narrow, AS_TEXT)
+        if spans.count:
+            text = narrow
+    spans = scan(text, form)
+    _tally(spans, counts)
+    reading.text = text
+    reading.spans = spans
+    reading.json = False
+    return 0
+
+
+cdef Reading _read(Gate gate, object request):
+    # Everything that the decision and the record need to know of a request. `code` is None,
+    # or says why it is refused.
+    cdef Reading reading = Reading()
+    cdef bytes target = request.target
+    cdef bytes body = request.body
+    cdef bytes coding
+    cdef bytes text
+    cdef ContentType content_type
+    cdef Spans spans
+    cdef bint strict
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
+    cdef long[KIND_COUNT] counts
+    cdef int kind
+    for kind in range(KIND_COUNT):
+        counts[kind] = 0
+    reading.detail = ""
+    reading.text = b""
+    reading.decoded = b""
+    reading.findings = NO_FINDINGS
+
+    spans = scan(target, AS_TARGET)
+    reading.path = redact(target, spans) if spans.count else target
+    _tally(spans, counts)
+
+    if length > gate._max_body:
+        reading.code = "body_too_large"
+        return reading
+    coding = _coding(request.content_encoding)
+    content_type = _content_type(request.content_type)
+    # What `POST /proxy` takes is JSON whatever its content type says.
+    strict = request.method == "POST" and (target == b"/proxy" or target.startswith(b"/proxy?"))
+    reading.code = _unreadable(coding, content_type, strict)
+    if reading.code is not None:
+        return reading
+    if coding and length:
+        try:
+            body = _decode(body, coding, gate._max_body)
+        except _TooLarge:
+            reading.code = "body_too_large"
+            return reading
+        except _Undecodable:
+            reading.code = "malformed_coding"
+            return reading
+        length = PyBytes_GET_SIZE(body)
+    reading.decoded = body
+    if strict or (content_type.json and length):
+        spans = scan(body, AS_JSON)
+        if spans.error is not None:
+            reading.code = "invalid_json"
+            reading.detail = f"{spans.error} at byte {spans.error_at}"
+            return reading
+        _tally(spans, counts)
+        reading.text = body
+        reading.spans = spans
+        reading.json = True
+    elif length:
+        text = _from_latin(body) if content_type.charset == CHARSET_LATIN else body
+        _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT, counts)
+    for kind in range(KIND_COUNT):
+        if counts[kind]:
+            reading.findings = tuple([counts[kind] for kind in range(KIND_COUNT)])
+            break
+    return reading
+
+
+cdef str _unreadable(bytes coding, ContentType content_type, bint strict):
+    # The 415 that follows from the head alone, or None.
+    if coding is None:
+        return "unsupported_coding"
+    if content_type.charset == CHARSET_UNREADABLE or (
+        strict and content_type.charset != CHARSET_UTF8
+    ):
+        return "unsupported_charset"
+    return None
+
+
+cdef bytes _utf8(str text):
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+cdef str _trace_id(object request):
+    # Section 2: the caller's where it has the shape and holds no finding, else our own.
+    cdef bytes given = request.trace_id
+    cdef Spans spans
+    if given and TRACE_ID(given) is not None and given != b"." and given != b"..":
+        spans = scan(given, AS_TEXT)
+        if not spans.count:
+            return given.decode()
+    return request.request_id
+
+
+cdef bytes _identity(str trace_id, object request):
+    cdef Line line = Line()
+    line.raw(b',"trace_id":')
+    line.string(_utf8(trace_id))
+    line.raw(b',"request_id":')
+    line.string(_utf8(request.request_id))
+    return line.done()
+
+
+cdef bytes _about(object request, bytes path):
+    # Who asked for what; each part free of findings.
+    cdef Line line = Line()
+    cdef str method = request.method
+    cdef str caller = request.caller
+    line.raw(b',"method":')
+    line.string(_utf8(method) if method in COMMON_METHODS else _scrubbed(_utf8(method)))
+    line.raw(b',"path":')
+    line.string(path)
+    line.raw(b',"caller":')
+    line.string(b"anonymous" if caller == "anonymous" else _scrubbed(_utf8(caller)))
+    line.raw(b',"peer":')
+    line.string(_utf8(request.peer))
+    return line.done()
+
+
+cdef Line _line(Gate gate, bytes kind, bytes identity, long long time_ns, long long mono_ns):
+    # A tail with the fields that every record has.
+    cdef Line line = Line()
+    line.raw(b'"type":"')
+    line.raw(kind)
+    line.raw(b'"')
+    line.raw(identity)
+    line.raw(b',"timestamp":')
+    line.timestamp(time_ns)
+    line.raw(b',"agent_id":')
+    line.raw(gate._agent)
+    line.raw(b',"mono_ns":')
+    line.integer(mono_ns)
+    return line
+
+
+cdef int _add_text(Line line, bytes key, bytes text) except -1:
+    # A payload as a string: itself where it is UTF-8, else base64.
+    line.raw(b',"')
+    line.raw(key)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        line.raw(b'":"')
+        line.raw(base64.b64encode(text))
+        line.raw(b'","')
+        line.raw(key)
+        line.raw(b'_encoding":"base64"')
+    else:
+        line.raw(b'":')
+        line.string(text)
+    return 0
+
+
+cdef int _add_findings(Line line, tuple findings) except -1:
+    cdef bint first = True
+    cdef int kind
+    line.raw(b',"findings":{')
+    if findings is not NO_FINDINGS:
+        for kind in range(KIND_COUNT):
+            if findings[kind]:
+                if not first:
+                    line.raw(b",")
+                first = False
+                line.raw(KIND_KEYS[kind])
+                line.integer(findings[kind])
+    line.raw(b"}")
+    return 0
+
+
+cdef int _describe(
+    Gate gate, Line line, bytes about, Reading reading, bytes decision, bytes rule,
+    bint quarantined
+) except -1:
+    # What a request's record has, and that of a block or a warning as well.
+    line.raw(about)
+    line.raw(b',"decision":"')
+    line.raw(decision)
+    line.raw(b'","rule":"')
+    line.raw(rule)
+    line.raw(b'"')
+    _add_findings(line, reading.findings)
+    line.raw(b',"trust_score":')
+    line.raw(gate._score)
+    if not reading.decoded:
+        line.raw(b',"payload":null')
+    elif PyBytes_GET_SIZE(reading.decoded) > gate._keep:
+        _add_text(line, b"payload", _cut(reading.text, reading.spans, gate._keep))
+        line.raw(b',"payload_mac":"')
+        line.raw(
+            hashlib.blake2b(reading.decoded, digest_size=16, key=gate.policy.mac_key)
+            .hexdigest().encode()
+        )
+        line.raw(b'"')
+    else:
+        text = redact(reading.text, reading.spans) if reading.spans.count else reading.text
+        if reading.json:
+            line.raw(b',"payload":')
+            line.json(text)
+        else:
+            _add_text(line, b"payload", text)
+    line.raw(b',"payload_bytes":')
+    line.integer(PyBytes_GET_SIZE(reading.decoded))
+    line.raw(b',"quarantined":true' if quarantined else b',"quarantined":false')
+    return 0
+
+
+cdef object _refuse(
+    Gate gate, object request, str code, str detail, int count, int agent_status,
+    int retry_after_s, bytes path
+):
+    # The answer and the one record of a request that is not forwarded and was not judged.
+    cdef Line line
+    cdef str trace_id, sentence
+    failure = FAILURES.get(code)
+    if failure is None:
+        failure = FAILURES["internal_error"]
+    # After a framing error nothing that came with the request is believed.
+    trace_id = request.request_id if failure.closes else _trace_id(request)
+    if path is None:
+        path = request.target
+        spans = scan(path, AS_TARGET)
+        if spans.count:
+            path = redact(path, spans)
+    line = _line(gate, b"error", _identity(trace_id, request), request.time_ns, request.mono_ns)
+    line.raw(_about(request, path))
+    sentence = failure.sentence
+    if detail and code == "invalid_json":
+        sentence = f"{sentence.removesuffix('.')}: {detail}."
+        detail = ""
+    _add_failure(line, failure, sentence, detail, agent_status)
+    if count > 1:
+        line.raw(b',"count":')
+        line.integer(count)
+    line.raw(b"}")
+    return Respond(
+        status=failure.status,
+        decision=failure.decision,
+        code=failure.code,
+        body=_error_body(sentence, failure.code, trace_id),
+        trace_id=trace_id,
+        trust_score=gate.trust_score,
+        records=(line.done(),),
+        retry_after_s=retry_after_s or failure.retry_after_s,
+        closes=failure.closes,
+    )
+
+
+cdef int _add_failure(
+    Line line, object failure, str sentence, str detail, int agent_status
+) except -1:
+    line.raw(b',"decision":')
+    line.string(failure.decision.encode())
+    line.raw(b',"error":')
+    line.string(sentence.encode())
+    line.raw(b',"code":')
+    line.string(failure.code.encode())
+    line.raw(b',"status_code":')
+    line.integer(failure.status)
+    if detail:
+        line.raw(b',"detail":')
+        line.string(_scrubbed(_utf8(detail)))
+    if agent_status:
+        line.raw(b',"agent_status":')
+        line.integer(agent_status)
+    return 0
+
+
+cdef bytes _error_body(str sentence, str code, str trace_id):
+    cdef Line line = Line()
+    line.raw(b'{"error":')
+    line.string(sentence.encode())
+    line.raw(b',"code":')
+    line.string(code.encode())
+    line.raw(b',"trace_id":')
+    line.string(_utf8(trace_id))
+    line.raw(b"}")
+    return line.done()
+
+
+cdef object _blocked(
+    Gate gate, object request, str trace_id, Reading reading, object block, bytes reason
+):
+    cdef Line line
+    cdef bytes code = block.code.encode()
+    line = _line(
+        gate, b"blocked", _identity(trace_id, request), request.time_ns, request.mono_ns
+    )
+    line.raw(b',"reason":')
+    line.raw(reason)
+    line.raw(b',"code":"')
+    line.raw(code)
+    line.raw(b'"')
+    _describe(gate, line, _about(request, reading.path), reading, b"block", code, False)
+    line.raw(b"}")
+    record = line.done()
+    line = Line()
+    line.raw(b'{"error":')
+    line.raw(reason)
+    line.raw(b',"code":"')
+    line.raw(code)
+    line.raw(b'","blocked":true,"trust_score":')
+    line.raw(gate._score)
+    line.raw(b',"trace_id":')
+    line.string(_utf8(trace_id))
+    line.raw(b"}")
+    return Respond(
+        status=403,
+        decision="block",
+        code=block.code,
+        body=line.done(),
+        trace_id=trace_id,
+        trust_score=gate.trust_score,
+        records=(record,),
+        findings=reading.findings,
+    )
+
+
+cdef object _bound(Gate gate, object request, str trace_id):
+    return tickets.Bound(
+        caller=request.caller,
+        method=request.method,
+        target=request.target,
+        content_type=request.content_type,
+        content_encoding=request.content_encoding,
+        body=request.body,
+        policy_version=gate._policy_version,
+        trace_id=trace_id,
+    )
+
+
+cdef object _confirmed(Gate gate, object request, str trace_id):
+    # None, or the ticket's ID and expiry; ("", 0) where the override is no ticket.
+    cdef bytes given = request.override
+    if not given:
+        return None
+    if gate._mode == OverrideMode.HEADER:
+        return ("", 0) if given == b"true" else None
+    if gate._mode == OverrideMode.SECRET:
+        return ("", 0) if hmac.compare_digest(given, gate._secret) else None
+    if gate._mode == OverrideMode.TICKET:
+        ticket = tickets.check(
+            gate.policy.ticket_key, given, _bound(gate, request, trace_id),
+            now_s=request.time_ns // 1000000000,
+        )
+        return None if ticket is None else (ticket.ticket_id, ticket.expires_s)
+    return None
+
+
+cdef object _warned(Gate gate, object request, str trace_id, Reading reading):
+    cdef Line line
+    cdef str token = ""
+    cdef bint can_override = gate._mode != OverrideMode.OFF
+    line = _line(
+        gate, b"warning", _identity(trace_id, request), request.time_ns, request.mono_ns
+    )
+    line.raw(b',"warning":')
+    line.raw(gate._warning_json)
+    line.raw(b',"code":"low_trust"')
+    _describe(
+        gate, line, _about(request, reading.path), reading, b"warn", b"low_trust", False
+    )
+    line.raw(b"}")
+    record = line.done()
+    if gate._mode == OverrideMode.TICKET:
+        token = tickets.issue(
+            gate.policy.ticket_key, _bound(gate, request, trace_id),
+            request_id=request.request_id, now_s=request.time_ns // 1000000000,
+        )
+    line = Line()
+    line.raw(b'{"warning":')
+    line.raw(gate._warning_json)
+    line.raw(b',"code":"low_trust","requires_override":')
+    line.raw(b"true" if can_override else b"false")
+    line.raw(b',"trust_score":')
+    line.raw(gate._score)
+    if token:
+        line.raw(b',"override_token":')
+        line.string(token.encode())
+    line.raw(b',"message":')
+    line.string(_utf8(decisions.override_message(gate._mode, token, trace_id)))
+    line.raw(b',"trace_id":')
+    line.string(_utf8(trace_id))
+    line.raw(b"}")
+    return Respond(
+        status=449,
+        decision="warn",
+        code="low_trust",
+        body=line.done(),
+        trace_id=trace_id,
+        trust_score=gate.trust_score,
+        records=(record,),
+        findings=reading.findings,
+    )
+
+
+cdef tuple _blocking(Gate gate, Reading reading):
+    # The first row of the table that blocks what was found, or None.
+    if reading.findings is NO_FINDINGS:
+        return None
+    for row in gate._blocks:
+        if reading.findings[row[0]]:
+            return row
+    return None
+
+
+cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
+    # Adds what is recorded of the agent's answer.
+    cdef bytes text = b""
+    cdef bytes coding
+    cdef Reading reading
+    cdef Spans spans
+    cdef ContentType content_type
+    cdef Py_ssize_t limit = gate._keep
+    cdef int kind
+    cdef long[KIND_COUNT] counts
+    if forward._kept is not None:
+        text = bytes(forward._kept)
+    elif forward._first is not None:
+        text = forward._first
+    if forward.answer_bytes > PyBytes_GET_SIZE(text):
+        whole = False
+    if not text:
+        line.raw(b',"response":null')
+        return None
+    coding = _coding(forward._content_encoding)
+    content_type = _content_type(forward._content_type)
+    if coding is None or content_type.charset == CHARSET_UNREADABLE:
+        # What can't be read can't be scrubbed.
+        line.raw(b',"response":null,"response_omitted":')
+        line.raw(b'"unknown_coding"' if coding is None else b'"unknown_charset"')
+        return None
+    if coding:
+        try:
+            inflater = _inflater(text, coding)
+            text = inflater.decompress(text, limit + LOOKAHEAD)
+            if not inflater.eof or inflater.unused_data:
+                whole = False
+        except zlib.error:
+            line.raw(b',"response":null,"response_omitted":"malformed_coding"')
+            return None
+    if content_type.charset == CHARSET_LATIN:
+        text = _from_latin(text)
+    if content_type.json and whole and PyBytes_GET_SIZE(text) <= limit:
+        spans = scan(text, AS_JSON)
+        if spans.error is None:
+            line.raw(b',"response":')
+            line.json(redact(text, spans) if spans.count else text)
+            return None
+    reading = Reading()
+    for kind in range(KIND_COUNT):
+        counts[kind] = 0
+    _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT, counts)
+    if not whole:
+        limit = min(limit, _settled(reading.text))
+    _add_text(line, b"response", _cut(reading.text, reading.spans, limit))
+    return None
+
+
+cdef bint _making = False
+
+
+@cython.final
+@cython.no_gc
+cdef class Forward:
+    def __cinit__(self):
+        if not _making:
+            raise TypeError("only Gate.admit makes a Forward")
+
+
+cdef Forward _forward(Gate gate, object request, str trace_id, Reading reading, object grant):
+    global _making
+    cdef Forward forward
+    cdef Line line
+    _making = True
+    try:
+        forward = Forward.__new__(Forward)
+    finally:
+        _making = False
+    forward._gate = gate
+    forward.trace_id = trace_id
+    forward.request_id = request.request_id
+    forward.trust_score = gate.trust_score
+    forward.findings = reading.findings
+    forward.quarantined = grant is not None
+    forward._identity = _identity(trace_id, request)
+    forward._about = _about(request, reading.path)
+    line = _line(gate, b"request", forward._identity, request.time_ns, request.mono_ns)
+    _describe(
+        gate, line, forward._about, reading, b"allow",
+        b"override" if forward.quarantined else b"trust_score", forward.quarantined,
+    )
+    line.raw(b"}")
+    if not forward.quarantined:
+        forward.records = (line.done(),)
+        return forward
+    record = line.done()
+    line = _line(gate, b"user_override", forward._identity, request.time_ns, request.mono_ns)
+    line.raw(b',"warning":')
+    line.raw(gate._warning_json)
+    line.raw(b',"trust_score":')
+    line.raw(gate._score)
+    line.raw(b',"session_id":')
+    line.string(_utf8(grant.session_id))
+    line.raw(b"}")
+    forward.records = (record, line.done())
+    return forward
+
+
+cdef set _spans_of(str part, Spans spans):
+    cdef Py_ssize_t i
+    cdef set found = set()
+    for i in range(spans.count):
+        found.add(
+            (part, spans.items[i].start, spans.items[i].end, KINDS[spans.items[i].kind])
+        )
+    return found
+
+
+def _by_place(row):
+    # The target comes before the body.
+    return row[0] != "target", row[1:]
+
+
+cdef int _end(Gate gate, Forward forward) except -1:
+    if forward._gate is not gate:
+        raise RuntimeError("this Forward is another gate's")
+    if forward.ended:
+        raise RuntimeError("this Forward has ended before")
+    forward.ended = True
+    return 0
+
+
+@cython.final
+cdef class Gate:
+    """Decides on requests and records what came of them; no I/O, no clock, no state."""
+
+    def __init__(self, policy):
+        """`policy` is a GatePolicy; its score is computed here, once.
+
+        Raises:
+            ValueError: a key or a secret that the mode needs is missing or too short.
+        """
+        cdef list rows = []
+        if policy.override == OverrideMode.TICKET and len(policy.ticket_key) < 16:
+            raise ValueError("mode ticket needs a ticket_key of 16 bytes or more")
+        if policy.override == OverrideMode.SECRET and len(policy.override_token) < 16:
+            raise ValueError("mode secret needs an override_token of 16 characters or more")
+        if not 16 <= len(policy.mac_key) <= 64:
+            raise ValueError("mac_key has 16 to 64 bytes")
+        self.policy = policy
+        self.trust_score = trust.score(
+            policy.trust_level, policy.reversibility, policy.retention,
+            policy.human_in_loop, policy.training_consent,
+        )
+        self._low = self.trust_score < decisions.SCORE_TO_PASS
+        self._mode = OverrideMode(policy.override)
+        for block in decisions.blocks(policy.retention):
+            rows.append((KINDS.index(block.kind), block, json_string(block.reason.encode())))
+        self._blocks = tuple(rows)
+        self._agent = json_string(_utf8(policy.agent_id))
+        self._score = str(self.trust_score).encode()
+        self._secret = policy.override_token.encode()
+        self._warning = decisions.warning_text(policy, self.trust_score)
+        self._warning_json = json_string(self._warning.encode())
+        self._policy_version = policy.policy_version
+        self._keep = policy.record_body_bytes
+        self._max_body = policy.max_body_bytes
+
+    cpdef object admit_head(
+        self, object request, object declared_length=None, int rate_retry_after_s=0
+    ):
+        """Return the refusal that follows from the head alone, or None.
+
+        `rate_retry_after_s` above 0 means that the caller is over a rate limit.
+        `declared_length` is the Content-Length, or None where there is none.
+        """
+        cdef str code
+        cdef bytes target
+        if rate_retry_after_s > 0:
+            return _refuse(self, request, "rate_limited", "", 1, 0, rate_retry_after_s, None)
+        if declared_length is not None and declared_length > self._max_body:
+            return _refuse(self, request, "body_too_large", "", 1, 0, 0, None)
+        target = request.target
+        code = _unreadable(
+            _coding(request.content_encoding), _content_type(request.content_type),
+            request.method == "POST" and (target == b"/proxy" or target.startswith(b"/proxy?")),
+        )
+        if code is not None:
+            return _refuse(self, request, code, "", 1, 0, 0, None)
+        return None
+
+    cpdef object admit(self, object request, object grant=None):
+        """Return the verdict on a complete request: Forward, Respond or Claim.
+
+        After a Claim the same request comes again with the Grant; one that was not granted
+        counts as no override. Costs one pass over the target and one over the body.
+        """
+        cdef Reading reading = _read(self, request)
+        cdef str trace_id
+        cdef tuple row
+        if reading.code is not None:
+            return _refuse(
+                self, request, reading.code, reading.detail, 1, 0, 0, reading.path
+            )
+        trace_id = _trace_id(request)
+        row = _blocking(self, reading)
+        if row is not None:
+            return _blocked(self, request, trace_id, reading, row[1], row[2])
+        if not self._low:
+            return _forward(self, request, trace_id, reading, None)
+        confirmed = _confirmed(self, request, trace_id)
+        if confirmed is None or (grant is not None and not grant.granted):
+            return _warned(self, request, trace_id, reading)
+        if grant is None:
+            return Claim(
+                trace_id=trace_id,
+                ticket_id=confirmed[0],
+                expires_s=confirmed[1],
+                session_id=decisions.session_id(request.request_id),
+                warning=self._warning,
+                trust_score=self.trust_score,
+                time_ns=request.time_ns,
+            )
+        return _forward(self, request, trace_id, reading, grant)
+
+    cpdef object refuse(
+        self, object request, str code, str detail="", int count=1, int agent_status=0
+    ):
+        """Return the answer to a request that is refused or broke before it was admitted.
+
+        `code` is one of FAILURES (an unknown one is internal_error). `detail` goes into the
+        record alone. `count` above 1: the record sums up so many refusals.
+        """
+        return _refuse(self, request, code, detail, count, agent_status, 0, None)
+
+    cpdef object fail(
+        self, Forward forward, str code, long long time_ns, long long mono_ns, str detail=""
+    ):
+        """Return the answer to an admitted request that broke; its record ends the Forward.
+
+        Raises:
+            RuntimeError: the Forward has ended before (a bug).
+        """
+        cdef Line line
+        _end(self, forward)
+        failure = FAILURES.get(code)
+        if failure is None:
+            failure = FAILURES["internal_error"]
+        line = _line(self, b"error", forward._identity, time_ns, mono_ns)
+        line.raw(forward._about)
+        _add_failure(line, failure, failure.sentence, detail, forward.agent_status)
+        line.raw(b',"quarantined":true}' if forward.quarantined else b',"quarantined":false}')
+        return Respond(
+            status=failure.status,
+            decision=failure.decision,
+            code=failure.code,
+            body=_error_body(failure.sentence, failure.code, forward.trace_id),
+            trace_id=forward.trace_id,
+            trust_score=self.trust_score,
+            records=(line.done(),),
+            findings=forward.findings,
+            retry_after_s=failure.retry_after_s,
+            closes=failure.closes,
+        )
+
+    cpdef object settle_head(
+        self, Forward forward, int status, bytes content_type, bytes content_encoding
+    ):
+        """Take the head of the agent's final answer; a retried one replaces the first."""
+        if forward.ended:
+            raise RuntimeError("this Forward has ended before")
+        forward.agent_status = status
+        forward._content_type = content_type
+        forward._content_encoding = content_encoding
+
+    cpdef object settle_piece(self, Forward forward, bytes piece):
+        """Take a piece of the agent's answer, content-encoded as it came."""
+        if forward._first is None and len(piece) <= self._keep + LOOKAHEAD:
+            if forward.ended:
+                raise RuntimeError("this Forward has ended before")
+            # Most answers come in one piece, which is then held and not copied.
+            forward._first = piece
+            forward.answer_bytes = PyBytes_GET_SIZE(piece)
+            return
+        self.settle_bytes(
+            forward, <const unsigned char*>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece)
+        )
+
+    cdef int settle_bytes(
+        self, Forward forward, const unsigned char* data, Py_ssize_t length
+    ) except -1:
+        cdef Py_ssize_t room
+        if forward.ended:
+            raise RuntimeError("this Forward has ended before")
+        if length <= 0:
+            return 0
+        forward.answer_bytes += length
+        if forward._kept is None:
+            if forward._first is None:
+                room = min(length, self._keep + LOOKAHEAD)
+                forward._first = PyBytes_FromStringAndSize(<const char*>data, room)
+                return 0
+            room = self._keep + LOOKAHEAD - PyBytes_GET_SIZE(forward._first)
+            if room <= 0:
+                return 0
+            forward._kept = bytearray(forward._first)
+            forward._first = None
+        room = self._keep + LOOKAHEAD - len(forward._kept)
+        if room > 0:
+            forward._kept += PyBytes_FromStringAndSize(<const char*>data, min(room, length))
+        return 0
+
+    cpdef bytes settle_end(
+        self, Forward forward, object outcome, long long latency_us, long long time_ns,
+        long long mono_ns
+    ):
+        """Return the `response` record, which ends the Forward.
+
+        `outcome` is an Outcome or its text. `latency_us` runs to the end of the answer.
+
+        Raises:
+            RuntimeError: the Forward has ended before, or no head was settled (bugs).
+        """
+        cdef Line line
+        cdef bint truncated = outcome == Outcome.TRUNCATED
+        if not truncated and outcome != Outcome.ANSWERED:
+            raise ValueError("outcome is 'answered' or 'truncated'")
+        if not forward.agent_status:
+            raise RuntimeError("no head was settled")
+        _end(self, forward)
+        line = _line(self, b"response", forward._identity, time_ns, mono_ns)
+        line.raw(b',"status_code":')
+        line.integer(forward.agent_status)
+        line.raw(b',"latency_ms":')
+        line.milliseconds(latency_us)
+        _answer(self, line, forward, not truncated)
+        line.raw(b',"response_bytes":')
+        line.integer(forward.answer_bytes)
+        line.raw(b',"truncated":true}' if truncated else b',"truncated":false}')
+        forward._first = None
+        forward._kept = None
+        return line.done()
+
+    def explain(self, request):
+        """Return what `admit` would do with this request and why, without any found value.
+
+        Overrides are not looked at. `spans` are byte offsets: in the target, and in the body
+        after its content coding is taken off.
+        """
+        cdef Reading reading = _read(self, request)
+        cdef set found = _spans_of("target", scan(request.target, AS_TARGET))
+        if reading.source is not None:
+            # The passes of `_read` build on each other; here the offsets have to be those of
+            # one text.
+            if _looks_like_json(reading.source):
+                found |= _spans_of("body", scan(reading.source, AS_JSON))
+            found |= _spans_of("body", scan(reading.source, reading.form))
+        elif reading.spans is not None:
+            found |= _spans_of("body", reading.spans)
+        shown = [
+            {"part": part, "kind": kind, "start": start, "end": end}
+            for part, start, end, kind in sorted(found, key=_by_place)
+        ]
+        findings = {
+            kind: count for kind, count in zip(KINDS, reading.findings, strict=True) if count
+        }
+        verdict = {
+            "trust_score": self.trust_score,
+            "findings": findings,
+            "spans": shown,
+        }
+        if reading.code is not None:
+            failure = FAILURES[reading.code]
+            return {
+                "verdict": "refuse", "status": failure.status, "rule": failure.code,
+                "code": failure.code, "error": failure.sentence, "detail": reading.detail,
+            } | verdict
+        row = _blocking(self, reading)
+        if row is not None:
+            return {
+                "verdict": "block", "status": 403, "rule": row[1].code, "code": row[1].code,
+                "error": row[1].reason,
+            } | verdict
+        if self._low:
+            return {
+                "verdict": "warn", "status": 449, "rule": decisions.RULE_LOW_TRUST,
+                "code": decisions.RULE_LOW_TRUST, "warning": self._warning,
+                "requires_override": self._mode != OverrideMode.OFF,
+            } | verdict
+        return {"verdict": "allow", "rule": decisions.RULE_TRUST} | verdict
