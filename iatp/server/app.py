@@ -17,6 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
+from iatp.adapters.control_state import StateUnavailable
 from iatp.server.access import access_tail
 from iatp.server.errors import (
     TRACE_ID_HEADER,
@@ -146,6 +147,9 @@ async def _trace(request: web.Request) -> web.Response:
         if after is None:
             raise
         raise Refused("bad_query", "`after` is not a cursor of this trace.") from None
+    except OSError:
+        _log.exception("the flight record could not be read")
+        raise Refused("recorder_unavailable", "The flight record cannot be read.") from None
     if not page.logs:
         return await _recorded(request, _unknown(request, "unknown_trace"))
     body: dict[str, object] = {"trace_id": trace_id, "logs": page.logs}
@@ -182,7 +186,11 @@ async def _quarantine(request: web.Request) -> web.Response:
     plane = request.app[_PLANE]
     check_control(plane, request[_ORIGIN], request)
     trace_id = _asked_trace_id(request)
-    session = None if trace_id is None else await plane.quarantine(trace_id)
+    try:
+        session = None if trace_id is None else await plane.quarantine(trace_id)
+    except StateUnavailable:
+        _log.exception("the control state could not be read")
+        raise Refused("state_unavailable", "The control state cannot be read.") from None
     if session is None:
         return await _recorded(request, _unknown(request, "unknown_quarantine"))
     return await _recorded(request, json_response(session))

@@ -33,6 +33,7 @@ class ReadTrace(Protocol):
 
         Raises:
             ValueError: `after` is not a cursor that this reader gave.
+            OSError: the record can't be read.
 
         """
 
@@ -57,6 +58,7 @@ class ControlPlane(msgspec.Struct, frozen=True, kw_only=True):
     """Takes the scraper's Accept; gives content type and text."""
     read_trace: ReadTrace
     quarantine: Callable[[str], Awaitable[dict[str, Any] | None]]
-    """The session of an overridden request, in the shape of section 1."""
+    """The session of an overridden request, in the shape of section 1. May raise
+    StateUnavailable."""
     record_access: Callable[[bytes], Awaitable[None]]
     """Writes an `access` record, given its tail. Raises OSError where it can't."""
