@@ -90,7 +90,7 @@ class Recorder:
         try:
             if time.monotonic() >= self._check_due or self._uncut or self._suspect:
                 self._check()
-            data = self._lines(tails)
+            data = self._lines(tails, self._seq)
             if self._size + len(data) > self._rotate_at and self._size:
                 data = self._rotate_for(tails, data)
             self._write(data)
@@ -150,10 +150,10 @@ class Recorder:
         self._segment = None
         self._fd = -1
 
-    def _lines(self, tails: Sequence[bytes]) -> bytes:
+    def _lines(self, tails: Sequence[bytes], first: int) -> bytes:
         middle = self._middle
         data = b"".join(
-            [b'{"seq":%d%b%b\n' % (seq, middle, tail) for seq, tail in enumerate(tails, self._seq)]
+            [b'{"seq":%d%b%b\n' % (seq, middle, tail) for seq, tail in enumerate(tails, first)]
         )
         if data.count(b"\n") != len(tails):
             raise ValueError("a record must be one line")
@@ -161,12 +161,7 @@ class Recorder:
 
     def _write(self, data: bytes) -> None:
         self._uncut = True
-        done = os.write(self._fd, data)
-        while done != len(data):
-            more = os.write(self._fd, memoryview(data)[done:])
-            if not more:
-                raise OSError(errno.EIO, "a write took no bytes")
-            done += more
+        _write_all(self._fd, data)
         self._size += len(data)
         self._uncut = False
 
@@ -179,19 +174,23 @@ class Recorder:
             self._rotate_at = self._size + len(data) + max(self.segment_bytes // 16, 1)
             _log.warning("No new segment could be opened (%s); the old one grows.", error.strerror)
             return data
-        return self._lines(tails)
+        return self._lines(tails, 0)
 
     def _check(self) -> None:
         """Leave behind a file that is cut, gone, changed by others, or old."""
         if self._fd < 0:
             self._replace()
             return
-        self._cut()
         now = time.monotonic()
         if not self._in_place():
             self._leave_lost()
-        elif self._suspect or (now >= self._age_due and self._size):
-            self._replace()
+        else:
+            self._cut()
+            if os.fstat(self._fd).st_size != self._size:
+                _log.error("Something else wrote to the segment; recording goes on in another.")
+                self._replace()
+            elif self._suspect or (now >= self._age_due and self._size):
+                self._replace()
         self._checked_size = self._size
         self._check_due = now + _CHECK_INTERVAL_S
 
@@ -204,50 +203,50 @@ class Recorder:
         self._uncut = False
 
     def _in_place(self) -> bool:
-        """Whether the path leads to the open file, and only this recorder has written it."""
+        """Whether the segment's path still leads to the open file."""
         assert self._segment is not None  # noqa: S101 - for the type checker
-        held = os.fstat(self._fd)
         try:
+            held = os.fstat(self._fd)
             found = (self.folder.path / self._segment.name).lstat()
         except OSError:
             return False
-        same = (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
-        return same and held.st_size == self._size
+        return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
     def _leave_lost(self) -> None:
         """Go on in a new segment; records of a deleted file since the last look go with it."""
         assert self._segment is not None  # noqa: S101 - for the type checker
-        lost_fd, lost = self._fd, self._segment
-        saved: list[bytes] = []
-        if os.fstat(lost_fd).st_nlink == 0:
-            data = os.pread(lost_fd, self._size - self._checked_size, self._checked_size)
-            for line in data.split(b"\n")[:-1]:
-                _, found, tail = line.partition(self._middle)
-                if found:
-                    saved.append(tail)
+        saved = self._since_last_look()
         fd, segment = create_segment(
             self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
         )
-        state = (self._seq, self._size)
+        data = self._lines(saved, 0)
+        try:
+            _write_all(fd, data)
+        except OSError:
+            # The lost file stays at hand, so that the next call saves its records again.
+            close_segment(self.folder, segment, fd, 0)
+            raise
+        lost_fd, lost = self._fd, self._segment
         self._take(fd, segment)
-        if saved:
-            try:
-                self._write(self._lines(saved))
-            except OSError:
-                # Back to the lost file, so that the next call saves its records again.
-                close_segment(self.folder, segment, fd, 0)
-                self._fd, self._segment, self._uncut = lost_fd, lost, False
-                self._seq, self._size = state
-                raise
-            self._seq = len(saved)
+        self._seq, self._size = len(saved), len(data)
         os.close(lost_fd)
         _log.error(
-            "Segment %s was removed, moved or changed by something else; "
+            "Segment %s was removed or moved by something else; "
             "%d records were saved and recording goes on in %s.",
             lost.name,
             len(saved),
             segment.name,
         )
+
+    def _since_last_look(self) -> list[bytes]:
+        """Tails written since the file was last seen in place, if it is deleted since."""
+        with contextlib.suppress(OSError):
+            # One that has another name now, or that a mount hides, still has its records.
+            if os.fstat(self._fd).st_nlink == 0:
+                data = os.pread(self._fd, self._size - self._checked_size, self._checked_size)
+                parts = [line.partition(self._middle) for line in data.split(b"\n")[:-1]]
+                return [tail for _, found, tail in parts if found]
+        return []
 
     def _replace(self) -> None:
         """Open a new segment and close the one before."""
@@ -292,3 +291,12 @@ class Recorder:
     def _recovered(self) -> None:
         self.failing = False
         _log.warning("The flight recorder writes again.")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    done = os.write(fd, data)
+    while done != len(data):
+        more = os.write(fd, memoryview(data)[done:])
+        if not more:
+            raise OSError(errno.EIO, "a write took no bytes")
+        done += more
