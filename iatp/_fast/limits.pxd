@@ -55,13 +55,16 @@ cdef class Slots:
 # allows it.
 #
 # A caller is found by a 64-bit SipHash under a key of this start, in a bucket of RATE_WAYS
-# callers. Where a bucket is full, a caller whose debts are paid makes room and nothing is
-# lost; else the one with the smallest debt does, and its debt becomes the bucket's floor,
-# which every newcomer to this bucket starts with. So nobody gets a request more by being
-# forgotten: addresses without end do not free a limited caller. The price is bounded: a
-# newcomer waits for others only where more than RATE_WAYS callers are in debt in its own
-# bucket, which nobody can aim at without the key; and it is refused only where those who were
-# forgotten there have used up, together, one caller's whole limit.
+# callers. Where a bucket is full, the caller with the smallest debt makes room, and its debt
+# becomes the bucket's floor, with which every newcomer to this bucket starts. So nobody gets
+# a request more by being forgotten: addresses without end do not free a limited caller. The
+# price has a bound: debts that are paid by then cost a newcomer nothing, and it is refused for
+# the sake of others only while each of the RATE_WAYS callers in its bucket is at its own limit
+# (with several windows set: or for as long as a shorter window takes). Which callers share a
+# bucket cannot be chosen without the key; to fill all takes at least 122,880 addresses that
+# each use up their limit.
+#
+# Times are those of the monotonic clock, read for this request: an old time is refused early.
 @cython.final
 cdef class RateLimiter:
     cdef unsigned char[::1] _table_view
