@@ -24,7 +24,10 @@ _SHOWN_CHARACTERS = 400
 
 
 def show_records(screen: Screen, records: Iterable[dict[str, Any]], *, indent: int = 2) -> None:
-    """Print records in their order: one line each, then what it holds."""
+    """Print records in their order: one line each, then what it holds.
+
+    Records may come from a peer, so no field is trusted to have its type.
+    """
     margin = " " * indent
     for record in records:
         kind = plain(str(record.get("type", "?")))
@@ -50,14 +53,15 @@ def _summary(record: dict[str, Any]) -> str:
         said.append(f"{record['decision']} ({record.get('rule', '')})")
     if kind in ("request", "blocked", "warning", "user_override") and "trust_score" in record:
         said.append(f"score {record['trust_score']}/10")
-    if kind == "response":
-        said.append(f"{record.get('latency_ms', 0):.2f} ms")
-        said.append(f"{record.get('response_bytes', 0)} bytes")
+    if isinstance(latency_ms := record.get("latency_ms"), int | float):
+        said.append(f"{latency_ms:.2f} ms")
+    if "response_bytes" in record:
+        said.append(f"{record['response_bytes']} bytes")
     if record.get("truncated"):
         said.append("truncated")
     if record.get("quarantined"):
         said.append("quarantined")
-    if findings := record.get("findings"):
+    if isinstance(findings := record.get("findings"), dict):
         counts = [f"{count} {name}" for name, count in findings.items() if count]
         if counts:
             said.append("found " + ", ".join(counts))
