@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iatp._fast.record import Line, cut_at, json_string
+
+HOSTILE = [
+    b"\r",
+    b"\n",
+    b"\x00",
+    b"\x1b[2J",
+    b"\x7f",
+    "\u0085".encode(),
+    "\u009f".encode(),
+    "\u2028\u2029".encode(),
+    b'"}\n{"type":"forged"',
+    b"\\",
+    b'\\"',
+    b"\xe2\x80",
+    b"\xc2",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    *(bytes([byte]) for byte in range(0x80, 0x100)),
+]
+
+
+def assert_safe(line: bytes) -> None:
+    """No reader splits it, no terminal acts on it, and it is UTF-8."""
+    text = line.decode()
+    assert not [c for c in text if ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F or c in "\u2028\u2029"]
+    assert len(text.splitlines()) == 1
+
+
+def written(method: str, *values: object) -> bytes:
+    line = Line()
+    for value in values:
+        getattr(line, method)(value)
+    return line.done()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("around", [b"%b", b"a%bz", b"4111 %b\n"])
+def test_strings_are_one_line_and_come_back(text: bytes, around: bytes) -> None:
+    data = around % text
+    line = json_string(data)
+    assert_safe(line)
+    assert json.loads(line) == data.decode("utf-8", "backslashreplace")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_one_line_and_come_back(data: bytes) -> None:
+    line = json_string(data)
+    assert_safe(line)
+    assert json.loads(line) == data.decode("utf-8", "backslashreplace")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_any_text_comes_back(text: str) -> None:
+    line = json_string(text.encode())
+    assert_safe(line)
+    assert json.loads(line) == text
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("a\x7f\u2028é"), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON_VALUES, st.sampled_from([None, 0, 1, "\t", "\r\n"]), st.booleans())
+def test_an_embedded_value_is_one_line_and_means_the_same(
+    value: object, indent: object, escapes: bool
+) -> None:
+    data = json.dumps(value, indent=indent, ensure_ascii=escapes).encode()  # type: ignore[arg-type]
+    line = written("json", data)
+    assert_safe(line)
+    assert json.loads(line) == value
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_integers(value: int) -> None:
+    assert written("integer", value) == b"%d" % value
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [(0, b"0.000"), (1, b"0.001"), (999, b"0.999"), (12345, b"12.345"), (-5, b"0.000")],
+)
+def test_milliseconds(us: int, text: bytes) -> None:
+    assert written("milliseconds", us) == text
+
+
+def rfc3339(time_ns: int) -> bytes:
+    time = datetime(1970, 1, 1) + timedelta(microseconds=time_ns // 1000)
+    # strftime does not pad years before 1000 everywhere; from 1970 on there are none.
+    return time.strftime('"%Y-%m-%dT%H:%M:%S.%fZ"').encode()
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_timestamps(time_ns: int) -> None:
+    assert written("timestamp", time_ns) == rfc3339(time_ns)
+
+
+@pytest.mark.parametrize("days", [0, 58, 59, 60, 11016, 11017, 19782, 19783, 47540, 47541])
+def test_timestamps_around_leap_days(days: int) -> None:
+    for time_ns in (days * 86400 * 10**9, (days + 1) * 86400 * 10**9 - 1):
+        assert written("timestamp", time_ns) == rfc3339(time_ns)
+
+
+def test_a_time_before_1970_stands_as_1970() -> None:
+    assert written("timestamp", -1) == b'"1970-01-01T00:00:00.000000Z"'
+
+
+@given(st.text(max_size=30), st.integers(-1, 130))
+def test_a_cut_splits_no_character(text: str, limit: int) -> None:
+    data = text.encode("utf-8", "surrogatepass").replace(b"\xed", b"e")
+    at = cut_at(data, limit)
+    assert at <= max(limit, 0)
+    assert at > limit - 4 or at == len(data)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return
+    data[:at].decode()
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 9, b"\x80" * 9, b"ab\x80\x80\x80\x80\x80\x80"])
+def test_what_is_not_utf8_is_cut_at_the_limit(data: bytes) -> None:
+    assert cut_at(data, 5) == 5
+
+
+def test_a_line_grows() -> None:
+    assert written("raw", *[b"x" * 1000] * 50) == b"x" * 50_000
+    assert len(written("string", b"\x00" * 5000)) == 30_002

@@ -1,0 +1,467 @@
+"""What the gate must do, in plain Python; the truth that iatp/_fast/gate is held against.
+
+Verdicts are dicts, records are parsed. The scan is the compiled one (it has its own twin);
+what is done with its spans is done here again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from datetime import datetime, timedelta
+from typing import Any
+
+from iatp._fast.scan import scan
+from iatp.decisions import tickets
+from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
+from iatp.values.errors import FAILURES
+from iatp.values.exchange import KINDS, REDACTED, Grant, Request
+
+JSON, TEXT, TARGET, FORM = range(4)
+LOOKAHEAD = 512
+BREAKS = b"\"'`,;<>()[]{}|" + bytes(range(33))
+POINTS = {"verified_partner": 10, "trusted": 7, "standard": 5, "unknown": 2, "untrusted": 0}
+LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
+ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
+
+Found = list[tuple[int, int, int, int]]
+
+
+class Refused(Exception):
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code, self.detail = code, detail
+
+
+def score(policy: GatePolicy) -> int:
+    points = POINTS[policy.trust_level]
+    points += 2 if policy.reversibility != "none" else 0
+    points += 1 if policy.retention == "ephemeral" else 0
+    points -= 1 if policy.retention in ("permanent", "forever") else 0
+    points -= 2 if policy.human_in_loop else 0
+    points -= 1 if policy.training_consent else 0
+    return min(10, max(0, points))
+
+
+def find(data: bytes, form: int) -> Found:
+    return [tuple(span) for span in scan(data, form)]
+
+
+def scrub(data: bytes, spans: Found) -> bytes:
+    out, at = b"", 0
+    for kind, start, end, quoted in spans:
+        value = REDACTED[kind].encode()
+        out += data[at:start] + (b'"' + value + b'"' if quoted else value)
+        at = end
+    return out + data[at:]
+
+
+def readable(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def cut_at(data: bytes, limit: int) -> int:
+    if len(data) <= limit:
+        return len(data)
+    for at in range(limit, max(limit - 4, -1), -1):
+        if data[at] & 0xC0 != 0x80:
+            width = 4 if data[at] >= 0xF0 else 3 if data[at] >= 0xE0 else 2
+            splits = data[at] >= 0xC2 and at < limit < at + width
+            return at if splits else limit
+    return limit
+
+
+def cut(data: bytes, spans: Found, limit: int) -> bytes:
+    end = cut_at(data, limit)
+    spans = [span for span in spans if span[1] < end]
+    if spans:
+        end = max(end, spans[-1][2])
+    out = scrub(data[:end], spans)
+    return out[: cut_at(out, limit)]
+
+
+def media(content_type: bytes) -> tuple[bool, bool, str]:
+    """Return whether it is JSON, whether a form, and "utf-8", "latin" or "unreadable"."""
+    text = content_type.decode("latin-1")
+    kind = text.split(";")[0].strip(" \t\n\r\x0b\x0c").lower()
+    is_json = kind in ("application/json", "text/json") or bool(
+        re.fullmatch(r"application/.*\+json", kind, re.DOTALL)
+    )
+    is_form = kind == "application/x-www-form-urlencoded"
+    names = [
+        (suffix.strip(" \t\n\r\x0b\x0c"), value.strip(" \t\"'").lower())
+        for suffix, value in re.findall(
+            r"charset([^=]*)=[ \t\n\r\x0b\x0c]*([^;]*)", text, re.IGNORECASE | re.ASCII
+        )
+    ]
+    if any(suffix or name not in LATIN | ASCII for suffix, name in names):
+        return is_json, is_form, "unreadable"
+    kinds = {name in LATIN for _, name in names}
+    if len(kinds) == 2 or (kinds == {True} and is_json):
+        return is_json, is_form, "unreadable"
+    return is_json, is_form, "latin" if kinds == {True} else "utf-8"
+
+
+def coding(value: bytes) -> str:
+    name = value.strip().lower()
+    if name in (b"", b"identity"):
+        return ""
+    if name in (b"gzip", b"deflate"):
+        return name.decode()
+    raise Refused("unsupported_coding")
+
+
+def window_bits(data: bytes, name: str) -> int:
+    if name == "gzip":
+        return 31
+    is_zlib = len(data) > 1 and data[0] % 16 == 8 and int.from_bytes(data[:2], "big") % 31 == 0
+    return 15 if is_zlib else -15
+
+
+def decoded(data: bytes, name: str, limit: int) -> bytes:
+    out = b""
+    while data:
+        inflater = zlib.decompressobj(window_bits(data, name))
+        try:
+            out += inflater.decompress(data, limit + 1 - len(out))
+        except zlib.error:
+            raise Refused("malformed_coding") from None
+        if len(out) > limit:
+            raise Refused("body_too_large")
+        if not inflater.eof or (inflater.unused_data and name == "deflate"):
+            raise Refused("malformed_coding")
+        data = inflater.unused_data
+    return out
+
+
+def from_latin(data: bytes) -> bytes:
+    holes = b"\x81\x8d\x8f\x90\x9d"
+    return "".join(
+        chr(byte) if byte in holes else bytes([byte]).decode("cp1252") for byte in data
+    ).encode()
+
+
+def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[int]]:
+    """Return the text for the record, its spans, and the kinds of all that was found."""
+    kinds: list[int] = []
+    if text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):
+        spans = find(text, JSON)
+        kinds += [span[0] for span in spans]
+        text = scrub(text, spans)
+    if b"\0" in text and find(text.replace(b"\0", b""), TEXT):
+        text = text.replace(b"\0", b"")
+    spans = find(text, form)
+    return text, spans, kinds + [span[0] for span in spans]
+
+
+def as_string(name: str, text: bytes) -> dict[str, Any]:
+    try:
+        return {name: text.decode()}
+    except UnicodeDecodeError:
+        return {name: base64.b64encode(text).decode(), f"{name}_encoding": "base64"}
+
+
+def is_entry(request: Request) -> bool:
+    return request.method == "POST" and request.target.split(b"?")[0] == b"/proxy"
+
+
+def check_head(request: Request) -> tuple[str, bool, bool, str]:
+    name = coding(request.content_encoding)
+    is_json, is_form, charset = media(request.content_type)
+    if charset == "unreadable" or (charset == "latin" and is_entry(request)):
+        raise Refused("unsupported_charset")
+    return name, is_json, is_form, charset
+
+
+def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[int]]:
+    """Return the payload fields of a record and the kinds found in the body."""
+    if len(request.body) > policy.max_body_bytes:
+        raise Refused("body_too_large")
+    name, is_json, is_form, charset = check_head(request)
+    body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
+    fields: dict[str, Any] = {"payload": None, "payload_bytes": len(body)}
+    embeds = False
+    if is_entry(request) or (is_json and body):
+        result = scan(body, JSON)
+        if result.error is not None:
+            raise Refused("invalid_json", f"{result.error} at byte {result.error_at}")
+        text, spans = body, find(body, JSON)
+        kinds = [span[0] for span in spans]
+        embeds = True
+    elif body:
+        text = from_latin(body) if charset == "latin" else body
+        text, spans, kinds = read_loose(text, FORM if is_form else TEXT)
+    else:
+        return fields, []
+    limit = policy.record_body_bytes
+    if len(body) > limit:
+        fields |= as_string("payload", cut(text, spans, limit))
+        fields["payload_mac"] = hashlib.blake2b(
+            body, digest_size=16, key=policy.mac_key
+        ).hexdigest()
+    elif embeds:
+        fields["payload"] = parsed(scrub(text, spans))
+    else:
+        fields |= as_string("payload", scrub(text, spans))
+    return fields, kinds
+
+
+def parsed(data: bytes) -> Any:
+    """Return JSON as a value in which duplicate keys stay visible."""
+    return json.loads(data, object_pairs_hook=lambda pairs: ["object", *pairs])
+
+
+def trace_id(request: Request) -> str:
+    given = request.trace_id
+    if re.fullmatch(rb"[A-Za-z0-9._-]{1,128}", given) and given not in (b".", b".."):
+        if not find(given, TEXT):
+            return given.decode()
+    return request.request_id
+
+
+def common(policy: GatePolicy, kind: str, ids: tuple[str, str], ns: int, mono: int) -> Any:
+    time = datetime(1970, 1, 1) + timedelta(microseconds=ns // 1000)
+    return {
+        "type": kind,
+        "trace_id": ids[0],
+        "request_id": ids[1],
+        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "agent_id": policy.agent_id,
+        "mono_ns": mono,
+    }
+
+
+def about(request: Request) -> dict[str, str]:
+    def clean(text: str) -> str:
+        data = text.encode("utf-8", "backslashreplace")
+        return readable(scrub(data, find(data, TEXT)))
+
+    return {
+        "method": clean(request.method),
+        "path": readable(scrub(request.target, find(request.target, TARGET))),
+        "caller": clean(request.caller),
+        "peer": request.peer,
+    }
+
+
+def refusal(
+    policy: GatePolicy, request: Request, code: str, detail: str = "", retry_after_s: int = 0
+) -> dict[str, Any]:
+    failure = FAILURES[code]
+    trace = request.request_id if failure.closes else trace_id(request)
+    sentence = failure.sentence
+    extra = {}
+    if detail and code == "invalid_json":
+        sentence = f"{sentence[:-1]}: {detail}."
+    elif detail:
+        extra = {"detail": detail}
+    record = (
+        common(policy, "error", (trace, request.request_id), request.time_ns, request.mono_ns)
+        | about(request)
+        | {"decision": failure.decision, "error": sentence, "code": code}
+        | {"status_code": failure.status}
+        | extra
+    )
+    return {
+        "status": failure.status,
+        "decision": failure.decision,
+        "code": code,
+        "body": {"error": sentence, "code": code, "trace_id": trace},
+        "trace_id": trace,
+        "trust_score": score(policy),
+        "records": [record],
+        "findings": (),
+        "retry_after_s": retry_after_s or failure.retry_after_s,
+        "closes": failure.closes,
+    }
+
+
+def confirmed(policy: GatePolicy, request: Request, trace: str) -> tuple[str, int] | None:
+    if policy.override == OverrideMode.HEADER:
+        return ("", 0) if request.override == b"true" else None
+    if policy.override == OverrideMode.SECRET:
+        return ("", 0) if request.override == policy.override_token.encode() else None
+    if policy.override == OverrideMode.TICKET:
+        ticket = tickets.check(
+            policy.ticket_key,
+            request.override,
+            bound(policy, request, trace),
+            now_s=request.time_ns // 10**9,
+        )
+        return (ticket.ticket_id, ticket.expires_s) if ticket else None
+    return None
+
+
+def bound(policy: GatePolicy, request: Request, trace: str) -> tickets.Bound:
+    return tickets.Bound(
+        caller=request.caller,
+        method=request.method,
+        target=request.target,
+        content_type=request.content_type,
+        content_encoding=request.content_encoding,
+        body=request.body,
+        policy_version=policy.policy_version,
+        trace_id=trace,
+    )
+
+
+def warning(policy: GatePolicy, points: int) -> str:
+    text = f"⚠️ WARNING:\n  • Low trust score ({points}/10)"
+    if policy.reversibility == "none":
+        text += "\n  • No reversibility"
+    if policy.retention in ("permanent", "forever"):
+        text += "\n  • Data stored permanently"
+    if policy.human_in_loop:
+        text += "\n  • Human review enabled"
+    if policy.training_consent:
+        text += "\n  • Data used for training"
+    return text
+
+
+def rule(policy: GatePolicy, kinds: list[int]) -> str:
+    """Return the code of the block that applies, or empty."""
+    found = {KINDS[kind] for kind in kinds}
+    if policy.retention in ("permanent", "forever"):
+        for kind in ("credit_card", "secret"):
+            if kind in found:
+                return f"{kind}_retention"
+    if "ssn" in found and policy.retention != "ephemeral":
+        return "ssn_retention"
+    return ""
+
+
+def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> dict[str, Any]:
+    points = score(policy)
+    try:
+        payload, kinds = read_body(policy, request)
+    except Refused as refused:
+        return refusal(policy, request, refused.code, refused.detail)
+    kinds = [span[0] for span in find(request.target, TARGET)] + kinds
+    trace = trace_id(request)
+    findings = tuple(kinds.count(kind) for kind in range(len(KINDS)))
+    ids = (trace, request.request_id)
+
+    def record(kind: str, more: dict[str, Any]) -> dict[str, Any]:
+        return common(policy, kind, ids, request.time_ns, request.mono_ns) | more
+
+    described = about(request) | payload
+    described["findings"] = {
+        name: count for name, count in zip(KINDS, findings, strict=True) if count
+    }
+    described |= {"trust_score": points, "quarantined": False}
+    verdict: dict[str, Any] = {"trace_id": trace, "trust_score": points, "findings": findings}
+    answer = {"retry_after_s": 0, "closes": False} | verdict
+    code = rule(policy, kinds)
+    if code:
+        labels = {
+            "credit_card_retention": "credit card number",
+            "secret_retention": "secret",
+            "ssn_retention": "social security number",
+        }
+        reason = (
+            f"Privacy Violation: a {labels[code]} may not be sent to an agent whose "
+            f"retention policy is '{policy.retention}'"
+        )
+        more = {"reason": reason, "code": code, "decision": "block", "rule": code}
+        body = {"error": reason, "code": code, "blocked": True, "trust_score": points}
+        return answer | {
+            "status": 403,
+            "decision": "block",
+            "code": code,
+            "body": body | {"trace_id": trace},
+            "records": [record("blocked", described | more)],
+        }
+    if points >= 7:
+        more = {"decision": "allow", "rule": "trust_score"}
+        return verdict | {"quarantined": False, "records": [record("request", described | more)]}
+    text = warning(policy, points)
+    override = confirmed(policy, request, trace)
+    if override is not None and grant is None:
+        return {
+            "trace_id": trace,
+            "ticket_id": override[0],
+            "expires_s": override[1],
+            "session_id": session_id(request.request_id),
+            "warning": text,
+            "trust_score": points,
+            "time_ns": request.time_ns,
+        }
+    if override is not None and grant is not None and grant.granted:
+        more = {"decision": "allow", "rule": "override", "quarantined": True}
+        said = {"warning": text, "trust_score": points, "session_id": grant.session_id}
+        return verdict | {
+            "quarantined": True,
+            "records": [record("request", described | more), record("user_override", said)],
+        }
+    more = {"warning": text, "code": "low_trust", "decision": "warn", "rule": "low_trust"}
+    can_override = policy.override != OverrideMode.OFF
+    body = {"warning": text, "code": "low_trust", "requires_override": can_override}
+    token = ""
+    if policy.override == OverrideMode.TICKET:
+        token = tickets.issue(
+            policy.ticket_key,
+            bound(policy, request, trace),
+            request_id=request.request_id,
+            now_s=request.time_ns // 10**9,
+        )
+        body["override_token"] = token
+    body |= {
+        "trust_score": points,
+        "message": override_message(policy.override, token, trace),
+        "trace_id": trace,
+    }
+    return answer | {
+        "status": 449,
+        "decision": "warn",
+        "code": "low_trust",
+        "body": body,
+        "records": [record("warning", described | more)],
+    }
+
+
+def settled(text: bytes) -> int:
+    """Return how much of a text that goes on can hold no part of a value cut off at its end."""
+    words = re.split(rb"(?<=[" + re.escape(BREAKS) + rb"])", text)
+    words.pop()
+    while words and words[-1][-1:] <= b" " and words[-1]:
+        # The word that ends with this break is made of all before it back to the last break.
+        if not re.search(rb"[0-9\x80-\xff]", words[-1]):
+            break
+        words.pop()
+    return sum(map(len, words))
+
+
+def answer_fields(
+    policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes, *, whole: bool
+) -> dict[str, Any]:
+    """Return the fields of a `response` record that hold the agent's answer."""
+    limit = policy.record_body_bytes
+    window = answer[: limit + LOOKAHEAD]
+    whole = whole and len(window) == len(answer)
+    is_json, is_form, charset = media(content_type)
+    if not window:
+        return {"response": None}
+    try:
+        name = coding(encoding)
+    except Refused:
+        return {"response": None, "response_omitted": "unknown_coding"}
+    if charset == "unreadable":
+        return {"response": None, "response_omitted": "unknown_charset"}
+    if name:
+        inflater = zlib.decompressobj(window_bits(window, name))
+        try:
+            window = inflater.decompress(window, limit + LOOKAHEAD)
+        except zlib.error:
+            return {"response": None, "response_omitted": "malformed_coding"}
+        whole = whole and inflater.eof and not inflater.unused_data
+    if charset == "latin":
+        window = from_latin(window)
+    if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
+        return {"response": parsed(scrub(window, find(window, JSON)))}
+    text, spans, _ = read_loose(window, FORM if is_form else TEXT)
+    if not whole:
+        limit = min(limit, settled(text))
+    return as_string("response", cut(text, spans, limit))
