@@ -259,7 +259,7 @@ def _page(
             line = os.pread(file.fileno(), place.length, place.offset) if file is not None else b""
             found = envelope(line)
             # Else its segment was pruned, or cut by its writer, since it was found.
-            if found is not None and found.trace_id == trace_id:
+            if found is not None and found.trace_id == trace_id and _is_json(line):
                 logs.append(msgspec.Raw(line))
                 size += len(line)
     if taken == len(places):
@@ -268,6 +268,15 @@ def _page(
     clock = segments[last.stem].clock
     cursor = _Cursor(clock, clocks[clock][1], last.mono_ns, last.stem, last.offset)
     return TracePage(logs=logs, next=_encode_cursor(cursor))
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether all of a record can be read: one that is damaged would spoil its page."""
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _encode_cursor(cursor: _Cursor) -> str:

@@ -120,37 +120,32 @@ class ResponseRecord(_Recorded, frozen=True, kw_only=True, tag="response"):
     """To the end of the answer."""
     response: msgspec.Raw = msgspec.Raw(b"null")
     response_bytes: Count
-    response_mac: Mac | UnsetType = UNSET
     response_encoding: Base64Only | UnsetType = UNSET
+    response_omitted: str | UnsetType = UNSET
+    """Why `response` is null although there was one: it could not be read, so not scrubbed."""
     truncated: bool
 
 
 class ErrorRecord(_Recorded, frozen=True, kw_only=True, tag="error"):
-    """Ends a request that was refused, broke, or whose caller went away.
+    """Ends a request that was refused, broke, or whose caller went away."""
 
-    What was not yet known when it ended (no method was read, nothing was decided) is absent.
-    """
-
+    method: str
+    """Empty, as is the path, where the request line could not be read."""
+    path: str
+    caller: str
+    peer: str
+    decision: str
     error: str
     code: str
     status_code: Status
-    method: str | UnsetType = UNSET
-    path: str | UnsetType = UNSET
-    caller: str | UnsetType = UNSET
-    peer: str | UnsetType = UNSET
-    decision: str | UnsetType = UNSET
-    rule: str | UnsetType = UNSET
-    findings: Findings | UnsetType = UNSET
-    trust_score: Score | UnsetType = UNSET
     detail: str | UnsetType = UNSET
-    count: Annotated[int, msgspec.Meta(ge=1)] | UnsetType = UNSET
+    """For operators; the caller was not told."""
+    agent_status: Status | UnsetType = UNSET
+    """What the agent had answered before it broke."""
+    count: Annotated[int, msgspec.Meta(ge=2)] | UnsetType = UNSET
     """How many refusals this record sums up."""
-    latency_ms: Annotated[float, msgspec.Meta(ge=0)] | UnsetType = UNSET
-    payload: msgspec.Raw | UnsetType = UNSET
-    payload_bytes: Count | UnsetType = UNSET
-    payload_mac: Mac | UnsetType = UNSET
-    payload_encoding: Base64Only | UnsetType = UNSET
     quarantined: bool | UnsetType = UNSET
+    """Present where the request had been forwarded."""
 
 
 class AccessRecord(_Recorded, frozen=True, kw_only=True, tag="access"):

@@ -167,13 +167,13 @@ def test_what_stands_behind_the_last_line_end_is_skipped(folder: LogFolder, end:
     assert len(list(iter_records(folder.path))) == 1
 
 
-def test_a_damaged_line_does_not_hide_the_others(folder: LogFolder) -> None:
+@pytest.mark.parametrize("where", [b'"r1"', b"r1", b"payload_of_1", b"_of_1", b'{"seq":1'])
+def test_a_damaged_line_does_not_hide_the_others(folder: LogFolder, where: bytes) -> None:
     recorder = Recorder(folder, 0, "clock-1", MIB)
-    recorder.append([tail("t", n) for n in range(3)])
+    recorder.append([tail("t", n).replace(b'""', b'{"payload_of_%d":1}' % n) for n in range(3)])
     [path] = folder.path.glob("*.jsonl")
     data = bytearray(path.read_bytes())
-    at = data.index(b'"r1"')
-    data[at] ^= 0x80
+    data[data.index(where)] ^= 0x80
     path.write_bytes(data)
     assert ids(read_trace(folder.path, "t")) == ["r0", "r2"]
 
