@@ -43,7 +43,6 @@ def show_records(screen: Screen, records: Iterable[dict[str, Any]], *, indent: i
 
 
 def _summary(record: dict[str, Any]) -> str:
-    kind = record.get("type")
     said: list[str] = []
     if "method" in record or "path" in record:
         said.append(f"{record.get('method', '')} {record.get('path', '')}".strip())
@@ -51,22 +50,25 @@ def _summary(record: dict[str, Any]) -> str:
         said.append(f"status {record['status_code']}")
     if "decision" in record:
         said.append(f"{record['decision']} ({record.get('rule', '')})")
-    if kind in ("request", "blocked", "warning", "user_override") and "trust_score" in record:
+    if "trust_score" in record:
         said.append(f"score {record['trust_score']}/10")
+    said += _measures(record)
+    said += [name for name in ("truncated", "quarantined") if record.get(name)]
+    said += [str(record[name]) for name in ("reason", "error") if record.get(name)]
+    return plain(", ".join(said))
+
+
+def _measures(record: dict[str, Any]) -> list[str]:
+    said = []
     if isinstance(latency_ms := record.get("latency_ms"), int | float):
         said.append(f"{latency_ms:.2f} ms")
     if "response_bytes" in record:
         said.append(f"{record['response_bytes']} bytes")
-    if record.get("truncated"):
-        said.append("truncated")
-    if record.get("quarantined"):
-        said.append("quarantined")
     if isinstance(findings := record.get("findings"), dict):
         counts = [f"{count} {name}" for name, count in findings.items() if count]
         if counts:
             said.append("found " + ", ".join(counts))
-    said.extend(str(record[name]) for name in ("reason", "error") if record.get(name))
-    return plain(", ".join(said))
+    return said
 
 
 def _content(record: dict[str, Any], name: str) -> str:
