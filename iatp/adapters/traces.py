@@ -60,7 +60,7 @@ class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
 class _Place(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a record stands: first in time, then on disk. The order of fields is the order."""
 
-    clock_rank: float
+    clock_rank: int
     mono_ns: int
     stem: str
     offset: int
@@ -229,7 +229,7 @@ def _start(cursor: _Cursor, clocks: dict[str, tuple[int, str]]) -> _Place:
         (since, clock) < (cursor.clock_created, cursor.clock)
         for clock, (_, since) in clocks.items()
     )
-    return _Place(before - 0.5, 0, "", 0, 0)
+    return _Place(before, 0, "", 0, 0)
 
 
 def _page(

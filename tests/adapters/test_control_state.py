@@ -143,11 +143,12 @@ from iatp.adapters.control_state import ControlState
 from tests.adapters.test_control_state import MANIFEST, claim
 state = ControlState(sys.argv[1])
 assert state.claim(claim(0, ticket_id="a"), MANIFEST).granted
+inherited = state._connection
 child = os.fork()
 if child == 0:
     ok = not state.claim(claim(1, ticket_id="a"), MANIFEST).granted
     ok = ok and state.claim(claim(2, ticket_id="b"), MANIFEST).granted
-    os._exit(0 if ok else 1)
+    os._exit(0 if ok and state._connection is not inherited else 1)
 assert os.waitpid(child, 0)[1] == 0
 assert not state.claim(claim(3, ticket_id="b"), MANIFEST).granted
 assert state.claim(claim(4, ticket_id="c"), MANIFEST).granted

@@ -113,6 +113,22 @@ def test_threads_that_start_at_once_get_one_key(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["k"]
 
 
+def test_a_starter_that_was_overtaken_takes_the_others_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k"
+    sync = os.fsync
+
+    def overtaken(fd: int) -> None:
+        if not path.exists():
+            private(path, b"ab" * 32)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", overtaken)
+    assert installation_key(path) == b"\xab" * 32
+    assert list(tmp_path.iterdir()) == [path]
+
+
 STARTER = """
 import sys
 from iatp.adapters.keys import installation_key
