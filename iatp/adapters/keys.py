@@ -12,7 +12,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -107,8 +106,8 @@ def _parse(path: Path, data: bytes) -> bytes:
 
 
 def _make(path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
-    text = secrets.token_hex(KEY_BYTES).encode() + b"\n"
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
+    text = os.urandom(KEY_BYTES).hex().encode() + b"\n"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(temporary, flags, 0o600)

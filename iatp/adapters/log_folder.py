@@ -16,7 +16,6 @@ import fcntl
 import logging
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -163,7 +162,7 @@ class LogFolder:
             OSError: the folder takes no more data.
         """
         directory = self.open_directory()
-        name = f"{who}-{secrets.token_hex(4)}.probe"
+        name = f"{who}-{os.urandom(4).hex()}.probe"
         try:
             fd = os.open(
                 name,
@@ -388,7 +387,7 @@ def new_boot_id() -> str:
     The first part names this run of the machine's monotonic clock, so that `mono_ns` of two
     records may be compared where it is equal; the second is random.
     """
-    return f"{_clock_token()}-{secrets.token_hex(6)}"
+    return f"{_clock_token()}-{os.urandom(6).hex()}"
 
 
 def _clock_token() -> str:
@@ -400,7 +399,7 @@ def _clock_token() -> str:
             # A container may have a clock of its own.
             run += bytes(Path("/proc/self/ns/time").readlink())
     except OSError:
-        run = _macos_boot_session() or secrets.token_bytes(16)
+        run = _macos_boot_session() or os.urandom(16)
     return hashlib.blake2b(run, digest_size=4).hexdigest()
 
 

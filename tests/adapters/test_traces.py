@@ -85,6 +85,16 @@ def test_only_the_records_own_trace_id_counts(folder: LogFolder) -> None:
     assert ids(read_trace(folder.path, "other")) == ["r2", "r1"]
 
 
+def test_an_id_inside_payloads_takes_no_place_on_a_page(folder: LogFolder) -> None:
+    recorder = Recorder(folder, 0, "clock-1", MIB)
+    for n in range(50):
+        recorder.append([tail("other", n).replace(b'""', b'{"trace_id":"t"}')])
+    recorder.append([tail("t", 100), tail("t", 101)])
+    page = read_trace(folder.path, "t", limit=2)
+    assert ids(page) == ["r100", "r101"]
+    assert page.next is None
+
+
 @pytest.mark.parametrize(
     "trace_id", ["", "none", 't"', "../t", "t\n", "x" * 129, "é", "*", "t\x00"]
 )
