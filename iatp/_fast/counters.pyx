@@ -1,3 +1,5 @@
+# cython: autotestdict=False
+
 """Counts what a worker does, in its block of the shared mapping.
 
 The layout is data (iatp/values/layout.py), read once at import into C tables. A cell has
@@ -9,7 +11,7 @@ cimport cython
 from libc.stdint cimport int64_t, uintptr_t
 
 from iatp.values import layout
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import KINDS as _KINDS
 
 cdef extern from *:
     """
@@ -202,7 +204,7 @@ cdef class Counters:
         self.policy(layout.POLICY_RESULTS.index(result))
 
     def count_findings(self, str kind, int64_t n=1):
-        self.finding(KINDS.index(kind), n)
+        self.finding(_KINDS.index(kind), n)
 
     def count_override(self, str result):
         self.override(layout.OVERRIDE_RESULTS.index(result))

@@ -15,6 +15,7 @@ class Slots:
     def held(self) -> int: ...
 
 def reclaim(cells: memoryview | bytearray, rows: memoryview | bytearray, worker: int) -> int: ...
+
 @final
 class RateLimiter:
     def __new__(
@@ -33,3 +34,5 @@ class RateLimiter:
 
 def caller_key(caller: str, peer: str) -> bytes: ...
 def siphash_of(key: bytes, data: bytes) -> int: ...
+
+__pyx_capi__: dict[str, object]

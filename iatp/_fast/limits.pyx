@@ -1,3 +1,5 @@
+# cython: autotestdict=False
+
 """What all workers keep to together: the agent's concurrency limit and the rate limits.
 
 Both live in the shared mapping and survive the death of any worker at any instruction:
@@ -270,7 +272,7 @@ cdef uint64_t siphash(
     sip_round(v)
     v[0] ^= word
     v[2] ^= 0xFF
-    for i in range(4):
+    for _ in range(4):
         sip_round(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
