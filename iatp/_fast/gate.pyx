@@ -188,7 +188,8 @@ cdef bytes _scrubbed(bytes text):
 
 cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
     # `text` up to `limit`, scrubbed, and then cut to `limit` again; a span that the first cut
-    # would split is taken in whole, so nothing of its value remains.
+    # would split is taken in whole, so nothing of its value remains. Looked at once more where
+    # it is cut, since the cut may leave of a longer run of digits what looks like a card.
     cdef Py_ssize_t end = cut_at(text, limit)
     cdef Py_ssize_t count = spans.count
     cdef Py_ssize_t kept = 0
@@ -204,6 +205,9 @@ cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
             out = redact(out, spans)
         finally:
             spans.count = count
+    if end == PyBytes_GET_SIZE(text) and PyBytes_GET_SIZE(out) <= limit:
+        return out
+    out = _scrubbed(out[:cut_at(out, limit)])
     return out[:cut_at(out, limit)]
 
 
@@ -958,9 +962,10 @@ cdef class Gate:
 
     cpdef object settle_piece(self, Forward forward, bytes piece):
         """Take a piece of the agent's answer, content-encoded as it came."""
-        if forward._first is None and len(piece) <= self._keep + LOOKAHEAD:
-            if forward.ended:
-                raise RuntimeError("this Forward has ended before")
+        if (
+            forward._first is None and forward._kept is None and not forward.ended
+            and 0 < len(piece) <= self._keep + LOOKAHEAD
+        ):
             # Most answers come in one piece, which is then held and not copied.
             forward._first = piece
             forward.answer_bytes = PyBytes_GET_SIZE(piece)

@@ -11,6 +11,7 @@ import hashlib
 from uuid import UUID
 
 import msgspec
+
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
 
 

@@ -113,4 +113,6 @@ def test_no_bytes_raise(data: bytes) -> None:
 def test_a_token_is_plain_text() -> None:
     assert len(token()) == 76
     assert token().isascii()
-    assert not set(token()) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    assert not set(token()) - set(
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    )

@@ -30,7 +30,7 @@ ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
 Found = list[tuple[int, int, int, int]]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code)
         self.code, self.detail = code, detail
@@ -80,6 +80,10 @@ def cut(data: bytes, spans: Found, limit: int) -> bytes:
     if spans:
         end = max(end, spans[-1][2])
     out = scrub(data[:end], spans)
+    if end == len(data) and len(out) <= limit:
+        return out
+    out = out[: cut_at(out, limit)]
+    out = scrub(out, find(out, TEXT))
     return out[: cut_at(out, limit)]
 
 
@@ -111,7 +115,7 @@ def coding(value: bytes) -> str:
         return ""
     if name in (b"gzip", b"deflate"):
         return name.decode()
-    raise Refused("unsupported_coding")
+    raise RefusedError("unsupported_coding")
 
 
 def window_bits(data: bytes, name: str) -> int:
@@ -128,11 +132,11 @@ def decoded(data: bytes, name: str, limit: int) -> bytes:
         try:
             out += inflater.decompress(data, limit + 1 - len(out))
         except zlib.error:
-            raise Refused("malformed_coding") from None
+            raise RefusedError("malformed_coding") from None
         if len(out) > limit:
-            raise Refused("body_too_large")
+            raise RefusedError("body_too_large")
         if not inflater.eof or (inflater.unused_data and name == "deflate"):
-            raise Refused("malformed_coding")
+            raise RefusedError("malformed_coding")
         data = inflater.unused_data
     return out
 
@@ -172,14 +176,14 @@ def check_head(request: Request) -> tuple[str, bool, bool, str]:
     name = coding(request.content_encoding)
     is_json, is_form, charset = media(request.content_type)
     if charset == "unreadable" or (charset == "latin" and is_entry(request)):
-        raise Refused("unsupported_charset")
+        raise RefusedError("unsupported_charset")
     return name, is_json, is_form, charset
 
 
 def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[int]]:
     """Return the payload fields of a record and the kinds found in the body."""
     if len(request.body) > policy.max_body_bytes:
-        raise Refused("body_too_large")
+        raise RefusedError("body_too_large")
     name, is_json, is_form, charset = check_head(request)
     body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
     fields: dict[str, Any] = {"payload": None, "payload_bytes": len(body)}
@@ -187,7 +191,7 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
     if is_entry(request) or (is_json and body):
         result = scan(body, JSON)
         if result.error is not None:
-            raise Refused("invalid_json", f"{result.error} at byte {result.error_at}")
+            raise RefusedError("invalid_json", f"{result.error} at byte {result.error_at}")
         text, spans = body, find(body, JSON)
         kinds = [span[0] for span in spans]
         embeds = True
@@ -216,10 +220,8 @@ def parsed(data: bytes) -> Any:
 
 def trace_id(request: Request) -> str:
     given = request.trace_id
-    if re.fullmatch(rb"[A-Za-z0-9._-]{1,128}", given) and given not in (b".", b".."):
-        if not find(given, TEXT):
-            return given.decode()
-    return request.request_id
+    shaped = re.fullmatch(rb"[A-Za-z0-9._-]{1,128}", given) and given not in (b".", b"..")
+    return given.decode() if shaped and not find(given, TEXT) else request.request_id
 
 
 def common(policy: GatePolicy, kind: str, ids: tuple[str, str], ns: int, mono: int) -> Any:
@@ -337,7 +339,7 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     points = score(policy)
     try:
         payload, kinds = read_body(policy, request)
-    except Refused as refused:
+    except RefusedError as refused:
         return refusal(policy, request, refused.code, refused.detail)
     kinds = [span[0] for span in find(request.target, TARGET)] + kinds
     trace = trace_id(request)
@@ -446,7 +448,7 @@ def answer_fields(
         return {"response": None}
     try:
         name = coding(encoding)
-    except Refused:
+    except RefusedError:
         return {"response": None, "response_omitted": "unknown_coding"}
     if charset == "unreadable":
         return {"response": None, "response_omitted": "unknown_charset"}
