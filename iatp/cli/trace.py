@@ -15,9 +15,9 @@ from typing import Any
 
 from iatp.adapters.traces import MAX_LIMIT, read_trace
 from iatp.cli.fetch import FetchError, fetch, seconds_argument, url_argument
+from iatp.cli.files import read_file
 from iatp.cli.records import show_records
 from iatp.cli.screen import BOLD, RED, Screen, plain, print_json
-from iatp.cli.verify import read_file
 from iatp.values.errors import StartError
 
 _TRACE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -7,12 +7,10 @@ input. Exit status 1 where the file is not a valid manifest.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
+from iatp.cli.files import read_file
 from iatp.cli.screen import BOLD, GREEN, RED, YELLOW, Screen, plain, print_json
-from iatp.values.errors import StartError
 from iatp.values.manifest import ManifestError, explain, load_manifest, review
 
 _LIMIT_BYTES = 1 << 20
@@ -44,25 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show(found)
     return 0 if found["valid"] else 1
-
-
-def read_file(name: str, limit_bytes: int) -> bytes:
-    """The bytes of a file, or of standard input for `-`.
-
-    Raises:
-        StartError: it cannot be read, or is longer than the limit.
-    """
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(limit_bytes + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(limit_bytes + 1)
-    except OSError as error:
-        raise StartError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > limit_bytes:
-        raise StartError(f"{name} is longer than {limit_bytes >> 10} KiB")
-    return data
 
 
 def show_score(screen: Screen, score: int, parts: list[dict[str, Any]]) -> None:

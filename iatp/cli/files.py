@@ -1,0 +1,27 @@
+"""Files that a command is given by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from iatp.values.errors import StartError
+
+
+def read_file(name: str, limit_bytes: int) -> bytes:
+    """The bytes of a file, or of standard input for `-`.
+
+    Raises:
+        StartError: it cannot be read, or is longer than the limit.
+    """
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(limit_bytes + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise StartError(f"{name} cannot be read: {error.strerror}") from None
+    if len(data) > limit_bytes:
+        raise StartError(f"{name} is longer than {limit_bytes >> 10} KiB")
+    return data
