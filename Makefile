@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-ruff check-format check-types check-stubs check-cython \
-        bench load load-full proof debug lock clean setup-run setup-dev
+        bench load load-full proof debug package lock clean setup-run setup-dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -19,6 +19,7 @@ help:
 	@echo "make load-full  the same for longer and with more users"
 	@echo "make proof      the tests that take minutes"
 	@echo "make debug      tests of iatp/_fast with bounds checks and the address sanitizer"
+	@echo "make package    build the package, install it elsewhere and run its demo"
 	@echo "make lock       write the lock files anew (needs uv)"
 	@echo "make clean      remove everything that was made here"
 
@@ -67,6 +68,9 @@ load-full: setup-dev
 
 debug: setup-dev
 	@sh tools/debug.sh $(ARGS)
+
+package: setup-dev
+	@sh tools/package.sh $(ARGS)
 
 lock:
 	@sh tools/lock.sh $(ARGS)
