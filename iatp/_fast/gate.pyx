@@ -38,6 +38,9 @@ cdef enum:
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
     LOOKAHEAD = 512
+    FEED_BYTES = 1 << 16
+    # Each costs at most a copy of FEED_BYTES; bgzip makes one per 64 KiB of text.
+    GZIP_MEMBERS = 1000
 
 cdef enum:
     CHARSET_UTF8 = 0
@@ -50,7 +53,6 @@ cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
 cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
 
 cdef object TRACE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-cdef object CHARSETS = re.compile(rb"charset([^=]*)=\s*([^;]*)", re.IGNORECASE).findall
 cdef frozenset COMMON_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 )
@@ -91,16 +93,20 @@ cdef ContentType _content_type(bytes value):
     named = set()
     # Every charset that stands anywhere, also inside a quoted parameter: readers differ in
     # which of them they take, so all of them have to mean the same.
-    for suffix, name in CHARSETS(value):
-        name = name.strip(b" \t\"'").lower()
+    for parameter in value.lower().split(b";")[1:]:
+        if b"charset" not in parameter:
+            continue
+        suffix, _, name = parameter.partition(b"charset")[2].partition(b"=")
+        name = name.strip(b" \t\"'")
         if suffix.strip() or not (name in UTF8_CHARSETS or name in LATIN_CHARSETS):
             found.charset = CHARSET_UNREADABLE
         named.add(name in LATIN_CHARSETS)
     if found.charset != CHARSET_UNREADABLE and True in named:
         found.charset = CHARSET_UNREADABLE if found.json or False in named else CHARSET_LATIN
-    if len(_content_types) >= 256:
-        _content_types.clear()
-    _content_types[value] = found
+    if len(value) <= 128:
+        if len(_content_types) >= 256:
+            _content_types.clear()
+        _content_types[value] = found
     return found
 
 
@@ -138,25 +144,31 @@ cdef bytes _decode(bytes data, bytes coding, Py_ssize_t limit):
     # `limit` + 1 decoded bytes.
     cdef list pieces = []
     cdef Py_ssize_t length = 0
-    cdef bytes piece
-    cdef bytes rest = data
+    cdef Py_ssize_t at = 0
+    cdef int members = 1
+    cdef object inflater = _inflater(data, coding)
+    cdef bytes taken
     while True:
-        inflater = _inflater(rest, coding)
+        # Fed in parts, since `unused_data` is a copy of what is left of a part.
+        taken = data[at:at + FEED_BYTES]
         try:
-            piece = inflater.decompress(rest, limit + 1 - length)
+            piece = inflater.decompress(taken, limit + 1 - length)
         except zlib.error:
             raise _Undecodable from None
         length += len(piece)
         if length > limit:
             raise _TooLarge
         pieces.append(piece)
-        if not inflater.eof:
-            raise _Undecodable
-        rest = inflater.unused_data
-        if not rest:
-            return piece if len(pieces) == 1 else b"".join(pieces)
-        # RFC 1952 2.2: a gzip file may have several members. Anything else is garbage.
-        if coding != b"gzip":
+        at += len(taken) - len(inflater.unused_data)
+        if inflater.eof:
+            if at == len(data):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            # RFC 1952 2.2: a gzip file may have several members. Anything else is garbage.
+            members += 1
+            if coding != b"gzip" or members > GZIP_MEMBERS:
+                raise _Undecodable
+            inflater = _inflater(data, coding)
+        elif at == len(data):
             raise _Undecodable
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import time
 import zlib
 from typing import Any
 
@@ -391,6 +392,10 @@ def test_what_is_refused_as_json(request_: Request, code: str | None) -> None:
         (b"text/plain; charset*=utf-16''x", "unsupported_charset"),
         (b"text/plain; charset =utf-16", "unsupported_charset"),
         (b"text/plain; charset=utf-8; charset=utf-16", "unsupported_charset"),
+        (b"text/plain; charset=utf-8; charset=utf-8", None),
+        (b"text/plain; charsetcharset=utf-8", "unsupported_charset"),
+        (b"text/plain; charset=utf-8charset=utf-8", "unsupported_charset"),
+        (b"text/plain; charset", "unsupported_charset"),
         (b"text/plain; charset=utf-8; charset=latin1", "unsupported_charset"),
         (b'text/plain; x=";charset=utf-16"', "unsupported_charset"),
         (b"text/plain; charset=iso-8859-1", None),
@@ -502,6 +507,25 @@ def test_a_decoded_body_over_the_limit_is_413(pack: Any) -> None:
     members = pack(b" " * 6_000) + pack(b" " * 6_000)
     if coding == b"gzip":
         assert same(SAFE, ask(members, content_encoding=coding))["status"] == 413
+
+
+def test_many_members_cost_little() -> None:
+    part = gzip.compress(b"")
+    assert "status" not in same(
+        SAFE, ask(part * 400 + gzip.compress(b"{}"), content_encoding=b"gzip")
+    )
+    policy = msgspec.structs.replace(SAFE, max_body_bytes=10_000_000)
+    request = ask(part * 400_000, content_encoding=b"gzip")
+    start = time.perf_counter()
+    assert same(policy, request)["code"] == "malformed_coding"
+    assert time.perf_counter() - start < 5
+
+
+def test_a_hostile_content_type_costs_little() -> None:
+    request = ask(content_type=b"text/plain;" + b"charset" * 4_000 + b";charset" * 4_000)
+    start = time.perf_counter()
+    assert same(SAFE, request)["status"] == 415
+    assert time.perf_counter() - start < 1
 
 
 def test_an_empty_coded_body_is_empty() -> None:

@@ -95,12 +95,11 @@ def media(content_type: bytes) -> tuple[bool, bool, str]:
         re.fullmatch(r"application/.*\+json", kind, re.DOTALL)
     )
     is_form = kind == "application/x-www-form-urlencoded"
-    names = [
-        (suffix.strip(" \t\n\r\x0b\x0c"), value.strip(" \t\"'").lower())
-        for suffix, value in re.findall(
-            r"charset([^=]*)=[ \t\n\r\x0b\x0c]*([^;]*)", text, re.IGNORECASE | re.ASCII
-        )
-    ]
+    names = []
+    for parameter in text.lower().split(";")[1:]:
+        if match := re.search("charset(.*)", parameter, re.DOTALL):
+            suffix, _, name = match[1].partition("=")
+            names.append((suffix.strip(" \t\n\r\x0b\x0c"), name.strip(" \t\"'")))
     if any(suffix or name not in LATIN | ASCII for suffix, name in names):
         return is_json, is_form, "unreadable"
     kinds = {name in LATIN for _, name in names}
@@ -127,7 +126,11 @@ def window_bits(data: bytes, name: str) -> int:
 
 def decoded(data: bytes, name: str, limit: int) -> bytes:
     out = b""
+    members = 0
     while data:
+        members += 1
+        if members > 1000:
+            raise RefusedError("malformed_coding")
         inflater = zlib.decompressobj(window_bits(data, name))
         try:
             out += inflater.decompress(data, limit + 1 - len(out))
