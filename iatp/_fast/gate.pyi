@@ -1,8 +1,9 @@
-from typing import Any
+from typing import Any, final
 
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import Claim, Grant, Request, Respond
 
+@final
 class Forward:
     """Permission to send one request to the agent, and what settles it afterwards."""
 
@@ -16,6 +17,7 @@ class Forward:
     agent_status: int
     answer_bytes: int
 
+@final
 class Gate:
     """Decides on requests and records what came of them; no I/O, no clock, no state."""
 

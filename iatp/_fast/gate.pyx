@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Decides what happens to one request, and writes what the flight record says of it.
 
 No I/O, no clock, no environment: whatever time it is comes with the call. The only state is
@@ -23,8 +24,8 @@ from iatp._fast import trust
 from iatp.decisions import policy as decisions
 from iatp.decisions import tickets
 from iatp.decisions.policy import OverrideMode
-from iatp.values.errors import FAILURES
-from iatp.values.exchange import KINDS, Claim, Outcome, Respond
+from iatp.values import errors, exchange
+from iatp.values.exchange import Claim, Outcome, Respond
 
 # The forms of scan.pxd, by the names that are used here.
 cdef enum:
@@ -47,6 +48,8 @@ cdef enum:
     CHARSET_LATIN = 1
     CHARSET_UNREADABLE = 2
 
+cdef tuple KINDS = exchange.KINDS
+cdef dict FAILURES = errors.FAILURES
 assert len(KINDS) == KIND_COUNT
 
 cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
@@ -68,7 +71,7 @@ for _byte in range(256):
     BREAKS[_byte] = 1 if _byte <= 0x20 or chr(_byte) in "\"'`,;<>()[]{}|" else 0
 
 
-cdef class ContentType:
+cdef class _ContentType:
     # What a Content-Type says about how a body is read.
     cdef bint json
     cdef bint form
@@ -78,12 +81,12 @@ cdef class ContentType:
 cdef dict _content_types = {}
 
 
-cdef ContentType _content_type(bytes value):
+cdef _ContentType _content_type(bytes value):
     # Remembered: there are few in use, and the table is emptied before it grows.
-    cdef ContentType found = _content_types.get(value)
+    cdef _ContentType found = _content_types.get(value)
     if found is not None:
         return found
-    found = ContentType()
+    found = _ContentType()
     media = value.split(b";", 1)[0].strip().lower()
     found.json = media in (b"application/json", b"text/json") or (
         media.startswith(b"application/") and media.endswith(b"+json")
@@ -253,7 +256,7 @@ cdef bint _looks_like_json(bytes text):
     return at < length and data[at] in b"{[\""
 
 
-cdef class Reading:
+cdef class _Reading:
     # One payload as it was read: `spans` lie in `text`, which is what may be recorded.
     cdef bytes text
     cdef Spans spans
@@ -269,7 +272,7 @@ cdef class Reading:
     cdef int form
 
 
-cdef int _read_loose(Reading reading, bytes text, int form, long* counts) except -1:
+cdef int _read_loose(_Reading reading, bytes text, int form, long* counts) except -1:
     # A body that need not be JSON. Since the agent may still read it as JSON, or as UTF-16,
     # it is read in each way it could be; what an earlier reading found is scrubbed before
     # the next one looks, so nothing is counted twice.
@@ -296,15 +299,15 @@ cdef int _read_loose(Reading reading, bytes text, int form, long* counts) except
     return 0
 
 
-cdef Reading _read(Gate gate, object request):
+cdef _Reading _read(Gate gate, object request):
     # Everything that the decision and the record need to know of a request. `code` is None,
     # or says why it is refused.
-    cdef Reading reading = Reading()
+    cdef _Reading reading = _Reading()
     cdef bytes target = request.target
     cdef bytes body = request.body
     cdef bytes coding
     cdef bytes text
-    cdef ContentType content_type
+    cdef _ContentType content_type
     cdef Spans spans
     cdef bint strict
     cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
@@ -362,7 +365,7 @@ cdef Reading _read(Gate gate, object request):
     return reading
 
 
-cdef str _unreadable(bytes coding, ContentType content_type, bint strict):
+cdef str _unreadable(bytes coding, _ContentType content_type, bint strict):
     # The 415 that follows from the head alone, or None.
     if coding is None:
         return "unsupported_coding"
@@ -467,7 +470,7 @@ cdef int _add_findings(Line line, tuple findings) except -1:
 
 
 cdef int _describe(
-    Gate gate, Line line, bytes about, Reading reading, bytes decision, bytes rule,
+    Gate gate, Line line, bytes about, _Reading reading, bytes decision, bytes rule,
     bint quarantined
 ) except -1:
     # What a request's record has, and that of a block or a warning as well.
@@ -577,7 +580,7 @@ cdef bytes _error_body(str sentence, str code, str trace_id):
 
 
 cdef object _blocked(
-    Gate gate, object request, str trace_id, Reading reading, object block, bytes reason
+    Gate gate, object request, str trace_id, _Reading reading, object block, bytes reason
 ):
     cdef Line line
     cdef bytes code = block.code.encode()
@@ -645,7 +648,7 @@ cdef object _confirmed(Gate gate, object request, str trace_id):
     return None
 
 
-cdef object _warned(Gate gate, object request, str trace_id, Reading reading):
+cdef object _warned(Gate gate, object request, str trace_id, _Reading reading):
     cdef Line line
     cdef str token = ""
     cdef bint can_override = gate._mode != OverrideMode.OFF
@@ -692,7 +695,7 @@ cdef object _warned(Gate gate, object request, str trace_id, Reading reading):
     )
 
 
-cdef tuple _blocking(Gate gate, Reading reading):
+cdef tuple _blocking(Gate gate, _Reading reading):
     # The first row of the table that blocks what was found, or None.
     if reading.findings is NO_FINDINGS:
         return None
@@ -706,9 +709,9 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     # Adds what is recorded of the agent's answer.
     cdef bytes text = b""
     cdef bytes coding
-    cdef Reading reading
+    cdef _Reading reading
     cdef Spans spans
-    cdef ContentType content_type
+    cdef _ContentType content_type
     cdef Py_ssize_t limit = gate._keep
     cdef int kind
     cdef long[KIND_COUNT] counts
@@ -745,7 +748,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
             line.raw(b',"response":')
             line.json(redact(text, spans) if spans.count else text)
             return None
-    reading = Reading()
+    reading = _Reading()
     for kind in range(KIND_COUNT):
         counts[kind] = 0
     _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT, counts)
@@ -766,7 +769,7 @@ cdef class Forward:
             raise TypeError("only Gate.admit makes a Forward")
 
 
-cdef Forward _forward(Gate gate, object request, str trace_id, Reading reading, object grant):
+cdef Forward _forward(Gate gate, object request, str trace_id, _Reading reading, object grant):
     global _making
     cdef Forward forward
     cdef Line line
@@ -894,7 +897,7 @@ cdef class Gate:
         After a Claim the same request comes again with the Grant; one that was not granted
         counts as no override. Costs one pass over the target and one over the body.
         """
-        cdef Reading reading = _read(self, request)
+        cdef _Reading reading = _read(self, request)
         cdef str trace_id
         cdef tuple row
         if reading.code is not None:
@@ -1047,7 +1050,7 @@ cdef class Gate:
         Overrides are not looked at. `spans` are byte offsets: in the target, and in the body
         after its content coding is taken off.
         """
-        cdef Reading reading = _read(self, request)
+        cdef _Reading reading = _read(self, request)
         cdef set found = _spans_of("target", scan(request.target, AS_TARGET))
         if reading.source is not None:
             # The passes of `_read` build on each other; here the offsets have to be those of

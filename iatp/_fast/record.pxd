@@ -1,3 +1,7 @@
+cimport cython
+
+
+@cython.final
 cdef class Line:
     # One record tail under construction; grows as needed.
     cdef char* _text

@@ -1,3 +1,6 @@
+from typing import final
+
+@final
 class Line:
     """One record tail under construction."""
 
@@ -11,3 +14,5 @@ class Line:
 
 def json_string(text: bytes) -> bytes: ...
 def cut_at(text: bytes, limit: int) -> int: ...
+
+__pyx_capi__: dict[str, object]

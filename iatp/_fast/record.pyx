@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Writes record tails: one line of JSON, whatever bytes stood in the request.
 
 A line holds no control character, no U+007F to U+009F and no U+2028 or U+2029: what splits
@@ -5,6 +6,7 @@ lines in some reader, or speaks to a terminal, stands there as \\uXXXX. What is 
 stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")` has it.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
@@ -21,6 +23,7 @@ TREATMENT[0xE2] = 3
 cdef const char* HEX = "0123456789abcdef"
 
 
+@cython.final
 cdef class Line:
     def __cinit__(self):
         self._capacity = 1024
