@@ -238,7 +238,7 @@ class _Span(_Rule):
     }
     _WORDS: ClassVar[dict[str, str]] = {"sec": "s", "second": "s", "min": "m", "minute": "m"}
     _WORDS |= {"hour": "h", "day": "d", "week": "w", "hr": "h", "millisecond": "ms"}
-    _TEXT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([A-Za-z]{1,12})", re.ASCII)
+    _TEXT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,3})?) ?([A-Za-z]{1,12})", re.ASCII)
 
     def __init__(self, unit_ms: int) -> None:
         self.unit_ms = unit_ms
@@ -903,7 +903,7 @@ class _Reading:
             if len(self.problems) > _MOST_PROBLEMS:
                 return
             name = f"{prefix}{_bare(key)}"
-            meant = _nearest(name, _PATHS)
+            meant = _nearest_field(path, _bare(key))
             hint = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
             self.problems.append(f"{name}: there is no such field; {hint}")
 
@@ -1170,6 +1170,19 @@ def _span_text(seconds: int) -> str | None:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def _nearest_field(section: str, name: str) -> str:
+    """The path that was probably meant, or empty: the same name elsewhere before a near one."""
+    nested = {field.path.rpartition(".")[2]: field.path for field in _FIELDS}
+    if name in nested:
+        return nested[name]
+    here = {path.rpartition(".")[2]: path for path in _PATHS if path.rpartition(".")[0] == section}
+    anywhere = {path.rpartition(".")[2]: path for path in _PATHS} | nested
+    for known in (here, anywhere):
+        if meant := _nearest(name, list(known)):
+            return known[meant]
+    return ""
 
 
 def _same(one: object, other: object) -> bool:
