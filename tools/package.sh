@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 root=$(pwd)
 made=$root/build/package
-rm -rf "$made"
+rm -rf "$made" build/lib* build/bdist*
 mkdir -p "$made"
 
 echo "package: building a wheel (about a minute)"
