@@ -131,6 +131,9 @@ def _exchange(
         body = answer.read(limit_bytes + 1)
         if len(body) > limit_bytes:
             raise FetchError(f"its answer is longer than {limit_bytes >> 10} KiB")
+        if answer.length:
+            # http.client says so only where the whole body is read without a limit.
+            raise FetchError("its answer ended early")
         return Fetched(answer.status, answer.getheader("Content-Type", ""), body)
     finally:
         connection.close()
