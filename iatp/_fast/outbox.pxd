@@ -1,0 +1,43 @@
+# Everything that leaves the process leaves through here; see outbox.pyx.
+from iatp._fast.counters cimport Counters
+
+cdef enum:  # what happens to a connection once its bytes have left
+    STAY = 0
+    END      # half-close: the other side may still send, and is read to its end
+    CLOSE
+    ABORT
+
+cdef long long monotonic_ns() noexcept nogil
+cdef long long wall_ns() noexcept nogil
+
+
+cdef class Outbox:
+    cdef object loop
+    cdef object recorder
+    cdef object on_recorder
+    cdef object flush_handle
+    cdef Counters counters
+    cdef list records
+    cdef list peers
+    cdef bint scheduled
+    cdef readonly bint failing
+    cdef readonly long long flushed_ns
+
+    cdef int record(self, bytes tail) except -1
+    cdef int touch(self, Peer peer) except -1
+
+
+cdef class Peer:
+    cdef Outbox outbox
+    cdef object transport
+    cdef list out
+    cdef bint queued
+    cdef bint recorded
+    cdef int after
+
+    cdef int write(self, bytes data) except -1
+    cdef int write_recorded(self, bytes data) except -1
+    cdef int finish(self, int after) except -1
+    cdef int leave(self) except -1
+    cdef int left(self) except -1
+    cdef int record_failed(self) except -1

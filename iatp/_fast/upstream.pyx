@@ -1,0 +1,646 @@
+"""The road out: pooled connections to the agent, and to the aiohttp application.
+
+Rules:
+- A `Link` serves one exchange at a time and reads its answer as strictly as the door reads
+  requests: one length or chunked, nothing behind the end. What is odd is an
+  `agent_invalid_answer`, and the connection is dropped.
+- Only an exchange that holds the gate's `Forward` goes to the agent.
+- An exchange is sent twice only where no byte of an answer came and either nothing had been
+  sent or it is repeatable (protocol section 6).
+- Idle links are a stack: the most recently used first.
+"""
+
+import logging
+from collections import deque
+
+from libc.string cimport memcpy
+
+from iatp._fast.counters cimport (
+    CONNECTIONS_AGENT_ACTIVE, CONNECTIONS_AGENT_IDLE, Counters, UPSTREAM_BREAKER_OPEN,
+    UPSTREAM_CONNECT, UPSTREAM_INVALID_ANSWER, UPSTREAM_RESET, UPSTREAM_TIMEOUT,
+    UPSTREAM_TRUNCATED,
+)
+from iatp._fast.gate cimport Forward
+from iatp._fast.http cimport (
+    BROKEN, DONE, MAX_HEAD, TRAILER_TOO_LARGE, TRANSFER_ENCODING, Head, Slice, chunks_begin,
+    chunks_read, find_head_end, read_answer_head,
+)
+from iatp._fast.limits cimport Slots
+from iatp._fast.outbox cimport ABORT, CLOSE, Outbox, Peer, monotonic_ns
+
+_log = logging.getLogger("iatp")
+
+cdef enum:  # what a link is doing
+    IDLE = 0
+    WAIT_HEAD
+    READ_LENGTH
+    READ_CHUNKS
+    READ_TO_END
+    DEAD
+
+# Common agents close an idle connection after 5 s; a request must not meet that.
+cdef long long IDLE_LINK_NS = 4_000_000_000
+# RFC 9110 allows any number of interim answers; more than these are an attack or a bug.
+cdef int MAX_INTERIM = 16
+# Protocol section 6: five failures in a row, then one probe every half second.
+cdef int BREAKER_FAILURES = 5
+cdef long long BREAKER_PROBE_NS = 500_000_000
+# How soon a worker looks for a slot that another worker gave back.
+cdef double POLL_S = 0.005
+
+# Answers are read and used within one callback, so all links share one head.
+cdef Head _head
+
+
+cdef class Exchange(Peer):
+    """What wants an answer from an upstream; the door implements the callbacks."""
+
+    cdef int dispatched(self) except -1:
+        """The request is about to leave on `link`: its records go before it."""
+        return 0
+
+    cdef int answer_head(self, Link link, Head* head) except -1:
+        return 0
+
+    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+        return 0
+
+    cdef int answer_end(self) except -1:
+        return 0
+
+    cdef int answer_failed(self, str code) except -1:
+        """No (whole) answer comes; `code` stands in FAILURES."""
+        return 0
+
+
+cdef class Link(Peer):
+    """One connection to an upstream: a buffered protocol of the event loop."""
+
+    def __init__(self, Pool pool not None):
+        self.pool = pool
+        self.outbox = pool.outbox
+        self.partial = None
+
+    # The event loop's side.
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.pool.links.add(self)
+
+    def get_buffer(self, sizehint):
+        return self.pool.read_buffer
+
+    def buffer_updated(self, Py_ssize_t n):
+        try:
+            self._take(&self.pool.read_view[0], n)
+        except Exception:
+            _log.exception("an answer could not be handled")
+            self._fail("internal_error")
+
+    def eof_received(self):
+        self.at_eof = True
+        if self.state == READ_TO_END:
+            self.reusable = False
+            self._complete()
+        elif self.state != IDLE and self.state != DEAD:
+            self._fail("agent_reset")
+        return False
+
+    def connection_lost(self, exc):
+        self.transport = None
+        self.pool.links.discard(self)
+        if self.state == IDLE:
+            self._leave_stack()
+        elif self.state != DEAD:
+            self._fail("agent_reset")
+        self.state = DEAD
+
+    def pause_writing(self):
+        pass
+
+    def resume_writing(self):
+        pass
+
+    # The pool's side.
+
+    cdef int begin(self, Exchange exchange) except -1:
+        """Sends this exchange's request; its records leave for the disk before it."""
+        self.exchange = exchange
+        self.state = WAIT_HEAD
+        self.answered = False
+        self.reusable = True
+        self.interim = 0
+        self.at_eof = False
+        exchange.link = self
+        exchange.sent = False
+        exchange.tries += 1
+        exchange.dispatched_ns = monotonic_ns()
+        self.deadline_ns = exchange.dispatched_ns + self.pool.head_timeout_ns
+        self.total_ns = 0
+        if self.pool.governed:
+            self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, 1)
+        exchange.dispatched()
+        return self.write_recorded(exchange.message)
+
+    cdef int left(self) except -1:
+        if self.exchange is not None and not self.exchange.sent:
+            self.exchange.sent = True
+            self.exchange.sent_ns = self.outbox.flushed_ns
+        return 0
+
+    cdef int leave(self) except -1:
+        # The agent may have closed between the dispatch and the end of the turn.
+        if self.exchange is not None and not self.exchange.sent:
+            if self.transport is None or self.transport.is_closing():
+                self.out = None
+                self._fail("agent_reset")
+                return 0
+        return Peer.leave(self)
+
+    cdef int record_failed(self) except -1:
+        """No record, no traffic: nothing was sent, so the link is as good as before."""
+        cdef Exchange exchange = self.exchange
+        self.out = None
+        if exchange is None:
+            return 0
+        self._part()
+        self._rest()
+        self.pool.released(exchange)
+        return exchange.answer_failed("recorder_unavailable")
+
+    cdef int pause(self) except -1:
+        """The caller does not take more: stop reading, and stop the clock."""
+        if not self.paused and self.transport is not None:
+            self.paused = True
+            self.deadline_ns = 0
+            self.transport.pause_reading()
+        return 0
+
+    cdef int resume(self) except -1:
+        if self.paused and self.transport is not None:
+            self.paused = False
+            self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+            self.transport.resume_reading()
+        return 0
+
+    cdef int detach(self) except -1:
+        """Gives the exchange up: the connection cannot be used again."""
+        cdef Exchange exchange = self.exchange
+        if exchange is None:
+            return 0
+        self._part()
+        self._drop()
+        return self.pool.released(exchange)
+
+    def tick(self, long long now_ns):
+        """What is late: no head, a pause that is too long, or too long in all."""
+        if self.state == IDLE:
+            if now_ns - self.idle_since_ns > IDLE_LINK_NS:
+                self._leave_stack()
+                self._drop()
+        elif self.state != DEAD and (
+            self.deadline_ns and now_ns > self.deadline_ns or self.total_ns and now_ns > self.total_ns
+        ):
+            self._fail("agent_timeout")
+
+    def close(self):
+        """Drops an idle connection at the end of the drain."""
+        if self.state == IDLE:
+            self._drop()
+
+    # Reading.
+
+    cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t used
+        cdef bytes joined
+        if self.state == IDLE or self.state == DEAD:
+            # Nobody asked: bytes behind an answer, or an answer before its request.
+            self._leave_stack()
+            return self._drop()
+        self.answered = True
+        if self.partial is not None:
+            self.partial += p[:n]
+            joined = bytes(self.partial)
+            self.partial = None
+            p = joined
+            n = len(joined)
+        while n > 0 and self.state != IDLE and self.state != DEAD:
+            if self.state == WAIT_HEAD:
+                used = self._take_head(p, n)
+                if used == 0:
+                    return 0
+            else:
+                used = self._take_body(p, n)
+            p += used
+            n -= used
+        if n > 0 and self.state == IDLE:
+            self._leave_stack()
+            self._drop()
+        return 0
+
+    cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Bytes of the head that were used; 0 where it is not complete."""
+        cdef Py_ssize_t length = find_head_end(p, n, self.searched)
+        if length < 0:
+            if n > MAX_HEAD:
+                self._fail("agent_invalid_answer")
+                return 0
+            self.partial = bytearray(p[:n])
+            self.searched = n
+            return 0
+        self.searched = 0
+        if read_answer_head(p, length, &_head):
+            self._fail("agent_invalid_answer")
+            return 0
+        if _head.status < 200:
+            self.interim += 1
+            if _head.status == 101 or self.interim > MAX_INTERIM:
+                self._fail("agent_invalid_answer")
+                return 0
+            return length
+        self._begin_body(&_head)
+        return length
+
+    cdef int _begin_body(self, Head* head) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef long long now = monotonic_ns()
+        self.reusable = not head.close and (head.minor == 1 or head.keep_alive)
+        self.deadline_ns = now + self.pool.idle_timeout_ns
+        self.total_ns = now + self.pool.total_timeout_ns if self.pool.total_timeout_ns else 0
+        if self.pool.governed:
+            self.pool.counters.observe_upstream_us((now - exchange.sent_ns) / 1000.0)
+        if exchange.head_request or head.status == 204 or head.status == 304:
+            self.left_bytes = 0
+            self.state = READ_LENGTH
+        elif head.chunked:
+            chunks_begin(&self.chunks)
+            self.state = READ_CHUNKS
+        elif head.content_length >= 0:
+            self.left_bytes = head.content_length
+            self.state = READ_LENGTH
+        else:
+            self.reusable = False
+            self.state = READ_TO_END
+        exchange.answer_head(self, head)
+        if self.state == READ_LENGTH and self.left_bytes == 0:
+            self._complete()
+        return 0
+
+    cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Bytes of the body that were used, at least 1."""
+        cdef Py_ssize_t used
+        cdef Slice data
+        if not self.paused:
+            self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+        if self.state == READ_LENGTH:
+            used = n if n < self.left_bytes else <Py_ssize_t>self.left_bytes
+            self.left_bytes -= used
+            self.exchange.answer_piece(p, used)
+            if self.left_bytes == 0 and self.state == READ_LENGTH:
+                self._complete()
+            return used
+        if self.state == READ_TO_END:
+            self.exchange.answer_piece(p, n)
+            return n
+        used = chunks_read(&self.chunks, p, n, &data)
+        if data.n:
+            self.exchange.answer_piece(data.p, data.n)
+        if self.state != READ_CHUNKS:
+            return used
+        if self.chunks.state == DONE:
+            self._complete()
+        elif self.chunks.state == BROKEN or self.chunks.state == TRAILER_TOO_LARGE:
+            self._fail("agent_invalid_answer")
+        return used
+
+    # Ends.
+
+    cdef int _part(self) except -1:
+        """Separates link and exchange."""
+        if self.exchange is None:
+            return 0
+        self.exchange.link = None
+        self.exchange = None
+        self.deadline_ns = 0
+        self.total_ns = 0
+        if self.pool.governed:
+            self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, -1)
+        return 0
+
+    cdef int _rest(self) except -1:
+        """Back onto the stack, or closed where it can't be used again."""
+        if (
+            not self.reusable or self.at_eof or self.pool.closing or self.transport is None
+            or self.transport.is_closing()
+        ):
+            return self._drop()
+        if self.paused:
+            self.paused = False
+            self.transport.resume_reading()
+        self.state = IDLE
+        self.used = True
+        self.idle_since_ns = monotonic_ns()
+        self.pool.idle.append(self)
+        if self.pool.governed:
+            self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, 1)
+        return 0
+
+    cdef int _leave_stack(self) except -1:
+        if self in self.pool.idle:
+            self.pool.idle.remove(self)
+            if self.pool.governed:
+                self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
+        return 0
+
+    cdef int _drop(self) except -1:
+        self.state = DEAD
+        self.out = None
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
+
+    cdef int _complete(self) except -1:
+        """The answer is whole."""
+        cdef Exchange exchange = self.exchange
+        self._part()
+        self._rest()
+        self.pool.released(exchange)
+        return exchange.answer_end()
+
+    cdef int _fail(self, str code) except -1:
+        """No whole answer comes over this connection."""
+        cdef Exchange exchange = self.exchange
+        cdef bint again
+        if exchange is None:
+            return self._drop()
+        again = (
+            code == "agent_reset" and not self.answered and exchange.tries < 3
+            and (not exchange.sent or exchange.repeatable) and not exchange.abandoned
+        )
+        self._part()
+        self._drop()
+        if again:
+            return self.pool.dispatch(exchange)
+        self.pool.released(exchange)
+        return self.pool.failed(exchange, code)
+
+
+cdef class Pool:
+    """Connections to one upstream; as it is, the way to the aiohttp application.
+
+    `connect(pool, exchange)` opens a connection in the background and then calls
+    `connected` or `connect_failed`. Times are nanoseconds; `read_buffer` is shared by all
+    connections of the loop, since what it holds is used up within one callback.
+    """
+
+    def __init__(
+        self, Outbox outbox not None, Counters counters not None, connect, read_buffer, *,
+        long long head_timeout_ns, long long idle_timeout_ns, long long total_timeout_ns,
+    ):
+        self.outbox = outbox
+        self.counters = counters
+        self.connect = connect
+        self.read_buffer = memoryview(read_buffer)
+        self.read_view = read_buffer
+        self.idle = []
+        self.links = set()
+        self.head_timeout_ns = head_timeout_ns
+        self.idle_timeout_ns = idle_timeout_ns
+        self.total_timeout_ns = total_timeout_ns
+
+    def link(self):
+        """Return a new protocol for a connection to this upstream."""
+        return Link(self)
+
+    cdef int submit(self, Exchange exchange) except -1:
+        """Sends the exchange, now or as soon as a connection is open."""
+        exchange.cell = -1
+        exchange.tries = 0
+        return self.dispatch(exchange)
+
+    cdef int dispatch(self, Exchange exchange) except -1:
+        cdef Link link
+        while self.idle:
+            link = self.idle.pop()
+            if self.governed:
+                self.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
+            if link.transport is not None and not link.transport.is_closing():
+                return link.begin(exchange)
+        self.opening += 1
+        self.connect(self, exchange)
+        return 0
+
+    def connected(self, Link link not None, Exchange exchange not None, double seconds):
+        """A connection that was opened for `exchange` is ready, after `seconds`."""
+        self.opening -= 1
+        if self.governed:
+            self.counters.observe_connect_us(seconds * 1e6)
+        if exchange.abandoned:
+            link.reusable = True
+            link._rest()
+            self.released(exchange)
+            return
+        link.begin(exchange)
+
+    def connect_failed(self, Exchange exchange not None):
+        """No connection could be opened for `exchange`."""
+        self.opening -= 1
+        self.released(exchange)
+        if not exchange.abandoned:
+            self.failed(exchange, "agent_unreachable")
+
+    cdef int released(self, Exchange exchange) except -1:
+        """The exchange needs its place no more."""
+        return 0
+
+    cdef int failed(self, Exchange exchange, str code) except -1:
+        return exchange.answer_failed(code)
+
+    cdef int cancel(self, Exchange exchange) except -1:
+        """The caller went away before anything was sent."""
+        exchange.abandoned = True
+        return 0
+
+    def tick(self, long long now_ns):
+        """Looks for what is late; called every 50 ms."""
+        cdef Link link
+        for link in tuple(self.links):
+            link.tick(now_ns)
+
+    def close(self):
+        """Ends idle connections and keeps none from now on."""
+        cdef Link link
+        self.closing = True
+        for link in tuple(self.idle):
+            link.close()
+
+    def abort(self):
+        """Ends every connection."""
+        cdef Link link
+        for link in tuple(self.links):
+            link._drop()
+
+
+cdef class AgentPool(Pool):
+    """The way to the agent: its concurrency limit, a bounded queue and a breaker."""
+
+    def __init__(
+        self, Outbox outbox not None, Counters counters not None, connect, read_buffer, *,
+        Slots slots not None, int queue_limit, long long queue_timeout_ns,
+        long long head_timeout_ns, long long idle_timeout_ns, long long total_timeout_ns,
+    ):
+        Pool.__init__(
+            self, outbox, counters, connect, read_buffer, head_timeout_ns=head_timeout_ns,
+            idle_timeout_ns=idle_timeout_ns, total_timeout_ns=total_timeout_ns,
+        )
+        self.governed = True
+        self.slots = slots
+        self.waiting = deque()
+        self.queue_limit = queue_limit
+        self.queue_timeout_ns = queue_timeout_ns
+        self.poll_handle = self.poll
+
+    cdef bint has_room(self) noexcept:
+        """Whether one more request may wait here."""
+        return self.queued < self.queue_limit
+
+    cdef bint failing_fast(self) noexcept:
+        """Whether the breaker turns this request away; else it may go, perhaps as a probe."""
+        cdef long long now
+        if self.failures < BREAKER_FAILURES:
+            return False
+        now = monotonic_ns()
+        if now < self.probe_ns:
+            return True
+        self.probe_ns = now + BREAKER_PROBE_NS
+        return False
+
+    cdef int submit(self, Exchange exchange) except -1:
+        cdef Forward forward = exchange.forward
+        if forward is None or forward.ended:
+            raise RuntimeError("only what the gate lets pass may go to the agent")
+        exchange.tries = 0
+        exchange.cell = -1
+        exchange.abandoned = False
+        if self.failing_fast():
+            self.counters.upstream_error(UPSTREAM_BREAKER_OPEN)
+            return exchange.answer_failed("agent_failing")
+        if self.queued == 0:
+            exchange.cell = self.slots.try_acquire()
+        if exchange.cell < 0:
+            exchange.queued_ns = monotonic_ns()
+            self.waiting.append(exchange)
+            self._queue_grew()
+            exchange.cell = self.slots.try_acquire() if self.queued == 1 else -1
+            if exchange.cell < 0:
+                return 0
+            self.waiting.pop()
+            self._queue_shrank()
+        return self._start(exchange)
+
+    cdef int _start(self, Exchange exchange) except -1:
+        self.counters.inflight(1)
+        return self.dispatch(exchange)
+
+    cdef int _queue_grew(self) except -1:
+        self.queued += 1
+        self.counters.queued(1)
+        self.slots.waiting(1)
+        if not self.polling:
+            self.polling = True
+            self.outbox.loop.call_later(POLL_S, self.poll_handle)
+        return 0
+
+    cdef int _queue_shrank(self) except -1:
+        self.queued -= 1
+        self.counters.queued(-1)
+        self.slots.waiting(-1)
+        return 0
+
+    def poll(self):
+        """Looks for slots that other workers gave back, while somebody waits here."""
+        self.polling = False
+        self._fill()
+        if self.queued:
+            self.polling = True
+            self.outbox.loop.call_later(POLL_S, self.poll_handle)
+
+    cdef int _fill(self) except -1:
+        cdef int cell
+        while self.queued:
+            cell = self.slots.try_acquire()
+            if cell < 0:
+                return 0
+            self.next_waiting(cell)
+        return 0
+
+    cdef int next_waiting(self, int cell) except -1:
+        """Gives the slot to whoever waits longest, or back."""
+        cdef Exchange exchange
+        while self.waiting:
+            exchange = self.waiting.popleft()
+            if exchange.abandoned:
+                continue
+            self._queue_shrank()
+            exchange.cell = cell
+            return self._start(exchange)
+        self.slots.release(cell)
+        return 0
+
+    cdef int released(self, Exchange exchange) except -1:
+        cdef int cell = exchange.cell
+        if cell < 0:
+            return 0
+        exchange.cell = -1
+        self.counters.inflight(-1)
+        if not self.slots.release(cell):
+            self._fill()
+        return 0
+
+    cdef int failed(self, Exchange exchange, str code) except -1:
+        if code == "agent_reset" or code == "agent_unreachable":
+            self.failures += 1
+            if self.failures >= BREAKER_FAILURES:
+                self.probe_ns = monotonic_ns() + BREAKER_PROBE_NS
+            self.counters.upstream_error(
+                UPSTREAM_RESET if code == "agent_reset" else UPSTREAM_CONNECT
+            )
+        elif code == "agent_timeout":
+            self.counters.upstream_error(UPSTREAM_TIMEOUT)
+        else:
+            self.counters.upstream_error(UPSTREAM_INVALID_ANSWER)
+        return exchange.answer_failed(code)
+
+    def answered(self):
+        """An answer's head came: the agent is well."""
+        self.failures = 0
+
+    cdef int cancel(self, Exchange exchange) except -1:
+        """Takes it out of the queue; where a connection is being opened, that is kept."""
+        if exchange.cell < 0 and not exchange.abandoned:
+            self._queue_shrank()
+        exchange.abandoned = True
+        return 0
+
+    def tick(self, long long now_ns):
+        cdef Exchange exchange
+        Pool.tick(self, now_ns)
+        while self.waiting:
+            exchange = self.waiting[0]
+            if not exchange.abandoned:
+                if now_ns - exchange.queued_ns < self.queue_timeout_ns:
+                    break
+                self._queue_shrank()
+                self.waiting.popleft()
+                exchange.answer_failed("queue_timeout")
+            else:
+                self.waiting.popleft()
+
+    def expel(self):
+        """Ends everything that waits, at the end of the drain."""
+        cdef Exchange exchange
+        while self.waiting:
+            exchange = self.waiting.popleft()
+            if not exchange.abandoned:
+                self._queue_shrank()
+                exchange.answer_failed("draining")
