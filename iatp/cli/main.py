@@ -84,8 +84,7 @@ def _run(name: str, arguments: list[str], *, program: str) -> int:
     module.add_arguments(parser)
     try:
         try:
-            parsed = parser.parse_args(arguments)
-            status: int = module.run(parsed)
+            status: int = module.run(parser.parse_args(arguments))
         except SystemExit as exit_:  # argparse: 0 after --help, 2 after wrong usage
             status = exit_.code if isinstance(exit_.code, int) else 2
         sys.stdout.flush()
@@ -96,19 +95,24 @@ def _run(name: str, arguments: list[str], *, program: str) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
-        return _explain(error)
+        return _explain(error, as_json="--json" in arguments)
     return status
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, as_json: bool) -> int:
     """Print the sentences of a failure that a person can mend; raise any other again."""
     from iatp.values.errors import ConfigurationError, StartError  # noqa: PLC0415
 
     if isinstance(error, ConfigurationError):
-        for problem in error.problems:
-            print(f"iatp-sidecar: {problem}", file=sys.stderr)
-        return EX_CONFIG
-    if isinstance(error, StartError):
-        print(f"iatp-sidecar: {error}", file=sys.stderr)
-        return 1
-    raise error
+        problems, status = error.problems, EX_CONFIG
+    elif isinstance(error, StartError):
+        problems, status = [str(error)], 1
+    else:
+        raise error
+    for problem in problems:
+        print(f"iatp-sidecar: {problem}", file=sys.stderr)
+    if as_json:
+        from iatp.cli.screen import print_json  # noqa: PLC0415
+
+        print_json({"problems": problems})
+    return status

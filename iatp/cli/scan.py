@@ -10,10 +10,10 @@ import argparse
 from typing import Any
 
 from iatp.cli.fetch import FetchError, fetch, seconds_argument, url_argument
+from iatp.cli.scores import score_of, show_score
 from iatp.cli.screen import BOLD, RED, Screen, plain, print_json
-from iatp.cli.verify import show_score
 from iatp.decisions.policy import SCORE_TO_PASS
-from iatp.values.manifest import CapabilityManifest, ManifestError, explain, load_manifest
+from iatp.values.manifest import CapabilityManifest, ManifestError, load_manifest
 
 PATHS = ("/.well-known/agent-manifest", "/capabilities")
 
@@ -43,13 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     except FetchError as error:
         found |= {"verdict": "unreadable", "error": str(error)}
     else:
-        score = manifest.trust_score()
-        found |= {
-            "verdict": "pass" if score >= SCORE_TO_PASS else "warn",
-            "agent_id": manifest.agent_id,
-            "trust_score": score,
-            "score_parts": [{"part": part, "points": points} for part, points in explain(manifest)],
-        }
+        found |= {"agent_id": manifest.agent_id, **score_of(manifest)}
+        found["verdict"] = "pass" if found["trust_score"] >= SCORE_TO_PASS else "warn"
     if arguments.json:
         print_json(found)
     else:
@@ -81,6 +76,6 @@ def _show(found: dict[str, Any]) -> None:
         screen.line(f"{plain(found['url'])}: {screen.paint(plain(found['error']), BOLD, RED)}")
         return
     screen.line(f"{plain(found['url'])} is {screen.paint(plain(found['agent_id']), BOLD)}")
-    show_score(screen, found["trust_score"], found["score_parts"])
+    show_score(screen, found)
     if found["verdict"] != "pass":
         screen.line(f"below {SCORE_TO_PASS}: a sidecar warns before it passes a request on")

@@ -80,11 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _configured_log_dir() -> str:
-    import os  # noqa: PLC0415
-
     from iatp.adapters.configuration import load  # noqa: PLC0415
 
-    return str(load({}, os.environ).settings.log_dir)
+    return load().settings.log_dir
 
 
 def _token(file: str | None) -> str | None:

@@ -10,8 +10,9 @@ import argparse
 from typing import Any
 
 from iatp.cli.files import read_file
-from iatp.cli.screen import BOLD, GREEN, RED, YELLOW, Screen, plain, print_json
-from iatp.values.manifest import ManifestError, explain, load_manifest, review
+from iatp.cli.scores import score_of, show_score
+from iatp.cli.screen import BOLD, RED, YELLOW, Screen, plain, print_json
+from iatp.values.manifest import ManifestError, load_manifest, review
 
 _LIMIT_BYTES = 1 << 20
 
@@ -34,21 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
             "valid": True,
             "warnings": review(manifest),
             "agent_id": manifest.agent_id,
-            "trust_score": manifest.trust_score(),
-            "score_parts": [{"part": part, "points": points} for part, points in explain(manifest)],
+            **score_of(manifest),
         }
     if arguments.json:
         print_json(found)
     else:
         _show(found)
     return 0 if found["valid"] else 1
-
-
-def show_score(screen: Screen, score: int, parts: list[dict[str, Any]]) -> None:
-    """Print the score and what it is made of."""
-    style = GREEN if score >= 7 else YELLOW
-    screen.line(f"trust score {screen.paint(f'{score}/10', BOLD, style)}")
-    screen.table([f"{part['points']:+d}", plain(part["part"])] for part in parts)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -61,4 +54,4 @@ def _show(found: dict[str, Any]) -> None:
         screen.line(f"{plain(found['file'])} is not a valid manifest")
         return
     screen.line(f"{plain(found['file'])} is a valid manifest of {plain(found['agent_id'])}")
-    show_score(screen, found["trust_score"], found["score_parts"])
+    show_score(screen, found)

@@ -1,0 +1,28 @@
+"""Serve: stand before one agent, decide on each request, forward it and record it.
+
+No argument is needed beyond the environment. Exit status 78 where the configuration is
+wrong; each of its problems is one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from iatp.adapters.configuration import add_flags, given_flags, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every setting."""
+    add_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal ends it. --json is `--log-format json`."""
+    flags = given_flags(arguments)
+    if arguments.json:
+        flags.setdefault("log_format", "json")
+    loaded = load(flags)
+    # Not before the settings are known to be right: it brings the event loop and all else.
+    from iatp.sidecar import run as serve  # noqa: PLC0415
+
+    return serve(loaded)
