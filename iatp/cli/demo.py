@@ -10,32 +10,21 @@ import argparse
 import http.client
 import io
 import json
-import os
 import shlex
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
-from iatp.cli.fetch import FetchError, fetch
 from iatp.cli.records import show_records
+from iatp.cli.rig import Sidecar, start_rig
 from iatp.cli.screen import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Screen, plain, print_json
-from iatp.values.errors import StartError
 from iatp.values.manifest import explain, load_manifest
 
-_READY_WITHIN_S = 30.0
-_ENDS_WITHIN_S = 5.0
 _ROUNDS = 200
 _DECISION_STYLES = {"allow": GREEN, "warn": YELLOW, "block": RED}
 
@@ -138,25 +127,6 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Sidecar:
-    """A running sidecar."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    port: int
-    admin_port: int
-    log: Path
-
-    def get(self, port: int, target: str) -> Any:
-        """The JSON at a path of one of its listeners."""
-        url = urlsplit(f"http://127.0.0.1:{port}")
-        answer = fetch(url, target, timeout_s=10.0)
-        if answer.status != 200:
-            raise FetchError(f"{target} answers with status {answer.status}")
-        return json.loads(answer.body)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Whether it stays."""
     parser.add_argument("--hold", action="store_true", help="leave everything running until Ctrl-C")
@@ -166,183 +136,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Start everything, show every step, end everything."""
     screen = Screen(io.StringIO() if arguments.json else sys.stdout)
     began = time.monotonic()
-    with _orderly_end(), ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iatp-demo-")))
-        agent_port = stack.enter_context(_agent(folder))
-        sidecars = {
-            name: stack.enter_context(_sidecar(name, settings, agent_port, folder))
-            for name, settings in _SIDECARS.items()
-        }
-        for sidecar in sidecars.values():
-            _wait_until_ready(sidecar)
+    with start_rig(_SIDECARS) as rig:
         up_s = time.monotonic() - began
         screen.line(
-            f"An agent on port {agent_port} and three sidecars before it, up in {up_s:.1f} s."
+            f"An agent on port {rig.agent_port} and {len(rig.sidecars)} sidecars before it, "
+            f"up in {up_s:.1f} s."
         )
         outcomes: list[Outcome] = []
         for number, step in enumerate(_STEPS, 1):
             last_trace_id = outcomes[-1].trace_id if step.confirms else None
-            outcomes.append(_take(step, sidecars[step.sidecar], last_trace_id))
+            outcomes.append(_take(step, rig.sidecars[step.sidecar], last_trace_id))
             _show_outcome(screen, number, outcomes[-1])
         problems = [problem for outcome in outcomes for problem in outcome.problems]
-        problems += _check_arrivals(screen, agent_port)
-        overhead = _measure(agent_port, sidecars["keeps-nothing"].port)
+        problems += _check_arrivals(screen, rig.received())
+        overhead = _measure(rig.agent_port, rig.sidecars["keeps-nothing"].port)
         _show_end(screen, overhead, problems)
         if arguments.json:
             print_json(_as_json(up_s, outcomes, overhead, problems))
-        sys.stdout.flush()
+            sys.stdout.flush()
         if arguments.hold:
-            screen.line(f"\nRunning until Ctrl-C; logs and traces are in {folder}")
-            _hold(sidecars)
+            screen.line(f"\nRunning until Ctrl-C; logs and traces are in {rig.folder}")
+            rig.hold()
     return 1 if problems else 0
-
-
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Signals:
-    """What a signal that ends the demo does, and when."""
-
-    def __init__(self) -> None:
-        self.starting = False
-        self.waiting = 0
-
-    def end(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002
-        """Leave by way of every `finally`, but not while a child is half started."""
-        if self.starting:
-            self.waiting = number
-            return
-        # Once: what ends the children on the way out must not be cut short by another.
-        for each in _ENDING_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-
-_signals = _Signals()
-
-
-@contextmanager
-def _orderly_end() -> Iterator[None]:
-    before = {number: signal.signal(number, _signals.end) for number in _ENDING_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _child(module: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs one of our modules, ended on the way out whatever happened."""
-    _signals.starting = True
-    try:
-        process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-            [sys.executable, "-m", module, *arguments],
-            # -m looks in the working folder first: it must be the one that holds this package.
-            cwd=Path(__file__).parent.parent.parent,
-            # A Ctrl-C is for the demo alone, which then ends its children in order.
-            process_group=0,
-            **options,
-        )
-    except OSError:
-        _signals.starting = False
-        raise
-    with process:
-        try:
-            _signals.starting = False
-            if _signals.waiting:
-                _signals.end(_signals.waiting)
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(_ENDS_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _hold(sidecars: dict[str, Sidecar]) -> None:
-    while True:
-        for sidecar in sidecars.values():
-            with suppress(subprocess.TimeoutExpired):
-                sidecar.process.wait(0.5)
-                raise StartError(f"the sidecar '{sidecar.name}' ended: {_last_words(sidecar.log)}")
-
-
-@contextmanager
-def _agent(folder: Path) -> Iterator[int]:
-    """A running agent's port."""
-    log = folder / "agent.log"
-    with (
-        log.open("wb") as errors,
-        _child(
-            "iatp.cli.demo_agent", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
-        ) as process,
-    ):
-        line = process.stdout.readline() if process.stdout else b""
-        if not line:
-            raise StartError(f"the demo's agent did not start: {_last_words(log)}")
-        yield int(json.loads(line)["port"])
-
-
-@contextmanager
-def _sidecar(
-    name: str, settings: dict[str, str], agent_port: int, folder: Path
-) -> Iterator[Sidecar]:
-    """A sidecar that is starting."""
-    port, admin_port = _free_ports(2)
-    # Nothing of the caller's own configuration: the demo shows the same everywhere.
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("IATP_")}
-    environment |= settings | {
-        "IATP_AGENT_URL": f"http://127.0.0.1:{agent_port}",
-        "IATP_AGENT_ID": name,
-        "IATP_HOST": "127.0.0.1",
-        "IATP_PORT": str(port),
-        "IATP_ADMIN_PORT": str(admin_port),
-        "IATP_LOG_DIR": str(folder / name / "logs"),
-        "IATP_KEY_FILE": str(folder / name / "key"),
-        "IATP_DRAIN": "2s",
-    }
-    (folder / name).mkdir(mode=0o700)
-    log = folder / f"{name}.log"
-    with (
-        log.open("wb") as output,
-        _child(
-            "iatp", "run", stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
-        ) as process,
-    ):
-        yield Sidecar(name, process, port, admin_port, log)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _wait_until_ready(sidecar: Sidecar) -> None:
-    deadline = time.monotonic() + _READY_WITHIN_S
-    while time.monotonic() < deadline:
-        if sidecar.process.poll() is not None:
-            raise StartError(
-                f"the sidecar '{sidecar.name}' did not start: {_last_words(sidecar.log)}"
-            )
-        with suppress(FetchError):
-            sidecar.get(sidecar.port, "/readyz")
-            return
-        time.sleep(0.02)
-    raise StartError(
-        f"the sidecar '{sidecar.name}' was not ready within {_READY_WITHIN_S:g} s: "
-        f"{_last_words(sidecar.log)}"
-    )
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return plain(lines[-1]) if lines else "it said nothing"
 
 
 def _take(step: Step, sidecar: Sidecar, last_trace_id: str | None) -> Outcome:
@@ -402,14 +217,12 @@ def _curl(port: int, headers: dict[str, str], body: str) -> str:
     return shlex.join([*parts, "-d", body])
 
 
-def _check_arrivals(screen: Screen, agent_port: int) -> list[str]:
-    """Ask the agent itself what reached it."""
-    answer = fetch(urlsplit(f"http://127.0.0.1:{agent_port}"), "/received", timeout_s=10.0)
-    received = json.loads(answer.body)["received"]
-    expected = sum(step.decision == "allow" for step in _STEPS)
+def _check_arrivals(screen: Screen, received: int) -> list[str]:
+    """Hold what the agent says against what was let through."""
     screen.line(
         f"\n{len(_STEPS)} requests were sent; asked directly, the agent says it got {received}."
     )
+    expected = sum(step.decision == "allow" for step in _STEPS)
     return [] if received == expected else [f"the agent got {received} instead of {expected}"]
 
 
