@@ -40,6 +40,7 @@ cdef class Gate:
     cdef Py_ssize_t _keep
     cdef Py_ssize_t _max_body
 
+    cpdef str trace_id(self, object request)
     cpdef object admit_head(
         self, object request, object declared_length=*, int rate_retry_after_s=*
     )

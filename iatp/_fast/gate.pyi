@@ -25,6 +25,7 @@ class Gate:
     trust_score: int
 
     def __init__(self, policy: GatePolicy) -> None: ...
+    def trace_id(self, request: Request) -> str: ...
     def admit_head(
         self,
         request: Request,

@@ -868,6 +868,10 @@ cdef class Gate:
         self._keep = policy.record_body_bytes
         self._max_body = policy.max_body_bytes
 
+    cpdef str trace_id(self, object request):
+        """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
+        return _trace_id(request)
+
     cpdef object admit_head(
         self, object request, object declared_length=None, int rate_retry_after_s=0
     ):

@@ -1,0 +1,112 @@
+# The only parser of what comes from a socket; see door.pyx.
+from iatp._fast.counters cimport Counters
+from iatp._fast.gate cimport Gate
+from iatp._fast.http cimport Chunks, Head
+from iatp._fast.limits cimport RateLimiter
+from iatp._fast.outbox cimport Outbox
+from iatp._fast.upstream cimport AgentPool, Exchange, Pool
+
+
+cdef class Front:
+    cdef Outbox outbox
+    cdef Counters counters
+    cdef Gate gate
+    cdef AgentPool agent
+    cdef Pool application
+    cdef RateLimiter limiter
+    cdef object read_buffer
+    cdef unsigned char[::1] read_view
+    cdef object settle_claim     # settle_claim(door, claim): asks the control state
+    cdef bytes agent_host
+    cdef bytes agent_base
+    cdef bytes agent_target
+    cdef bytes via
+    cdef set doors
+    cdef public bint draining
+    cdef readonly int inflight   # requests that have arrived and are not answered
+    cdef readonly long long last_request_ns
+    cdef bint idempotent_agent
+    cdef long long max_body
+    cdef long long max_buffered
+    cdef long long buffered
+    cdef int max_connections
+    cdef dict refused            # peer -> refusals of unauthenticated framing this second
+    cdef bytes date
+    cdef long long date_s
+    cdef bytes entropy
+    cdef Py_ssize_t entropy_at
+
+    cdef bytes random(self, Py_ssize_t n)
+    cdef str new_id(self, long long time_ns)
+    cdef bytes date_line(self)
+    cdef bint may_record_refusal(self, str peer) except -1
+
+
+cdef class Door(Exchange):
+    cdef Front front
+    cdef readonly str listener   # data, admin or metrics
+    cdef readonly str peer
+    cdef int state
+    cdef bytearray pending
+    cdef Py_ssize_t searched
+    cdef Py_ssize_t line_seen
+    cdef bint feeding
+    cdef bint input_paused
+    cdef bint at_eof
+    cdef bint gone
+    cdef bint counted
+    cdef long long deadline_ns
+
+    # the request being read or served
+    cdef object request
+    cdef str request_id
+    cdef str method
+    cdef bytes target
+    cdef bytes passed            # header lines for the upstream
+    cdef bytes content_type
+    cdef bytes content_encoding
+    cdef bytes trace_id
+    cdef bytes override
+    cdef bytes host
+    cdef bytes old_via
+    cdef bytes traceparent
+    cdef bytes tracestate
+    cdef bytes authorization
+    cdef int minor
+    cdef bint governed           # a request to /proxy
+    cdef bint keep
+    cdef bint has_length
+    cdef bint has_key
+    cdef bint forwarded          # came with Forwarded, X-Forwarded-*, X-Real-IP or Via
+    cdef bint safe_method
+    cdef bytearray body
+    cdef long long body_left
+    cdef long long body_bytes
+    cdef Chunks chunks
+    cdef long long received_ns
+    cdef long long own_ns        # the sidecar's own share so far
+    cdef long long answered_ns
+    cdef bint head_out           # the head of the answer has been queued
+    cdef bint chunked_out
+    cdef bint final              # the answer's last bytes leave with this turn
+
+    cdef int _feed(self) except -1
+    cdef int _read_head(self) except -1
+    cdef int _keep_head(self, Head* head) except -1
+    cdef int _route(self, Head* head) except -1
+    cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef int _arrived(self) except -1
+    cdef int _decide(self, object grant) except -1
+    cdef int _govern(self) except -1
+    cdef int _ask_application(self) except -1
+    cdef object _as_request(self, bytes body)
+    cdef int _refuse(self, str code, bint closes, bytes extra) except -1
+    cdef int _respond(self, object respond, bytes extra) except -1
+    cdef int _count(self, int decision, int status) except -1
+    cdef int _next(self) except -1
+    cdef int _linger(self) except -1
+    cdef int _caller_gone(self) except -1
+    cdef int _release_body(self) except -1
+    cdef bytes _agent_message(self, bytes body)
+    cdef bytes _application_message(self, bytes body)
+    cdef bytes _trace_lines(self)

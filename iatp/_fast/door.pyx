@@ -1,0 +1,1058 @@
+"""The door: the only parser of what comes from a socket, and the life of one connection.
+
+A request is read (`_read_head`, `_read_body`), decided (`_decide`: the gate), sent on
+(`_govern`, `_ask_application`) and answered (`answer_head`, `answer_piece`, `answer_end`,
+or `_respond` where the sidecar answers itself). Rules:
+- One request at a time on a connection; what is pipelined behind it waits unread.
+- `/proxy` is served here and nowhere else; every other path goes to the application, with a
+  head written anew.
+- Whatever ends a request to `/proxy` leaves exactly one ending record, and it leaves for
+  the disk in the same turn as, and before, the last byte of the answer.
+- What can't be understood is answered once, and the connection closes behind the answer.
+"""
+
+import logging
+import os
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+from iatp._fast.counters cimport (
+    CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
+    DECISION_REFUSE, DECISION_WARN, OVERRIDE_GRANTED, OVERRIDE_INVALID, OVERRIDE_REFUSED,
+    POLICY_ALLOW, POLICY_BLOCK, POLICY_QUARANTINE, POLICY_WARN, UPSTREAM_TRUNCATED,
+)
+from iatp._fast.gate cimport Forward, Gate
+from iatp._fast.http cimport (
+    ACCEPT_ENCODING, AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, EXPECT, FORWARDED, HEAD_TOO_LARGE,
+    HOP, HOST, IDEMPOTENCY_KEY, NOT_IMPLEMENTED, OTHER, OURS, OVERRIDE, SERVER, TRACE_ID,
+    TRACEPARENT, TRACESTATE, TRAILER_TOO_LARGE, TRANSFER_ENCODING, URI_TOO_LONG, VIA, Chunks,
+    Field, Head, Slice, check_partial, chunks_begin, chunks_read, find_head_end, path_trouble,
+    read_request_head,
+)
+from iatp._fast.limits cimport RateLimiter, caller_key
+from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, Peer, monotonic_ns, wall_ns
+from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
+
+from http import HTTPStatus
+from time import gmtime, strftime
+
+from iatp.values.errors import FAILURES
+from iatp.values.exchange import Claim, Outcome, Request, Respond
+
+_log = logging.getLogger("iatp")
+
+cdef enum:  # what a door is doing
+    READ_HEAD = 0
+    READ_LENGTH
+    READ_CHUNKS
+    CLAIMING
+    WAITING      # for the agent or the application
+    ANSWERING
+    LINGERING
+    CLOSED
+
+cdef long long HEAD_NS = 10_000_000_000
+cdef long long BODY_NS = 30_000_000_000
+cdef long long IDLE_NS = 75_000_000_000
+cdef long long STALL_NS = 60_000_000_000
+# A short lingering close, so that the answer is not lost in a reset.
+cdef long long LINGER_NS = 800_000_000
+# Bytes of further requests that wait while one is served; then reading pauses.
+cdef Py_ssize_t PIPELINED = 65536
+# The largest body for an endpoint that is not /proxy.
+cdef long long MAX_CONTROL_BODY = 1 << 20
+# Protocol section 7: refusals before authentication that are recorded one by one.
+cdef int REFUSALS_A_SECOND = 10
+
+cdef Head _head
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS[449] = b"Retry With"
+_REASONS[499] = b"Client Closed Request"
+
+_DECISIONS = {
+    "allow": DECISION_ALLOW, "warn": DECISION_WARN, "block": DECISION_BLOCK,
+    "refuse": DECISION_REFUSE, "error": DECISION_ERROR,
+}
+# RFC 9110 section 9.2.2.
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT"})
+
+cdef dict _TROUBLES = {
+    HEAD_TOO_LARGE: "headers_too_large", URI_TOO_LONG: "uri_too_long",
+    NOT_IMPLEMENTED: "not_implemented", BAD_VERSION: "version_not_supported",
+    BAD_EXPECTATION: "expectation_failed",
+}
+
+
+cdef bytes _bytes(Slice s):
+    return PyBytes_FromStringAndSize(<const char*>s.p, s.n)
+
+
+cdef class Front:
+    """What all doors of a worker share: where requests go, and the limits they keep."""
+
+    def __init__(
+        self, *, Outbox outbox not None, Counters counters not None, Gate gate not None,
+        AgentPool agent not None, Pool application not None, RateLimiter limiter, read_buffer,
+        settle_claim, bytes agent_host not None, bytes agent_base not None,
+        bytes agent_target not None, bytes via not None, bint idempotent_agent,
+        long long max_body, long long max_buffered, int max_connections,
+    ):
+        self.outbox = outbox
+        self.counters = counters
+        self.gate = gate
+        self.agent = agent
+        self.application = application
+        self.limiter = limiter
+        self.read_buffer = memoryview(read_buffer)
+        self.read_view = read_buffer
+        self.settle_claim = settle_claim
+        self.agent_host = agent_host
+        self.agent_base = agent_base
+        self.agent_target = agent_target
+        self.via = via
+        self.idempotent_agent = idempotent_agent
+        self.max_body = max_body
+        self.max_buffered = max_buffered
+        self.max_connections = max_connections
+        self.doors = set()
+        self.refused = {}
+
+    def door(self, str listener):
+        """Return a protocol for one accepted connection of this listener."""
+        return Door(self, listener)
+
+    @property
+    def connections(self):
+        """How many callers are connected."""
+        return len(self.doors)
+
+    def tick(self, long long now_ns):
+        """Looks for callers that are late; called every 50 ms."""
+        cdef Door door
+        for door in tuple(self.doors):
+            door.tick(now_ns)
+        self.agent.tick(now_ns)
+        self.application.tick(now_ns)
+
+    def flush_refusals(self):
+        """Sums up what was refused beyond ten a second of one address; called each second."""
+        cdef dict refused = self.refused
+        if not refused:
+            return
+        self.refused = {}
+        now = wall_ns()
+        for peer, count in refused.items():
+            if count > REFUSALS_A_SECOND:
+                request = Request(
+                    request_id=self.new_id(now), method="", target=b"", peer=peer, time_ns=now,
+                    mono_ns=monotonic_ns(),
+                )
+                respond = self.gate.refuse(
+                    request, "malformed_request", "further refusals of one second",
+                    count - REFUSALS_A_SECOND,
+                )
+                for tail in respond.records:
+                    self.outbox.record(tail)
+
+    def close_idle(self):
+        """Ends the connections that wait for a request."""
+        cdef Door door
+        for door in tuple(self.doors):
+            if door.state == READ_HEAD and door.pending is None:
+                door.finish(CLOSE)
+
+    def cut(self):
+        """Answers what is still in flight with 503, or cuts it; records either."""
+        cdef Door door
+        self.agent.expel()
+        for door in tuple(self.doors):
+            door.cut()
+
+    def abort(self):
+        """Drops every connection."""
+        cdef Door door
+        for door in tuple(self.doors):
+            if door.transport is not None:
+                door.transport.abort()
+
+    cdef bytes random(self, Py_ssize_t n):
+        if self.entropy is None or self.entropy_at + n > 4096:
+            self.entropy = os.urandom(4096)
+            self.entropy_at = 0
+        self.entropy_at += n
+        return self.entropy[self.entropy_at - n:self.entropy_at]
+
+    cdef str new_id(self, long long time_ns):
+        """A UUIDv7 (RFC 9562)."""
+        cdef str text = f"{time_ns // 1000000:012x}" + self.random(10).hex()
+        variant = "89ab"[int(text[16], 16) & 3]
+        return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+
+    cdef bytes date_line(self):
+        cdef long long now_s = wall_ns() // 1000000000
+        if now_s != self.date_s:
+            self.date_s = now_s
+            self.date = strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime(now_s)).encode()
+        return self.date
+
+    cdef bint may_record_refusal(self, str peer) except -1:
+        """Whether a refusal before authentication gets a record of its own."""
+        count = self.refused.get(peer, 0) + 1
+        if count == 1 and len(self.refused) >= 10000:
+            # An outsider with many addresses may not fill this table either.
+            peer = ""
+            count = self.refused.get(peer, 0) + 1
+        self.refused[peer] = count
+        return count <= REFUSALS_A_SECOND
+
+
+cdef class Door(Exchange):
+    """One connection of a caller: a buffered protocol of the event loop."""
+
+    def __init__(self, Front front not None, str listener not None):
+        self.front = front
+        self.outbox = front.outbox
+        self.listener = listener
+        self.cell = -1
+
+    # The event loop's side.
+
+    def connection_made(self, transport):
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.front.doors.add(self)
+        self.front.counters.connections(CONNECTIONS_ACTIVE, 1)
+        self.deadline_ns = monotonic_ns() + HEAD_NS
+        if len(self.front.doors) > self.front.max_connections:
+            self._refuse("too_many_connections", True, b"")
+
+    def get_buffer(self, sizehint):
+        return self.front.read_buffer
+
+    def buffer_updated(self, Py_ssize_t n):
+        cdef const unsigned char* p = &self.front.read_view[0]
+        cdef Py_ssize_t used
+        try:
+            if self.state == LINGERING or self.state == CLOSED:
+                return
+            while n > 0 and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
+                used = self._read_body(p, n)
+                p += used
+                n -= used
+            if n > 0 and self.state < LINGERING:
+                if self.pending is None:
+                    self.pending = bytearray()
+                    if self.state == READ_HEAD and not self.feeding:
+                        self.deadline_ns = monotonic_ns() + HEAD_NS
+                self.pending += p[:n]
+                if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
+                    self._pause_input()
+            self._feed()
+        except Exception:
+            self._broken()
+
+    def eof_received(self):
+        self.at_eof = True
+        if self.state == LINGERING or self.state == CLOSED:
+            return False
+        if self.state == READ_HEAD:
+            return False
+        self.keep = False
+        try:
+            if self.state == READ_LENGTH or self.state == READ_CHUNKS:
+                self._caller_gone()
+                return False
+            if self.state == WAITING and self.governed and self.cell < 0 and self.link is None:
+                # It waits for a slot: a caller that closed is taken out. One that only ended
+                # its own side gets an answer all the same.
+                self.front.agent.cancel(self)
+                self._end_forward("caller_gone")
+                return True
+        except Exception:
+            self._broken()
+            return False
+        return True
+
+    def connection_lost(self, exc):
+        self.transport = None
+        self.front.doors.discard(self)
+        self.front.counters.connections(CONNECTIONS_ACTIVE, -1)
+        if self.state != CLOSED:
+            try:
+                self._caller_gone()
+            except Exception:
+                _log.exception("a caller that went away could not be recorded")
+        self.state = CLOSED
+        self.pending = None
+
+    def pause_writing(self):
+        self.reading_paused = True
+        self.deadline_ns = monotonic_ns() + STALL_NS
+        if self.link is not None:
+            self.link.pause()
+        self._pause_input()
+
+    def resume_writing(self):
+        self.reading_paused = False
+        self.deadline_ns = monotonic_ns() + IDLE_NS if self.state == READ_HEAD else 0
+        if self.link is not None:
+            self.link.resume()
+        self._resume_input()
+
+    def _pause_input(self):
+        if not self.input_paused and self.transport is not None and not self.at_eof:
+            self.input_paused = True
+            self.transport.pause_reading()
+
+    def _resume_input(self):
+        if self.input_paused and self.transport is not None and not self.at_eof:
+            self.input_paused = False
+            self.transport.resume_reading()
+
+    def tick(self, long long now_ns):
+        """What is late: a head, a body, an idle connection, a caller that takes nothing."""
+        if not self.deadline_ns or now_ns < self.deadline_ns:
+            return
+        try:
+            self.deadline_ns = 0
+            if self.reading_paused or self.state == LINGERING:
+                self.finish(ABORT if self.reading_paused else CLOSE)
+            elif self.state == READ_HEAD:
+                if self.pending is None:
+                    self.finish(CLOSE)
+                else:
+                    self._refuse("request_timeout", True, b"")
+            elif self.state == READ_LENGTH or self.state == READ_CHUNKS:
+                self._refuse("request_timeout", True, b"")
+        except Exception:
+            self._broken()
+
+    def cut(self):
+        """The drain is over: what is not answered gets 503, what streams ends early."""
+        cdef Link link = self.link
+        try:
+            self.keep = False
+            if self.state == WAITING:
+                if link is not None:
+                    link.detach()
+                elif self.governed and self.cell < 0:
+                    self.front.agent.cancel(self)
+                else:
+                    self.abandoned = True
+                    self.front.agent.released(self)
+                self.answer_failed("draining")
+            elif self.state == ANSWERING:
+                if link is not None:
+                    link.detach()
+                self.answer_failed("draining")
+            elif self.state == CLAIMING:
+                self._refuse("draining", True, b"")
+            elif self.state != CLOSED:
+                self.finish(CLOSE)
+        except Exception:
+            self._broken()
+
+    def _broken(self):
+        # What is not understood is refused: an unknown failure never forwards.
+        _log.exception("a request failed inside the sidecar")
+        try:
+            if self.link is not None:
+                self.link.detach()
+            if self.state != ANSWERING and not self.head_out and self.state < LINGERING:
+                if self.forward is not None and not self.forward.ended:
+                    self._end_forward("internal_error")
+                else:
+                    self._refuse("internal_error", True, b"")
+            else:
+                self.finish(ABORT)
+        except Exception:
+            _log.exception("the connection is dropped")
+            if self.transport is not None:
+                self.transport.abort()
+
+    # Reading.
+
+    cdef int _feed(self) except -1:
+        """Takes as many whole requests from what is pending as may be served now."""
+        cdef Py_ssize_t used
+        cdef bytes rest
+        cdef const unsigned char* p
+        if self.feeding:
+            return 0
+        self.feeding = True
+        try:
+            while self.pending is not None and self.state <= READ_CHUNKS:
+                if self.state == READ_HEAD:
+                    if not self._read_head():
+                        break
+                    continue
+                rest = bytes(self.pending)
+                self.pending = None
+                p = rest
+                used = 0
+                while used < len(rest) and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
+                    used += self._read_body(p + used, len(rest) - used)
+                if used < len(rest) and self.state < LINGERING:
+                    self.pending = bytearray(rest[used:])
+            if self.pending is None and not self.reading_paused:
+                self._resume_input()
+        finally:
+            self.feeding = False
+        return 0
+
+    cdef int _read_head(self) except -1:
+        """1 where a head was taken off `pending`, 0 where it is not complete."""
+        cdef bytearray pending = self.pending
+        cdef const unsigned char* p = <const unsigned char*>PyByteArray_AS_STRING(pending)
+        cdef Py_ssize_t n = len(pending)
+        cdef Py_ssize_t length
+        cdef int trouble
+        # RFC 9112 section 2.2: one empty line before a request line is passed over.
+        if self.searched == 0 and n >= 2 and p[0] == c'\r' and p[1] == c'\n':
+            del pending[:2]
+            self.searched = -1
+            if not pending:
+                self.pending = None
+                self.searched = 0
+                return 0
+            return 1
+        length = find_head_end(p, n, self.searched)
+        if length < 0:
+            trouble = check_partial(p, n, &self.line_seen)
+            self.searched = n
+            if trouble:
+                self._refuse(_TROUBLES.get(trouble, "malformed_request"), True, b"")
+                return 1
+            return 0
+        self.received_ns = monotonic_ns()
+        trouble = read_request_head(p, length, &_head)
+        self.searched = 0
+        self.line_seen = 0
+        if trouble:
+            if _head.method.n:
+                self.method = _bytes(_head.method).decode("ascii")
+            if _head.target.n:
+                self.target = _bytes(_head.target)
+            self._refuse(_TROUBLES.get(trouble, "malformed_request"), True, b"")
+            return 1
+        self._keep_head(&_head)
+        if len(pending) == length:
+            self.pending = None
+        else:
+            del pending[:length]
+        self._route(&_head)
+        return 1
+
+    cdef int _keep_head(self, Head* head) except -1:
+        """Keeps what outlives the head: facts, and the lines that are passed on."""
+        cdef list passed = []
+        cdef Field* field
+        cdef int i
+        self.request = None
+        self.forward = None
+        self.request_id = None
+        self.head_out = self.chunked_out = self.final = self.counted = False
+        self.own_ns = 0
+        self.cell = -1
+        self.abandoned = False
+        self.method = _bytes(head.method).decode("ascii")
+        self.target = _bytes(head.target)
+        self.minor = head.minor
+        self.head_request = self.method == "HEAD"
+        self.keep = not head.close and (head.minor == 1 or head.keep_alive)
+        self.content_type = self.content_encoding = self.trace_id = self.override = b""
+        self.host = self.old_via = self.traceparent = self.tracestate = b""
+        self.authorization = None
+        self.has_key = self.forwarded = False
+        self.has_length = head.content_length >= 0 or head.chunked
+        self.body = None
+        self.body_bytes = 0
+        for i in range(head.count):
+            field = &head.fields[i]
+            if field.known == HOST:
+                self.host = _bytes(field.value)
+            elif field.known == VIA:
+                self.forwarded = True
+                self.old_via += (b", " if self.old_via else b"") + _bytes(field.value)
+            elif field.known == FORWARDED:
+                self.forwarded = True
+            elif field.known == TRACE_ID:
+                self.trace_id = _bytes(field.value)
+            elif field.known == OVERRIDE:
+                # An empty override is still one that is not valid.
+                self.override = _bytes(field.value) or b" "
+            elif field.known == TRACEPARENT:
+                self.traceparent = _bytes(field.value)
+            elif field.known == TRACESTATE:
+                self.tracestate += (b"," if self.tracestate else b"") + _bytes(field.value)
+            elif (
+                field.known == OTHER or field.known == CONTENT_TYPE
+                or field.known == CONTENT_ENCODING or field.known == AUTHORIZATION
+                or field.known == IDEMPOTENCY_KEY or field.known >= SERVER
+            ):
+                if field.known == CONTENT_TYPE:
+                    self.content_type = _bytes(field.value)
+                elif field.known == CONTENT_ENCODING:
+                    self.content_encoding = _bytes(field.value)
+                elif field.known == IDEMPOTENCY_KEY:
+                    self.has_key = True
+                if not field.dropped:
+                    passed.append(_bytes(field.name))
+                    passed.append(b": ")
+                    passed.append(_bytes(field.value))
+                    passed.append(b"\r\n")
+        self.passed = b"".join(passed)
+        return 0
+
+    cdef int _route(self, Head* head) except -1:
+        """Where this request goes, and what can be said before its body is read."""
+        cdef bytes target = self.target
+        cdef const unsigned char* p = target
+        cdef Py_ssize_t path = target.find(b"?")
+        cdef long long limit
+        cdef int retry_after = 0
+        if path < 0:
+            path = len(target)
+        self.governed = (
+            self.listener == "data" and target.startswith(b"/proxy")
+            and (path == 6 or p[6] == c'/')
+        )
+        if self.governed:
+            self.front.inflight += 1
+            self.front.last_request_ns = self.received_ns
+            self.counted = True
+            if self.method == "CONNECT" or self.method == "TRACE":
+                return self._refuse("not_implemented", True, b"")
+            if path == 6 and self.method != "POST":
+                return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
+            if path > 6 and path_trouble(p + 6, path - 6):
+                return self._refuse("bad_path", self.has_length, b"")
+            if self.old_via and self.front.via in self.old_via:
+                return self._refuse("loop_detected", self.has_length, b"")
+            if self.front.limiter is not None and self.front.limiter.is_on():
+                key = caller_key("anonymous", self.peer)
+                retry_after = self.front.limiter.check(key, self.received_ns)
+            limit = self.front.max_body
+            if retry_after or head.content_length > limit or (head.content_length and self.has_length):
+                respond = self.front.gate.admit_head(
+                    self._as_request(b""),
+                    head.content_length if head.content_length >= 0 else None, retry_after,
+                )
+                self.request = None
+                if respond is not None:
+                    if self.has_length:
+                        self.keep = False
+                    return self._respond(respond, b"")
+            if self.outbox.failing:
+                return self._refuse("recorder_unavailable", self.has_length, b"")
+            if not self.front.agent.has_room():
+                return self._refuse("queue_full", self.has_length, b"")
+        elif head.content_length > MAX_CONTROL_BODY:
+            return self._refuse("body_too_large", True, b"")
+        if head.chunked:
+            chunks_begin(&self.chunks)
+            self.state = READ_CHUNKS
+        elif head.content_length > 0:
+            self.body_left = head.content_length
+            self.state = READ_LENGTH
+        else:
+            return self._arrived()
+        self.body = bytearray()
+        self.deadline_ns = self.received_ns + BODY_NS
+        if head.expect_continue and self.pending is None:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return 0
+
+    cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Bytes of the body that were used, at least 1."""
+        cdef Py_ssize_t used
+        cdef Slice data
+        cdef long long limit = self.front.max_body if self.governed else MAX_CONTROL_BODY
+        if self.state == READ_LENGTH:
+            used = n if n < self.body_left else <Py_ssize_t>self.body_left
+            data.p = p
+            data.n = used
+            self.body_left -= used
+        else:
+            used = chunks_read(&self.chunks, p, n, &data)
+            if self.chunks.state == BROKEN:
+                self._refuse("malformed_request", True, b"")
+                return n
+            if self.chunks.state == TRAILER_TOO_LARGE:
+                self._refuse("headers_too_large", True, b"")
+                return n
+        if data.n:
+            self.body_bytes += data.n
+            self.front.buffered += data.n
+            self.front.counters.buffered(data.n)
+            if self.body_bytes > limit:
+                self._refuse("body_too_large", True, b"")
+                return n
+            if self.front.buffered > self.front.max_buffered:
+                self._refuse("buffers_full", True, b"")
+                return n
+            self.body += data.p[:data.n]
+        if (self.state == READ_LENGTH and self.body_left == 0) or (
+            self.state == READ_CHUNKS and self.chunks.state == DONE
+        ):
+            self.received_ns = monotonic_ns()
+            self._arrived()
+        return used
+
+    cdef int _arrived(self) except -1:
+        """The request is complete."""
+        self.deadline_ns = 0
+        self.state = WAITING
+        if self.governed:
+            return self._decide(None)
+        return self._ask_application()
+
+    # Deciding.
+
+    cdef object _as_request(self, bytes body):
+        cdef long long now = wall_ns()
+        if self.request_id is None:
+            self.request_id = self.front.new_id(now)
+        self.request = Request(
+            request_id=self.request_id, method=self.method or "", target=self.target or b"",
+            content_type=self.content_type or b"", content_encoding=self.content_encoding or b"",
+            body=body, trace_id=self.trace_id or b"", override=self.override or b"",
+            peer=self.peer, time_ns=now, mono_ns=monotonic_ns(),
+        )
+        return self.request
+
+    cdef int _decide(self, object grant) except -1:
+        """Asks the gate; a Claim comes back here with its grant."""
+        if grant is None:
+            self._as_request(bytes(self.body) if self.body is not None else b"")
+            self.body = None
+        verdict = self.front.gate.admit(self.request, grant)
+        if isinstance(verdict, Forward):
+            self.forward = verdict
+            return self._govern()
+        if isinstance(verdict, Claim):
+            self.state = CLAIMING
+            self.front.settle_claim(self, verdict)
+            return 0
+        if verdict.decision == "warn":
+            self.front.counters.policy(POLICY_WARN)
+            if self.request.override:
+                self.front.counters.override(OVERRIDE_INVALID)
+        elif verdict.decision == "block":
+            self.front.counters.policy(POLICY_BLOCK)
+            if self.request.override:
+                self.front.counters.override(OVERRIDE_REFUSED)
+        return self._respond(verdict, b"")
+
+    def claimed(self, grant):
+        """The control state has answered a Claim; None where it could not."""
+        if self.state != CLAIMING:
+            return
+        try:
+            if grant is None:
+                self._refuse("state_unavailable", False, b"")
+            else:
+                self.state = WAITING
+                self._decide(grant)
+            self._feed()
+        except Exception:
+            self._broken()
+
+    cdef int _govern(self) except -1:
+        """Sends what the gate let pass to the agent."""
+        cdef Forward forward = self.forward
+        cdef int kind
+        self.front.counters.trust(forward.trust_score)
+        if forward.quarantined:
+            self.front.counters.policy(POLICY_QUARANTINE)
+            self.front.counters.override(OVERRIDE_GRANTED)
+            self.front.counters.quarantined()
+        else:
+            self.front.counters.policy(POLICY_ALLOW)
+        for kind in range(len(forward.findings)):
+            if forward.findings[kind]:
+                self.front.counters.finding(kind, forward.findings[kind])
+        self.message = self._agent_message(self.request.body)
+        self.repeatable = self.method in _REPEATABLE or (self.front.idempotent_agent and self.has_key)
+        self.own_ns = monotonic_ns() - self.received_ns
+        return self.front.agent.submit(self)
+
+    cdef int _ask_application(self) except -1:
+        cdef bytes body = bytes(self.body) if self.body is not None else b""
+        self.body = None
+        self._as_request(b"")
+        self.message = self._application_message(body)
+        self.repeatable = False
+        return self.front.application.submit(self)
+
+    cdef bytes _agent_message(self, bytes body):
+        cdef bytes rest = self.target[6:]
+        cdef bytes target
+        if not rest:
+            target = self.front.agent_target
+        elif rest.startswith(b"?"):
+            target = self.front.agent_target + rest
+        else:
+            target = self.front.agent_base + rest
+        return b"".join((
+            self.method.encode(), b" ", target, b" HTTP/1.1\r\nHost: ", self.front.agent_host,
+            b"\r\n", self.passed, b"Accept-Encoding: identity\r\n",
+            b"X-Agent-Trace-ID: ", self.forward.trace_id.encode(), b"\r\n", self._trace_lines(),
+            b"Via: ", self.old_via + b", " if self.old_via else b"", b"1.1 ", self.front.via,
+            b"\r\nX-Forwarded-For: ", self.peer.encode(), b"\r\nX-Forwarded-Proto: http\r\n",
+            b"X-Forwarded-Host: " + self.host + b"\r\n" if self.host else b"",
+            b"Content-Length: %d\r\n\r\n" % len(body)
+            if self.has_length or self.method in ("POST", "PUT", "PATCH") else b"\r\n",
+            body,
+        ))
+
+    cdef bytes _trace_lines(self):
+        """W3C trace context: the caller's trace with a new parent, or a new trace."""
+        cdef bytes given = self.traceparent
+        cdef bytes span = self.front.random(8).hex().encode()
+        if (
+            len(given) == 55 and given.startswith(b"00-") and given[35:36] == b"-"
+            and given[52:53] == b"-" and not given[3:35].strip(b"0123456789abcdef")
+            and not given[36:52].strip(b"0123456789abcdef") and given[3:35].strip(b"0")
+            and given[36:52].strip(b"0") and not given[53:].strip(b"0123456789abcdef")
+        ):
+            if self.tracestate:
+                return b"traceparent: %b%b-%b\r\ntracestate: %b\r\n" % (
+                    given[:36], span, given[53:], self.tracestate
+                )
+            return b"traceparent: %b%b-%b\r\n" % (given[:36], span, given[53:])
+        return b"traceparent: 00-%b-%b-01\r\n" % (self.front.random(16).hex().encode(), span)
+
+    cdef bytes _application_message(self, bytes body):
+        trace_id = self.front.gate.trace_id(self.request)
+        return b"".join((
+            self.method.encode(), b" ", self.target, b" HTTP/1.1\r\nHost: ", self.host or b"-",
+            b"\r\n", self.passed, b"X-IATP-Listener: ", self.listener.encode(),
+            b"\r\nX-IATP-Peer: ", self.peer.encode(),
+            b"\r\nX-IATP-Forwarded: ", b"1" if self.forwarded else b"0",
+            b"\r\nX-IATP-Trace-ID: ", trace_id.encode(),
+            b"\r\nX-IATP-Request-ID: ", self.request_id.encode(),
+            b"\r\nContent-Length: %d\r\n\r\n" % len(body), body,
+        ))
+
+    # Answering for the sidecar itself.
+
+    cdef int _refuse(self, str code, bint closes, bytes extra) except -1:
+        """Ends the request with a failure of FAILURES."""
+        cdef bint framing
+        if self.request is None:
+            self._as_request(b"")
+        failure = FAILURES[code]
+        if closes or failure.closes:
+            self.keep = False
+        framing = failure.closes and self.state <= READ_CHUNKS
+        respond = self.front.gate.refuse(self.request, code)
+        if framing and not self.front.may_record_refusal(self.peer):
+            respond = _without_records(respond)
+        elif not self.governed and not framing:
+            respond = _without_records(respond)
+        return self._respond(respond, extra)
+
+    cdef int _respond(self, object respond, bytes extra) except -1:
+        """Sends an answer of the sidecar's own, its records before it."""
+        cdef bint lingers = not self.keep
+        cdef bytes body = respond.body
+        cdef int kind
+        if respond.closes:
+            self.keep = False
+            lingers = True
+        for record in respond.records:
+            self.outbox.record(record)
+        for kind in range(len(respond.findings)):
+            if respond.findings[kind]:
+                self.front.counters.finding(kind, respond.findings[kind])
+        if self.governed or respond.closes:
+            self._count(_DECISIONS[respond.decision], respond.status)
+        if self.front.draining:
+            self.keep = False
+        self._release_body()
+        self.head_out = True
+        head = b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n" % (
+            respond.status, _REASONS.get(respond.status, b""), self.front.date_line(), len(body)
+        )
+        lines = b"X-Agent-Trace-ID: %b\r\nX-Agent-Trust-Score: %d\r\nX-IATP-Decision: %b\r\n" % (
+            respond.trace_id.encode(), respond.trust_score, respond.decision.encode()
+        )
+        if respond.retry_after_s:
+            lines += b"Retry-After: %d\r\n" % respond.retry_after_s
+        lines += extra
+        if not self.keep:
+            lines += b"Connection: close\r\n"
+        elif self.minor == 0:
+            lines += b"Connection: keep-alive\r\n"
+        if self.transport is not None:
+            if respond.records and respond.code != "recorder_unavailable":
+                self.write_recorded(head + lines + b"\r\n" + (b"" if self.head_request else body))
+            else:
+                self.write(head + lines + b"\r\n" + (b"" if self.head_request else body))
+        if lingers or not self.keep:
+            return self._linger()
+        return self._next()
+
+    cdef int _count(self, int decision, int status) except -1:
+        """The one place that counts an ended request."""
+        cdef long long now = monotonic_ns()
+        self.front.counters.request(decision, status)
+        if self.received_ns:
+            self.front.counters.observe_request_us((now - self.received_ns) / 1000.0)
+        return 0
+
+    cdef int _linger(self) except -1:
+        """Closes behind the answer, reading on for a moment so that it is not lost."""
+        self._done()
+        self.state = LINGERING
+        self.pending = None
+        self.deadline_ns = monotonic_ns() + LINGER_NS
+        if self.transport is None:
+            return 0
+        if self.at_eof:
+            return self.finish(CLOSE)
+        self._resume_input()
+        return self.finish(END)
+
+    def _done(self):
+        if self.counted:
+            self.counted = False
+            self.front.inflight -= 1
+        self._release_body()
+        self.request = None
+        self.message = None
+        self.method = None
+        self.target = None
+        self.request_id = None
+
+    cdef int _next(self) except -1:
+        """Ready for the next request of this connection."""
+        self._done()
+        self.governed = False
+        self.state = READ_HEAD
+        self.searched = 0
+        self.line_seen = 0
+        self.deadline_ns = monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS)
+        return self._feed()
+
+    cdef int _release_body(self) except -1:
+        self.body = None
+        if self.body_bytes:
+            self.front.buffered -= self.body_bytes
+            self.front.counters.buffered(-self.body_bytes)
+            self.body_bytes = 0
+        return 0
+
+    # The upstream's side.
+
+    cdef int dispatched(self) except -1:
+        """What reaches the agent has its records on disk before."""
+        cdef bytes record
+        if self.governed and self.tries == 1:
+            for record in self.forward.records:
+                self.outbox.record(record)
+        return 0
+
+    cdef int answer_head(self, Link link, Head* head) except -1:
+        cdef list lines
+        cdef Field* field
+        cdef long long now = monotonic_ns()
+        cdef bytes content_type = b""
+        cdef bytes content_encoding = b""
+        cdef bint has_body
+        cdef int i
+        self.answered_ns = now
+        self.state = ANSWERING
+        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, _bytes(head.reason))]
+        for i in range(head.count):
+            field = &head.fields[i]
+            if field.known == CONTENT_TYPE:
+                content_type = _bytes(field.value)
+            elif field.known == CONTENT_ENCODING:
+                content_encoding = _bytes(field.value)
+            if (
+                field.dropped or field.known == HOP or field.known == CONNECTION
+                or field.known == TRANSFER_ENCODING or field.known == CONTENT_LENGTH
+                or field.known == TRACE_ID
+            ):
+                continue
+            if field.known == OURS and self.governed:
+                continue
+            lines.append(_bytes(field.name))
+            lines.append(b": ")
+            lines.append(_bytes(field.value))
+            lines.append(b"\r\n")
+        if self.governed:
+            (<AgentPool>self.front.agent).answered()
+            self.front.gate.settle_head(self.forward, head.status, content_type, content_encoding)
+            lines.append(
+                b"X-Agent-Trace-ID: %b\r\nX-Agent-Trust-Score: %d\r\nX-Agent-Latency-Ms: %.2f\r\n"
+                b"X-IATP-Decision: allow\r\n" % (
+                    self.forward.trace_id.encode(), self.forward.trust_score,
+                    (now - self.received_ns) / 1e6,
+                )
+            )
+            if self.forward.quarantined:
+                lines.append(b"X-Agent-Quarantined: true\r\n")
+        else:
+            lines.append(b"X-Agent-Trace-ID: %b\r\n" % self.front.gate.trace_id(self.request).encode())
+        has_body = not (self.head_request or head.status == 204 or head.status == 304)
+        if head.content_length >= 0:
+            if head.status != 204:
+                lines.append(b"Content-Length: %d\r\n" % head.content_length)
+        elif has_body:
+            if self.minor == 1:
+                self.chunked_out = True
+                lines.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                self.keep = False
+        if self.front.draining or self.at_eof:
+            self.keep = False
+        if not self.keep:
+            lines.append(b"Connection: close\r\n")
+        elif self.minor == 0:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self.head_out = True
+        if self.transport is not None:
+            self.write_recorded(b"".join(lines))
+        return 0
+
+    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+        if self.governed:
+            self.front.gate.settle_bytes(self.forward, p, n)
+        if self.transport is None or self.gone:
+            return 0
+        if self.chunked_out:
+            return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
+        return self.write_recorded(p[:n])
+
+    cdef int answer_end(self) except -1:
+        cdef long long now = monotonic_ns()
+        if self.governed:
+            if self.gone:
+                self._record_gone()
+                return 0
+            self.outbox.record(self.front.gate.settle_end(
+                self.forward, Outcome.ANSWERED, (now - self.received_ns) // 1000, wall_ns(), now
+            ))
+            self._count(DECISION_ALLOW, self.forward.agent_status)
+            self.final = True
+            self.answered_ns = now
+        elif self.gone:
+            self._done()
+            return 0
+        if self.chunked_out:
+            self.write_recorded(b"0\r\n\r\n")
+        if not self.keep:
+            return self._linger()
+        return self._next()
+
+    cdef int left(self) except -1:
+        # The sidecar's own share: deciding, and from the answer's end to its leaving.
+        if self.final:
+            self.final = False
+            self.own_ns += self.outbox.flushed_ns - self.answered_ns
+            self.front.counters.observe_overhead_us(self.own_ns / 1000.0)
+        return 0
+
+    cdef int answer_failed(self, str code) except -1:
+        cdef long long now
+        if self.gone:
+            self._record_gone()
+            return 0
+        if not self.governed:
+            if self.head_out:
+                self.state = CLOSED
+                self._done()
+                return self.finish(ABORT)
+            return self._refuse("internal_error" if code != "draining" else code, True, b"")
+        if self.head_out:
+            # Part of the answer has left: the caller must see that it is not whole.
+            now = monotonic_ns()
+            self.front.counters.upstream_error(UPSTREAM_TRUNCATED)
+            self.outbox.record(self.front.gate.settle_end(
+                self.forward, Outcome.TRUNCATED, (now - self.received_ns) // 1000, wall_ns(), now
+            ))
+            self._count(DECISION_ERROR, self.forward.agent_status)
+            self._done()
+            self.state = CLOSED
+            return self.finish(CLOSE)
+        return self._end_forward(code)
+
+    cdef int record_failed(self) except -1:
+        """The records of this turn are not on disk: the answer may not leave."""
+        self.out = None
+        self.after = 0
+        if self.transport is None:
+            return 0
+        if self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING:
+            self.keep = False
+            self.state = WAITING
+            self.governed = False
+            return self._refuse("recorder_unavailable", True, b"")
+        self.transport.abort()
+        return 0
+
+    def _end_forward(self, code):
+        """The one ending record of a request that was forwarded but not answered."""
+        now = monotonic_ns()
+        respond = self.front.gate.fail(self.forward, code, wall_ns(), now)
+        self._respond(respond, b"")
+
+    def _record_gone(self):
+        """The agent is done with a request whose caller went away."""
+        cdef Forward forward = self.forward
+        if forward is not None and not forward.ended:
+            respond = self.front.gate.fail(forward, "caller_gone", wall_ns(), monotonic_ns())
+            for record in respond.records:
+                self.outbox.record(record)
+            self._count(DECISION_REFUSE, 499)
+        self._done()
+
+    cdef int _caller_gone(self) except -1:
+        """The connection is lost; what waits is taken out, what works is finished."""
+        cdef Link link = self.link
+        if self.gone:
+            return 0
+        self.gone = True
+        if not self.governed:
+            if link is not None:
+                link.detach()
+            self._done()
+            return 0
+        if self.state == READ_LENGTH or self.state == READ_CHUNKS or self.state == CLAIMING:
+            if self.request is None:
+                self._as_request(b"")
+            for record in self.front.gate.refuse(self.request, "caller_gone").records:
+                self.outbox.record(record)
+            self._count(DECISION_REFUSE, 499)
+            self._done()
+            self.state = CLOSED
+        elif self.state == WAITING or self.state == ANSWERING:
+            if link is None:
+                if self.cell < 0:
+                    self.front.agent.cancel(self)
+                self.abandoned = True
+                self._record_gone()
+            elif self.repeatable:
+                link.detach()
+                self._record_gone()
+            else:
+                # Not idempotent: the agent's side is finished, and read as fast as it comes.
+                link.resume()
+        return 0
+
+
+def _without_records(respond):
+    return Respond(
+        status=respond.status, decision=respond.decision, code=respond.code, body=respond.body,
+        trace_id=respond.trace_id, trust_score=respond.trust_score, records=(),
+        retry_after_s=respond.retry_after_s, closes=respond.closes,
+    )
