@@ -89,14 +89,14 @@ def read_agent_url(text: str) -> AgentAddress:
     if "@" in authority:
         raise TextError("it holds credentials, which are not sent to the agent")
     if "?" in path or "#" in path:
-        raise TextError(
-            "it has a query or a fragment", text[: min(_find(text, "?"), _find(text, "#"))]
-        )
+        plain = re.split(r"[?#]", text, maxsplit=1)[0]
+        raise TextError("it has a query or a fragment", _if_valid(plain))
     host, port = _read_authority(authority)
     if _PATH.fullmatch(path) is None:
+        quoted = urllib.parse.quote(path, safe="/%", errors="replace")
         raise TextError(
             "its path has characters that a URL can't have",
-            f"http://{authority}{urllib.parse.quote(path, safe='/%')}" if "\\" not in path else "",
+            f"http://{authority}{quoted}" if "\\" not in path and _is_path(quoted) else "",
         )
     if any(urllib.parse.unquote(part) in (".", "..") for part in path.split("/")):
         raise TextError("its path has a '.' or '..' in it")
@@ -164,18 +164,24 @@ def points_at(agent_host: str, bind_host: str, own_hosts: Collection[str]) -> bo
     return is_own and agent is None
 
 
-def _find(text: str, mark: str) -> int:
-    position = text.find(mark)
-    return len(text) if position < 0 else position
+def _is_path(path: str) -> bool:
+    dots = any(urllib.parse.unquote(part) in (".", "..") for part in path.split("/"))
+    return _PATH.fullmatch(path) is not None and not dots
 
 
 def _with_scheme(text: str) -> str:
-    rest = re.sub(r"(?i)^(?:http:)?/*", "", text)
+    if text.isascii() and text.isdigit():
+        return _if_valid(f"http://localhost:{text}")
+    return _if_valid("http://" + re.sub(r"(?i)^(?:http:)?/*", "", text))
+
+
+def _if_valid(text: str) -> str:
+    """The text if it is an agent URL, else empty."""
     try:
-        read_agent_url(f"http://{rest}")
+        read_agent_url(text)
     except TextError:
         return ""
-    return f"http://{rest}"
+    return text
 
 
 def _read_authority(authority: str) -> tuple[str, int]:

@@ -56,7 +56,7 @@ FILE_SUFFIX = "_FILE"
 WISE_TOKEN_LENGTH = 16
 """Below it a token can be guessed by who may try often."""
 IDLE_BYTES = 48 << 20
-"""What a worker holds when idle, at most; a benchmark keeps it so."""
+"""What one worker holds when idle, at most; a benchmark keeps it so."""
 LEAST_MEMORY_BYTES = 64 << 20
 """Memory limit that the design asks for."""
 SPARE_FILES = 64
@@ -584,7 +584,7 @@ def _shown(reader: Reader[Any], value: object) -> str:
 
 def _shown_path(path: object) -> str:
     """The path, unless it might be the secret itself, given in the wrong variable."""
-    if isinstance(path, str) and path.startswith(("/", "./", "../")):
+    if isinstance(path, str) and (not path or path.startswith(("/", "./", "../"))):
         return repr(path)
     return "(hidden)"
 
@@ -634,12 +634,12 @@ def limits_warnings(
         warnings.append(
             f"The memory limit is {limit}; the sidecar needs {LEAST_MEMORY_BYTES >> 20} MiB."
         )
-    room = cgroup_bytes - IDLE_BYTES * settings.workers
+    # More workers share most of their pages, so this is the most that can be left.
+    room = cgroup_bytes - IDLE_BYTES
     if settings.max_buffered_bytes > room:
         size = _BY_FIELD["max_buffered_bytes"].reader.show(settings.max_buffered_bytes)
         warnings.append(
             f"IATP_MAX_BUFFERED is {size}, but the memory limit of {limit} leaves room for "
-            f"{max(0, room) >> 20} MiB beside {settings.workers} "
-            f"{'worker' if settings.workers == 1 else 'workers'}."
+            f"{max(0, room) >> 20} MiB at most."
         )
     return warnings

@@ -164,7 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=_AGENT_URL,
         default="http://localhost:8000",
         meaning="where the agent listens, path included; every address of the name is tried",
-        reason="the port that agent frameworks start on, in the same pod or machine",
+        reason="the port that uvicorn and its kin start on, on the same machine",
         older=(Older(env="IATP_BACKEND_URL", reader=_AGENT_URL),),
     ),
     Setting(
@@ -239,7 +239,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Choice(TrustLevel),
         default="standard",
         meaning="how far the agent is trusted",
-        reason="nothing is known of the agent, for good or ill; callers are warned",
+        reason="as published; with the other defaults the score is 7, which passes",
         in_manifest=True,
     ),
     Setting(
@@ -345,7 +345,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Size("4KiB", "1024TiB"),
         default="10GiB",
         meaning="size of all log files together, above which the oldest are deleted",
-        reason="fits a small disk; about a million requests a day for some days",
+        reason="fits a small disk",
     ),
     Setting(
         env="IATP_LOG_MAX_AGE",
@@ -387,7 +387,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Duration("10ms", "1d"),
         default="60s",
         meaning="longest pause of the agent inside its answer",
-        reason="event streams send a comment every 15 to 30 s",
+        reason="the HTML standard advises event streams to send a comment every 15 s",
     ),
     Setting(
         env="IATP_STREAM_TIMEOUT",
@@ -395,7 +395,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Duration("10ms", "30d"),
         default="15m",
         meaning="longest answer of the agent in all",
-        reason="longer than agents' runs are; a forgotten stream ends",
+        reason="a long run of an agent; a forgotten stream ends",
     ),
     Setting(
         env="IATP_MAX_BODY",
@@ -411,7 +411,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Size("1B", "1TiB"),
         default="64MiB",
         meaning="bytes that wait here in all, above which new requests get 503",
-        reason="the sidecar stays within 128 MiB under any load",
+        reason="beside the 48 MiB of an idle worker it stays under 128 MiB",
     ),
     Setting(
         env="IATP_MAX_CONNECTIONS",
@@ -419,7 +419,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Whole(1, 1_000_000),
         default="10000",
         meaning="callers' connections at once",
-        reason="a few KB each; more than one agent's callers need",
+        reason="more than the callers of one agent need",
     ),
     Setting(
         env="IATP_QUEUE_LIMIT",

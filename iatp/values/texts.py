@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 import enum
+import pathlib
 import re
 from typing import Generic, TypeVar
 
@@ -168,7 +169,7 @@ class Whole(Reader[int]):
 
     metavar = "NUMBER"
     toml = (int,)
-    toml_name = "a number without quotes"
+    toml_name = "a whole number without quotes"
 
     def __init__(self, least: int, most: int, note: str = "") -> None:
         self.least, self.most = least, most
@@ -177,7 +178,13 @@ class Whole(Reader[int]):
     def read(self, text: str) -> int:
         """The number."""
         if re.fullmatch(r"[+-]?[0-9]+", text) is None:
-            raise TextError("it is not a whole number", _kubernetes(text))
+            if re.fullmatch(r"(?:tcp|udp)://\S+", text) is not None:
+                # A service named "iatp" puts IATP_PORT=tcp://10.0.0.1:8001 into every pod.
+                raise TextError(
+                    "Kubernetes sets it so for a service of that name; "
+                    "enableServiceLinks: false in the pod keeps it out"
+                )
+            raise TextError("it is not a whole number")
         # int() of thousands of digits raises; twenty are beyond every range.
         return self._within(int(text) if len(text) <= 20 else self.most + 1)
 
@@ -193,13 +200,6 @@ class Whole(Reader[int]):
         if number < self.least:
             raise TextError(f"it is less than {self.least}")
         return number
-
-
-def _kubernetes(text: str) -> str:
-    # A Kubernetes service named "iatp" puts IATP_PORT=tcp://10.0.0.1:8001 into every pod.
-    if re.fullmatch(r"(?:tcp|udp)://\S+", text) is None:
-        return ""
-    return "enableServiceLinks: false in the pod, since Kubernetes sets this for a service"
 
 
 class _Measured(Reader[T]):
@@ -228,13 +228,24 @@ class _Measured(Reader[T]):
             raise TextError("it has no unit", f"{text}{self.suggested_unit}")
         unit = unit or self.bare_unit
         if unit not in self.units:
-            exact = {name.lower(): name for name in self.units}
-            exact |= {name.lower().removesuffix("b"): name for name in self.units if "iB" in name}
-            likely = exact.get(unit.lower(), "")
-            raise TextError(
-                f"there is no unit {unit!r}", f"{found.group(1)}{likely}" if likely else ""
-            )
-        return int(number * self.units[unit])
+            likely = self._likely(unit.lower())
+            meant = f"{found.group(1)}{likely}" if likely else ""
+            raise TextError(f"there is no unit {unit!r}", meant)
+        amount = number * self.units[unit]
+        if amount != int(amount):
+            raise TextError(f"it is not a whole number of {next(iter(self.units))}")
+        return int(amount)
+
+    def _likely(self, unit: str) -> str:
+        """The unit that was probably meant, or empty."""
+        likely = {name[0].lower(): name for name in reversed(self.units)}
+        likely |= {"msec": "ms", "millis": "ms", "millisecond": "ms", "milliseconds": "ms"}
+        for name in self.units:
+            if name.endswith("iB"):
+                likely |= {name[0].lower(): name, name[:2].lower(): name}
+            likely[name.lower()] = name
+        first = "" if self.noun == "a size" else likely.get(unit[:1], "")
+        return likely.get(unit, first)
 
     def limited(self, text: str) -> int:
         """The amount within the range. Raises: TextError."""
@@ -358,6 +369,10 @@ class PathText(Text):
         if text.startswith("~"):
             raise TextError("'~' stands for a home only in a shell")
         return super().read(text)
+
+    def read_native(self, value: object) -> str:
+        """A path object as well as its text."""
+        return super().read_native(str(value) if isinstance(value, pathlib.PurePath) else value)
 
 
 class Token(Reader[Secret]):
