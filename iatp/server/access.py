@@ -5,9 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from typing import Final
 
 from iatp._fast import scan
 from iatp.server.rules import Origin
+
+_AS_TARGET: Final = 2
+"""The form of a path with its query, as iatp/_fast/scan.pxd numbers them."""
 
 
 def access_tail(
@@ -39,4 +43,4 @@ def access_tail(
 
 def _scrub_path(path: str) -> str:
     raw = path.encode("utf-8", "surrogateescape")
-    return scan.redact(raw, scan.scan(raw, scan.TARGET)).decode("utf-8", "backslashreplace")
+    return scan.redact(raw, scan.scan(raw, _AS_TARGET)).decode("utf-8", "backslashreplace")
