@@ -328,10 +328,10 @@ class _Parsing:
 
     def _overlay(self, argument: CapabilityManifest | None) -> CapabilityManifest | None:
         """The manifest with what is set over it; its fields become settings."""
-        path = self.values["manifest_file"]
-        where = f"manifest {path}" if argument is None else "the manifest argument"
+        path, is_argument = self.values["manifest_file"], argument is not None
+        where = "the manifest argument" if is_argument else f"manifest {path}"
         manifest = argument
-        if argument is None and path is not None:
+        if not is_argument and path is not None:
             manifest = self._load_manifest(path)
         if manifest is None and (path is not None or "manifest_file" in self.broken):
             return None
@@ -340,8 +340,11 @@ class _Parsing:
         given = {
             setting.field: self.values[setting.field]
             for setting in _IN_MANIFEST
-            if manifest is None or self._is_over(setting.field, argument is not None, where)
+            if manifest is None or self._is_over(setting.field, is_argument, where)
         }
+        if is_argument:
+            self._is_over("manifest_file", is_argument, where)
+            self.values["manifest_file"] = None
         if self.broken.intersection(setting.field for setting in _IN_MANIFEST):
             return None
         try:

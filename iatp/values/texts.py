@@ -80,7 +80,7 @@ def read_text(reader: Reader[T], text: str) -> T:
     strays, cleaned = _strays(text)
     if strays:
         meant = ""
-        if cleaned:
+        if cleaned.isprintable():
             try:
                 meant = reader.show(reader.read(cleaned))
             except TextError as wrong:
