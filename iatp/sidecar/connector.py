@@ -1,0 +1,123 @@
+"""Opens connections upstream, off the hot path: to the agent, and to the application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+from iatp.values.address import AgentAddress
+
+_log = logging.getLogger("iatp")
+
+CONNECT_S = 5.0
+"""Name and connection together (the limits of the wire)."""
+NAME_KEPT_S = 10.0
+"""An agent that moves to another address is found after this."""
+
+
+class AgentConnector:
+    """Connects to the agent; every address that its name has is tried."""
+
+    def __init__(self, address: AgentAddress) -> None:
+        self._address = address
+        self._found: list[Any] = []
+        self._found_at = float("-inf")
+        self._lookup: asyncio.Future[Any] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, pool: Any, exchange: Any) -> None:
+        """Open a link of `pool` for `exchange` in the background."""
+        task = asyncio.get_running_loop().create_task(self._open(pool, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, pool: Any, exchange: Any) -> None:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                link = await self._connect(pool)
+        except (OSError, TimeoutError):
+            self._found_at = float("-inf")
+            pool.connect_failed(exchange)
+        else:
+            pool.connected(link, exchange, time.monotonic() - began)
+
+    async def _connect(self, pool: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        failure: OSError | None = None
+        for family, kind, protocol, _, address in await self._resolve():
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.setblocking(False)  # noqa: FBT003  (the method's own shape)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.sock_connect(made, address)
+                _, link = await loop.create_connection(pool.link, sock=made)
+            except OSError as error:
+                made.close()
+                failure = error
+            except BaseException:
+                made.close()
+                raise
+            else:
+                return link
+        raise failure or OSError
+
+    async def _resolve(self) -> list[Any]:
+        """Addresses of the agent; one lookup at a time, so a slow resolver holds one thread."""
+        if time.monotonic() - self._found_at < NAME_KEPT_S:
+            return self._found
+        if self._lookup is None:
+            loop = asyncio.get_running_loop()
+            self._lookup = asyncio.ensure_future(
+                loop.getaddrinfo(
+                    self._address.host, self._address.port, type=socket.SOCK_STREAM
+                )
+            )
+            self._lookup.add_done_callback(self._looked_up)
+        return await asyncio.shield(self._lookup)
+
+    def _looked_up(self, lookup: asyncio.Future[Any]) -> None:
+        self._lookup = None
+        if not lookup.cancelled() and lookup.exception() is None:
+            self._found = lookup.result()
+            self._found_at = time.monotonic()
+
+    async def answers(self, timeout_s: float = 1.0) -> bool:
+        """Whether the agent's port takes a connection now."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, writer = await asyncio.open_connection(self._address.host, self._address.port)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+
+class ApplicationConnector:
+    """Connects to the aiohttp application over a socket pair inside the process."""
+
+    def __init__(self, endpoints: Any) -> None:
+        self._endpoints = endpoints
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, pool: Any, exchange: Any) -> None:
+        """Open a link of `pool` for `exchange` in the background."""
+        task = asyncio.get_running_loop().create_task(self._open(pool, exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, pool: Any, exchange: Any) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            pool.connect_failed(exchange)
+            return
+        ours.setblocking(False)  # noqa: FBT003  (the method's own shape)
+        theirs.setblocking(False)  # noqa: FBT003
+        await loop.connect_accepted_socket(self._endpoints, theirs)
+        _, link = await loop.create_unix_connection(pool.link, sock=ours)
+        pool.connected(link, exchange, 0.0)

@@ -1,0 +1,167 @@
+"""Starts one worker, or several that share the listeners and are replaced when they die.
+
+One worker serves in this very process. With more, this process holds the sockets, the
+shared memory and the lock on the log folder, and does nothing but watch: it forks each
+worker after everything is imported, so that they share the pages.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from iatp.adapters.configuration import memory_limit, raise_file_limit
+from iatp.adapters.control_state import ControlState
+from iatp.adapters.keys import installation_key
+from iatp.adapters.recorder import LogFolder
+from iatp.adapters.shared_memory import SharedMemory
+from iatp.sidecar.listeners import Listener, open_listeners
+from iatp.sidecar.logs import set_up_logs
+from iatp.values.config import Loaded, limits_warnings
+from iatp.values.layout import WorkerState
+
+_log = logging.getLogger("iatp")
+
+RESTART_PAUSE_S = 0.5
+"""Between the deaths of one worker that did not live a second: no storm of forks."""
+
+
+def run(loaded: Loaded) -> int:
+    """Serve until a signal ends it; return the exit status.
+
+    Raises: StartError.
+    """
+    settings = loaded.settings
+    set_up_logs(settings)
+    for warning in [*loaded.warnings, *limits_warnings(loaded, raise_file_limit(), memory_limit())]:
+        _log.warning("%s", warning)
+    listeners = open_listeners(settings)
+    folder = LogFolder(settings.log_dir)
+    folder.check_writable()
+    for leftover in folder.leftovers:
+        _log.warning("%s", leftover)
+    key = installation_key(Path(settings.key_file))
+    ControlState(folder.control_state_path).check()
+    memory = SharedMemory(settings.workers, loaded.manifest.capabilities.concurrency_limit)
+    for listener in listeners:
+        _log.info("%s listener on %s port %d", listener.name, listener.host, listener.port)
+    supervisor = Supervisor(loaded, memory, folder, listeners, key)
+    try:
+        return supervisor.run()
+    finally:
+        for listener in listeners:
+            for each in listener.sockets:
+                each.close()
+        folder.close()
+
+
+class Supervisor:
+    """Keeps the workers alive, and hands signals on."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        memory: SharedMemory,
+        folder: LogFolder,
+        listeners: list[Listener],
+        key: bytes,
+    ) -> None:
+        self._loaded = loaded
+        self._memory = memory
+        self._folder = folder
+        self._listeners = listeners
+        self._key = key
+        self._workers: dict[int, int] = {}
+        self._started: dict[int, float] = {}
+        self._stopping = False
+
+    def run(self) -> int:
+        """Serve in this process or in workers, as the settings say."""
+        count = self._loaded.settings.workers
+        if count == 1:
+            self._memory.set_worker(0, os.getpid(), WorkerState.READY)
+            return self._serve(0)
+        # Imported here once, so that all workers share the pages.
+        import iatp.sidecar.worker  # noqa: F401, PLC0415
+
+        gc.collect()
+        gc.freeze()
+        self._memory.set_worker(None, os.getpid(), WorkerState.READY)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for number in range(count):
+            self._start(number)
+        return self._watch()
+
+    def _serve(self, number: int) -> int:
+        from iatp.sidecar.worker import Worker  # noqa: PLC0415  (after the settings are right)
+
+        worker = Worker(
+            self._loaded,
+            number=number,
+            memory=self._memory,
+            folder=self._folder,
+            listeners=self._listeners,
+            key=self._key,
+            prunes=number == 0,
+        )
+        return worker.run()
+
+    def _start(self, number: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                for each in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(each, signal.SIG_DFL)
+                status = self._serve(number)
+            except BaseException:
+                _log.exception("worker %d failed", number)
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        self._workers[pid] = number
+        self._started[number] = time.monotonic()
+        self._memory.set_worker(number, pid, WorkerState.READY)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._stopping = True
+        for pid in self._workers:
+            os.kill(pid, number)
+
+    def _watch(self) -> int:
+        """Wait for workers; replace those that die, until all are told to stop."""
+        failed = 0
+        while self._workers:
+            try:
+                pid, status = os.waitpid(-1, 0)
+            except InterruptedError:
+                continue
+            number = self._workers.pop(pid, None)
+            if number is None:
+                continue
+            if os.waitstatus_to_exitcode(status) != 0:
+                failed = 1
+            self._clear(number)
+            if self._stopping:
+                continue
+            _log.error("worker %d (process %d) died; it is replaced", number, pid)
+            if time.monotonic() - self._started[number] < 1.0:
+                time.sleep(RESTART_PAUSE_S)
+            failed = 0
+            if not self._stopping:
+                self._start(number)
+        return failed
+
+    def _clear(self, number: int) -> None:
+        from iatp._fast.limits import reclaim  # noqa: PLC0415  (with the worker's imports)
+
+        views = self._memory.attach(number)
+        reclaim(views.slots, views.rows, number)
+        self._memory.reset_gauges(number)
+        self._memory.set_worker(number, 0, WorkerState.ABSENT)

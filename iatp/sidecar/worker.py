@@ -1,0 +1,357 @@
+"""One worker: assembles the parts on one event loop, serves, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import gc
+import hashlib
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+import uvloop
+
+from iatp._fast.counters import Counters
+from iatp._fast.door import Front
+from iatp._fast.gate import Gate
+from iatp._fast.limits import RateLimiter, Slots
+from iatp._fast.outbox import Outbox
+from iatp._fast.upstream import AgentPool, Pool
+from iatp.adapters.control_state import ControlState, StateUnavailable
+from iatp.adapters.keys import derive
+from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
+from iatp.adapters.shared_memory import SharedMemory
+from iatp.adapters.traces import read_trace
+from iatp.decisions.policy import GatePolicy, OverrideMode
+from iatp.server.app import build_app
+from iatp.server.plane import ControlPlane
+from iatp.server.protocol import make_protocol_factory
+from iatp.sidecar.connector import AgentConnector, ApplicationConnector
+from iatp.sidecar.listeners import Listener
+from iatp.values.config import ControlOnData, Loaded
+from iatp.values.exchange import Claim
+from iatp.values.manifest import served_document
+from iatp.values.version import VERSION
+
+_log = logging.getLogger("iatp")
+
+TICK_S = 0.05
+READ_BUFFER_BYTES = 128 * 1024
+"""One for all connections of the loop: what is read is used up within one callback."""
+LAME_DUCK_S = 5.0
+"""How long a draining worker still takes new connections, at most: balancers need a moment."""
+QUIET_S = 0.3
+"""A draining worker without a request for this long stops taking connections."""
+PRUNE_S = 60.0
+
+
+class Worker:
+    """Serves one share of the listeners until it is told to stop."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        number: int,
+        memory: SharedMemory,
+        folder: LogFolder,
+        listeners: list[Listener],
+        key: bytes,
+        prunes: bool,
+    ) -> None:
+        self._loaded = loaded
+        self._settings = loaded.settings
+        self._number = number
+        self._memory = memory
+        self._folder = folder
+        self._listeners = listeners
+        self._key = key
+        self._prunes = prunes
+        self._document = served_document(loaded.manifest)
+        self._state = ControlState(folder.control_state_path)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
+        self._readers = concurrent.futures.ThreadPoolExecutor(2, "iatp-reader")
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._metrics: Any = None
+
+    def run(self) -> int:
+        """Serve; return the exit status once drained."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._serve())
+
+    async def _serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        views = self._memory.attach(self._number)
+        self._counters = Counters(views.counters)
+        self._recorder = Recorder(
+            self._folder, self._number, new_boot_id(), settings.log_segment_bytes
+        )
+        for leftover in self._recorder.leftovers:
+            _log.warning("%s", leftover)
+        outbox = Outbox(loop, self._recorder, self._on_recorder, self._counters)
+        self._outbox = outbox
+        manifest = self._loaded.manifest
+        self._gate = Gate(self._policy())
+        read_buffer = bytearray(READ_BUFFER_BYTES)
+        self._connector = AgentConnector(settings.agent_url)
+        self._agent = AgentPool(
+            outbox,
+            self._counters,
+            self._connector,
+            read_buffer,
+            slots=Slots(views.slots, views.rows, self._number),
+            queue_limit=settings.queue_limit,
+            queue_timeout_ns=int(settings.queue_timeout_s * 1e9),
+            head_timeout_ns=int(settings.agent_timeout_s * 1e9),
+            idle_timeout_ns=int(settings.stream_idle_timeout_s * 1e9),
+            total_timeout_ns=int(settings.stream_timeout_s * 1e9),
+        )
+        endpoints = await make_protocol_factory(build_app(self._plane()))
+        application = Pool(
+            outbox,
+            self._counters,
+            ApplicationConnector(endpoints),
+            read_buffer,
+            head_timeout_ns=30_000_000_000,
+            idle_timeout_ns=60_000_000_000,
+            total_timeout_ns=0,
+        )
+        rates = manifest.rate_limiting
+        limiter = None
+        if rates is not None:
+            limiter = RateLimiter(
+                views.rates,
+                views.rate_key,
+                self._number,
+                per_second=rates.requests_per_second or 0,
+                per_minute=rates.requests_per_minute or 0,
+                per_hour=rates.requests_per_hour or 0,
+                burst=rates.burst_limit or 0,
+            )
+        front = Front(
+            outbox=outbox,
+            counters=self._counters,
+            gate=self._gate,
+            agent=self._agent,
+            application=application,
+            limiter=limiter,
+            read_buffer=read_buffer,
+            settle_claim=self._settle_claim,
+            agent_host=settings.agent_url.authority.encode(),
+            agent_base=settings.agent_url.base.encode(),
+            agent_target=settings.agent_url.target.encode(),
+            via=self._via(),
+            idempotent_agent=manifest.capabilities.idempotency,
+            max_body=settings.max_body_bytes,
+            max_buffered=max(
+                settings.max_buffered_bytes // settings.workers, settings.max_body_bytes
+            ),
+            max_connections=settings.max_connections,
+        )
+        self._front = front
+        self._servers = {
+            listener.name: await loop.create_server(
+                lambda name=listener.name: front.door(name),
+                sock=listener.sockets[self._number].dup(),
+            )
+            for listener in self._listeners
+        }
+        gc.collect()
+        gc.freeze()
+        self._background(self._tick())
+        self._background(self._housekeep())
+        await self._stop.wait()
+        return await self._drain()
+
+    # What the parts ask of the worker.
+
+    def _policy(self) -> GatePolicy:
+        settings = self._settings
+        manifest = self._loaded.manifest
+        return GatePolicy(
+            agent_id=manifest.agent_id,
+            trust_level=manifest.trust_level,
+            reversibility=manifest.capabilities.reversibility,
+            retention=manifest.privacy_contract.retention,
+            human_in_loop=manifest.privacy_contract.human_in_loop,
+            training_consent=manifest.privacy_contract.training_consent,
+            override=OverrideMode(settings.override.value),
+            override_token=settings.override_token or "",
+            ticket_key=derive(self._key, "ticket"),
+            mac_key=derive(self._key, "payload-mac"),
+            record_body_bytes=settings.record_body_bytes,
+            max_body_bytes=settings.max_body_bytes,
+        )
+
+    def _via(self) -> bytes:
+        """This sidecar's pseudonym: the same for its workers, another for every other one."""
+        settings = self._settings
+        own = f"{settings.agent_id}|{settings.agent_url}|{self._folder.path}|{self._listeners[0].port}"
+        name = hashlib.blake2b(own.encode(), key=derive(self._key, "via"), digest_size=8)
+        return b"iatp-" + name.hexdigest().encode()
+
+    def _plane(self) -> ControlPlane:
+        settings = self._settings
+        return ControlPlane(
+            agent_id=self._loaded.manifest.agent_id,
+            manifest_document=self._document,
+            data_host=settings.host,
+            admin_host=settings.admin_host,
+            admin_token=settings.admin_token or None,
+            control_on_data=settings.control_on_data == ControlOnData.LOOPBACK,
+            readiness=self._readiness,
+            metrics=self._render_metrics,
+            read_trace=self._read_trace,
+            quarantine=self._quarantine,
+            record_access=self._record_access,
+        )
+
+    async def _readiness(self) -> list[str]:
+        reasons = []
+        if self._front.draining:
+            reasons.append("draining")
+        if self._outbox.failing or self._recorder.failing:
+            reasons.append("the flight recorder cannot write")
+        if self._settings.ready_check_agent and not await self._connector.answers():
+            reasons.append("the agent's port does not answer")
+        return reasons
+
+    async def _render_metrics(self, accept: str) -> tuple[str, bytes]:
+        if self._metrics is None:
+            from iatp.adapters.metrics import Metrics  # noqa: PLC0415  (1.5 MB, for scrapes)
+
+            self._metrics = Metrics(
+                self._memory, version=VERSION, trust_score=self._gate.trust_score
+            )
+        return self._metrics.render(accept)
+
+    async def _read_trace(self, trace_id: str, *, limit: int, after: str | None) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._readers,
+            lambda: read_trace(self._folder.path, trace_id, limit=limit, after=after),
+        )
+
+    async def _quarantine(self, trace_id: str) -> dict[str, Any] | None:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._state.quarantine, trace_id)
+
+    async def _record_access(self, tail: bytes) -> None:
+        # The answer leaves in a later turn than this record, or, where this fails, not at all.
+        if self._outbox.failing:
+            raise OSError
+        self._outbox.add_record(tail)
+        await asyncio.sleep(0)
+        if self._outbox.failing:
+            raise OSError
+
+    def _settle_claim(self, door: Any, claim: Claim) -> None:
+        self._background(self._claim(door, claim))
+
+    async def _claim(self, door: Any, claim: Claim) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            grant = await loop.run_in_executor(
+                self._thread, self._state.claim, claim, self._document
+            )
+        except StateUnavailable:
+            _log.error("the control state cannot be written; overrides get 503")
+            grant = None
+        door.claimed(grant)
+
+    def _on_recorder(self, failing: bool) -> None:  # noqa: FBT001  (the outbox calls it)
+        if failing:
+            _log.error("the flight recorder cannot write; requests get 503 until it can")
+        else:
+            _log.warning("the flight recorder writes again")
+
+    # Time.
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tick(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self._counters.time_loop_lag((now - before - TICK_S) * 1e6)
+            self._front.tick(time.monotonic_ns())
+            if self._outbox.failing and self._recorder.probe():
+                self._outbox.recovered()
+
+    async def _housekeep(self) -> None:
+        loop = asyncio.get_running_loop()
+        last_prune = float("-inf")
+        while True:
+            self._front.flush_refusals()
+            self._recorder.tick()
+            if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
+                last_prune = time.monotonic()
+                with contextlib.suppress(OSError, StateUnavailable):
+                    await loop.run_in_executor(self._readers, self._prune)
+            await asyncio.sleep(1.0)
+
+    def _prune(self) -> None:
+        settings = self._settings
+        for pruned in self._folder.prune(settings.log_max_size_bytes, settings.log_max_age_s):
+            _log.info("%s", pruned)
+        if self._folder.control_state_path.exists():
+            self._state.prune()
+
+    # The end.
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(0)
+        self._stop.set()
+
+    async def _drain(self) -> int:
+        """Answer what was accepted, then end; see docs/architecture.md."""
+        front = self._front
+        front.draining = True
+        began = time.monotonic()
+        deadline = began + self._settings.drain_s - min(1.0, self._settings.drain_s / 5)
+        lame_duck = began + min(LAME_DUCK_S, self._settings.drain_s / 5)
+        while time.monotonic() < lame_duck:
+            await asyncio.sleep(TICK_S)
+            quiet = time.monotonic() - max(began, front.last_request_ns / 1e9)
+            if front.inflight == 0 and quiet >= QUIET_S:
+                break
+        self._servers["data"].close()
+        front.close_idle()
+        while front.inflight and time.monotonic() < deadline:
+            await asyncio.sleep(TICK_S)
+        if front.inflight:
+            _log.warning("%d requests were not answered within the drain", front.inflight)
+            front.cut()
+        self._agent.close()
+        left = time.monotonic() + 0.5
+        while front.connections and time.monotonic() < left:
+            front.close_idle()
+            await asyncio.sleep(TICK_S)
+        for server in self._servers.values():
+            server.close()
+        front.abort()
+        self._agent.abort()
+        await asyncio.sleep(0)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._recorder.close()
+        self._state.close()
+        self._thread.shutdown(wait=False)
+        self._readers.shutdown(wait=False)
+        return 0
