@@ -1,0 +1,16 @@
+from collections.abc import Iterator
+
+JSON: int
+TEXT: int
+TARGET: int
+FORM: int
+
+class Spans:
+    error: str | None
+    error_at: int
+    def __iter__(self) -> Iterator[tuple[int, int, int, bool]]: ...
+    def __len__(self) -> int: ...
+
+def scan(data: bytes, form: int) -> Spans: ...
+def redact(data: bytes, spans: Spans) -> bytes: ...
+def counts(spans: Spans) -> tuple[int, ...]: ...
