@@ -55,7 +55,7 @@ check-stubs: setup-dev
 	@$(BIN)/python -m mypy.stubtest --concise --mypy-config-file pyproject.toml iatp._fast
 
 check-cython: setup-dev
-	@$(BIN)/cython-lint iatp/_fast
+	@PATH="$(BIN):$$PATH" $(BIN)/cython-lint iatp/_fast
 
 bench: setup-dev
 	@$(BIN)/python -m pytest benchmarks $(ARGS)

@@ -1,14 +1,22 @@
 """The Inter-Agent Trust Protocol sidecar: the names that users import."""
 
-from iatp.values.manifest import (
-    AgentCapabilities,
-    CapabilityManifest,
-    PrivacyContract,
-    RetentionPolicy,
-    ReversibilityLevel,
-    TrustLevel,
-)
-from iatp.values.version import VERSION as __version__
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from iatp.values.version import VERSION
+
+if TYPE_CHECKING:
+    from iatp.sidecar.programmatic import create_sidecar
+    from iatp.values.manifest import (
+        AgentCapabilities,
+        CapabilityManifest,
+        PrivacyContract,
+        RetentionPolicy,
+        ReversibilityLevel,
+        TrustLevel,
+    )
+
+__version__ = VERSION
 
 __all__ = [
     "AgentCapabilities",
@@ -23,9 +31,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # The server's half is loaded by who serves, not by who only builds a manifest.
+    # Nothing is loaded by who does not use it: `iatp version` is quick, and who only builds a
+    # manifest gets no server.
     if name == "create_sidecar":
-        from iatp.sidecar.programmatic import create_sidecar  # noqa: PLC0415
-
-        return create_sidecar
-    raise AttributeError(name)
+        return import_module("iatp.sidecar.programmatic").create_sidecar
+    if name in __all__:
+        return getattr(import_module("iatp.values.manifest"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -562,3 +562,75 @@ cdef Py_ssize_t chunks_read(
             if c.state != BROKEN and (c.overhead > MAX_LINE or c.trailers > MAX_FIELDS):
                 c.state = TRAILER_TOO_LARGE
     return at
+
+
+# The same for Python: what the door and the upstream read, for tests against other parsers.
+
+cdef tuple _TROUBLES = (
+    "", "malformed", "uri_too_long", "head_too_large", "not_implemented", "bad_version",
+    "bad_expectation",
+)
+
+
+cdef dict _as_dict(int trouble, Head* head):
+    cdef int i
+    if trouble:
+        raise ValueError(_TROUBLES[trouble])
+    return {
+        "minor": head.minor,
+        "fields": [
+            (head.fields[i].name.p[:head.fields[i].name.n],
+             head.fields[i].value.p[:head.fields[i].value.n])
+            for i in range(head.count)
+        ],
+        "content_length": head.content_length if head.content_length >= 0 else None,
+        "chunked": bool(head.chunked),
+        "close": bool(head.close),
+    }
+
+
+def parse_request(bytes head not None):
+    """Return what the door reads in a complete head: method, target, minor, fields, framing.
+
+    Raises:
+        ValueError: what is wrong with it, by its name in http.pxd.
+    """
+    cdef Head found
+    cdef const unsigned char* p = head
+    if find_head_end(p, len(head), 0) != len(head):
+        raise ValueError("incomplete")
+    seen = _as_dict(read_request_head(p, len(head), &found), &found)
+    return seen | {
+        "method": found.method.p[:found.method.n], "target": found.target.p[:found.target.n],
+    }
+
+
+def parse_answer(bytes head not None):
+    """Return what the upstream reads in a complete head: status, reason, minor, fields, framing.
+
+    Raises:
+        ValueError: what is wrong with it, by its name in http.pxd.
+    """
+    cdef Head found
+    cdef const unsigned char* p = head
+    if find_head_end(p, len(head), 0) != len(head):
+        raise ValueError("incomplete")
+    seen = _as_dict(read_answer_head(p, len(head), &found), &found)
+    return seen | {"status": found.status, "reason": found.reason.p[:found.reason.n]}
+
+
+def parse_chunks(bytes stream not None):
+    """Return ("done", "broken", "too_large" or "more"), the content, and the bytes used."""
+    cdef Chunks chunks
+    cdef Slice data
+    cdef const unsigned char* p = stream
+    cdef Py_ssize_t at = 0
+    cdef list content = []
+    chunks_begin(&chunks)
+    while at < len(stream) and chunks.state < DONE:
+        at += chunks_read(&chunks, p + at, len(stream) - at, &data)
+        content.append(data.p[:data.n])
+    state = {DONE: "done", BROKEN: "broken", TRAILER_TOO_LARGE: "too_large"}.get(
+        chunks.state, "more"
+    )
+    return state, b"".join(content), at

@@ -416,7 +416,7 @@ cdef int _read_run(
 cdef inline bint _local(uint32_t c) noexcept nogil:
     """A character of an address before its @ (RFC 5322 atext, as far as people use it)."""
     return c'a' <= (c | 0x20) <= c'z' or c'0' <= c <= c'9' or c >= 0xa1 or c in (
-        c'.', c'_', c'%', c'+', c'-', c'\'', c'&', c'*', c'=', c'~', c'#', c'!', c'$', c'^'
+        c'.', c'_', c'%', c'+', c'-', c'\''
     )
 
 
@@ -489,7 +489,10 @@ cdef int _read_window(Text* t, int limit, bint key_says_ssn, Spans spans) except
                 i += 1
             continue
         if t.cp[i] == c'@' and _email_at(t, i, floor, &start, &end):
-            if start < limit:
+            # What stuck to a finding before it is that finding's, not the address's.
+            while start < i and spans.count and t.pos[start] < spans.items[spans.count - 1].end:
+                start += 1
+            if start < i and start < limit:
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
             floor = end
             i = end

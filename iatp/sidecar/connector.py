@@ -72,9 +72,7 @@ class AgentConnector:
         if self._lookup is None:
             loop = asyncio.get_running_loop()
             self._lookup = asyncio.ensure_future(
-                loop.getaddrinfo(
-                    self._address.host, self._address.port, type=socket.SOCK_STREAM
-                )
+                loop.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
             )
             self._lookup.add_done_callback(self._looked_up)
         return await asyncio.shield(self._lookup)

@@ -40,7 +40,9 @@ def open_listeners(settings: Settings) -> list[Listener]:
         wanted.append(("admin", settings.admin_host, settings.admin_port, "IATP_ADMIN_PORT"))
     if settings.metrics_port is not None:
         wanted.append(("metrics", settings.host, settings.metrics_port, "IATP_METRICS_PORT"))
-    return [_open(name, host, port, variable, settings.workers) for name, host, port, variable in wanted]
+    return [
+        _open(name, host, port, variable, settings.workers) for name, host, port, variable in wanted
+    ]
 
 
 def _open(name: str, host: str, port: int, variable: str, workers: int) -> Listener:
@@ -54,10 +56,9 @@ def _open(name: str, host: str, port: int, variable: str, workers: int) -> Liste
         first.listen(BACKLOG)
         return Listener(name=name, host=host, port=port, sockets=(first,) * workers)
     first.close()
-    sockets = []
+    sockets: list[socket.socket] = []
     try:
-        for _ in range(workers):
-            sockets.append(_bind(host, port, shared=True))
+        sockets.extend(_bind(host, port, shared=True) for _ in range(workers))
     except OSError as error:
         raise StartError(_why(error, host, port, variable)) from None
     for each in sockets:
@@ -90,7 +91,9 @@ def _why(error: OSError, host: str, port: int, variable: str) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} needs privileges; set {variable} to a port above 1023"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this machine; set the host of {variable} to one that is"
+        return (
+            f"{host} is not an address of this machine; set the host of {variable} to one that is"
+        )
     return f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}"
 
 

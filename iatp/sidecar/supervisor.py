@@ -92,8 +92,8 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         self._memory.set_worker(None, os.getpid(), WorkerState.READY)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._on_signal)
         for number in range(count):
             self._start(number)
         return self._watch()

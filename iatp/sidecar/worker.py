@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import hashlib
 import logging
 import os
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -36,6 +37,9 @@ from iatp.values.config import ControlOnData, Loaded
 from iatp.values.exchange import Claim
 from iatp.values.manifest import served_document
 from iatp.values.version import VERSION
+
+if TYPE_CHECKING:
+    from iatp.adapters.metrics import Metrics
 
 _log = logging.getLogger("iatp")
 
@@ -78,7 +82,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._metrics: Any = None
+        self._metrics: Metrics | None = None
 
     def run(self) -> int:
         """Serve; return the exit status once drained."""
@@ -160,7 +164,7 @@ class Worker:
         self._front = front
         self._servers = {
             listener.name: await loop.create_server(
-                lambda name=listener.name: front.door(name),
+                functools.partial(front.door, listener.name),
                 sock=listener.sockets[self._number].dup(),
             )
             for listener in self._listeners
@@ -193,9 +197,10 @@ class Worker:
         )
 
     def _via(self) -> bytes:
-        """This sidecar's pseudonym: the same for its workers, another for every other one."""
+        """A pseudonym: the same for all workers of this sidecar, another for every other one."""
         settings = self._settings
-        own = f"{settings.agent_id}|{settings.agent_url}|{self._folder.path}|{self._listeners[0].port}"
+        port = self._listeners[0].port
+        own = f"{settings.agent_id}|{settings.agent_url}|{self._folder.path}|{port}"
         name = hashlib.blake2b(own.encode(), key=derive(self._key, "via"), digest_size=8)
         return b"iatp-" + name.hexdigest().encode()
 

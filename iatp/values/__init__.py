@@ -1,0 +1,1 @@
+"""What everything else is built from: settings, manifest, records, errors; no I/O."""

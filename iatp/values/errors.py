@@ -68,9 +68,7 @@ _ALL = (
     _caller("request_timeout", 408, "The request did not arrive completely in time.", closes=True),
     _caller("uri_too_long", 414, "The request line is longer than 8 KiB.", closes=True),
     _caller("expectation_failed", 417, "Only 'Expect: 100-continue' is understood.", closes=True),
-    _caller(
-        "headers_too_large", 431, "The headers exceed 60 KiB or 100 fields.", closes=True
-    ),
+    _caller("headers_too_large", 431, "The headers exceed 60 KiB or 100 fields.", closes=True),
     _caller("not_implemented", 501, "This method or transfer coding is not served.", closes=True),
     _caller(
         "version_not_supported", 505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.", closes=True

@@ -64,7 +64,7 @@ def test_json(folder: Path) -> None:
     assert [one["quarantined"] for one in found["outcomes"]] == [False] * 4 + [True]
     # The confirmed request goes on with the trace of the one that was warned.
     last = [record["type"] for record in found["outcomes"][4]["logs"]]
-    assert last == ["warning", "user_override", "request", "response"]
+    assert last == ["warning", "request", "user_override", "response"]
     for one in found["outcomes"]:
         assert sum(part["points"] for part in one["score_parts"]) == one["trust_score"]
         assert CARD not in json.dumps(one["logs"])

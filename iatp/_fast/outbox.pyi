@@ -1,0 +1,28 @@
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from iatp._fast.counters import Counters
+
+class _Recorder(Protocol):
+    def append(self, tails: Sequence[bytes]) -> None: ...
+
+class Outbox:
+    """Collects a turn's records and bytes and lets them go in that order."""
+
+    failing: bool
+    flushed_ns: int
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        recorder: _Recorder,
+        on_recorder: Callable[[bool], None],
+        counters: Counters,
+    ) -> None: ...
+    def add_record(self, tail: bytes) -> None: ...
+    def recovered(self) -> None: ...
+    def flush(self) -> None: ...
+
+class Peer:
+    """One connection that sends."""
