@@ -46,6 +46,7 @@ setup(
             "initializedcheck": debug,
             "cdivision": not debug,
             "embedsignature": True,
+            "autotestdict": False,
         },
         # The directives above are not part of what cythonize compares.
         build_dir="build/debug/c" if debug else None,

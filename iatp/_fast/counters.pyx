@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 
 """Counts what a worker does, in its block of the shared mapping.
 

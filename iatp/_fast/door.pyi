@@ -1,5 +1,7 @@
-from asyncio import BufferedProtocol
+from asyncio import BaseTransport, BufferedProtocol
 from collections.abc import Callable
+
+from typing_extensions import disjoint_base
 
 from iatp._fast.counters import Counters
 from iatp._fast.gate import Gate
@@ -8,6 +10,7 @@ from iatp._fast.outbox import Outbox
 from iatp._fast.upstream import AgentPool, Exchange, Pool
 from iatp.values.exchange import Claim, Grant
 
+@disjoint_base
 class Front:
     """What all doors of a worker share: where requests go, and the limits they keep."""
 
@@ -17,8 +20,8 @@ class Front:
 
     def __init__(
         self,
-        *,
         outbox: Outbox,
+        *,
         counters: Counters,
         gate: Gate,
         agent: AgentPool,
@@ -44,10 +47,21 @@ class Front:
     def cut(self) -> None: ...
     def abort(self) -> None: ...
 
+@disjoint_base
 class Door(Exchange):
     """One connection of a caller."""
 
     listener: str
     peer: str
 
+    def __init__(self, front: Front, listener: str) -> None: ...
+    def connection_made(self, transport: BaseTransport) -> None: ...
+    def get_buffer(self, sizehint: int) -> memoryview: ...
+    def buffer_updated(self, n: int) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def tick(self, now_ns: int) -> None: ...
+    def cut(self) -> None: ...
     def claimed(self, grant: Grant | None) -> None: ...

@@ -16,7 +16,6 @@ import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcpy
 
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
@@ -25,21 +24,21 @@ from iatp._fast.counters cimport (
 )
 from iatp._fast.gate cimport Forward, Gate
 from iatp._fast.http cimport (
-    ACCEPT_ENCODING, AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, EXPECT, FORWARDED, HEAD_TOO_LARGE,
+    AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, FORWARDED, HEAD_TOO_LARGE,
     HOP, HOST, IDEMPOTENCY_KEY, NOT_IMPLEMENTED, OTHER, OURS, OVERRIDE, SERVER, TRACE_ID,
-    TRACEPARENT, TRACESTATE, TRAILER_TOO_LARGE, TRANSFER_ENCODING, URI_TOO_LONG, VIA, Chunks,
+    TRACEPARENT, TRACESTATE, TRAILER_TOO_LARGE, TRANSFER_ENCODING, URI_TOO_LONG, VIA,
     Field, Head, Slice, check_partial, chunks_begin, chunks_read, find_head_end, path_trouble,
     read_request_head,
 )
 from iatp._fast.limits cimport RateLimiter, caller_key
-from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, Peer, monotonic_ns, wall_ns
+from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
 from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
 
 from http import HTTPStatus
 from time import gmtime, strftime
 
-from iatp.values.errors import FAILURES
+from iatp.values import errors
 from iatp.values.exchange import Claim, Outcome, Request, Respond
 
 _log = logging.getLogger("iatp")
@@ -69,6 +68,8 @@ cdef int REFUSALS_A_SECOND = 10
 
 cdef Head _head
 
+cdef dict FAILURES = errors.FAILURES
+
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[449] = b"Retry With"
 _REASONS[499] = b"Client Closed Request"
@@ -95,7 +96,7 @@ cdef class Front:
     """What all doors of a worker share: where requests go, and the limits they keep."""
 
     def __init__(
-        self, *, Outbox outbox not None, Counters counters not None, Gate gate not None,
+        self, Outbox outbox not None, *, Counters counters not None, Gate gate not None,
         AgentPool agent not None, Pool application not None, RateLimiter limiter, read_buffer,
         settle_claim, bytes agent_host not None, bytes agent_base not None,
         bytes agent_target not None, bytes via not None, bint idempotent_agent,
@@ -514,7 +515,6 @@ cdef class Door(Exchange):
         cdef bytes target = self.target
         cdef const unsigned char* p = target
         cdef Py_ssize_t path = target.find(b"?")
-        cdef long long limit
         cdef int retry_after = 0
         if path < 0:
             path = len(target)
@@ -537,8 +537,7 @@ cdef class Door(Exchange):
             if self.front.limiter is not None and self.front.limiter.is_on():
                 key = caller_key("anonymous", self.peer)
                 retry_after = self.front.limiter.check(key, self.received_ns)
-            limit = self.front.max_body
-            if retry_after or head.content_length > limit or (head.content_length and self.has_length):
+            if retry_after or (self.has_length and head.content_length):
                 respond = self.front.gate.admit_head(
                     self._as_request(b""),
                     head.content_length if head.content_length >= 0 else None, retry_after,
@@ -678,7 +677,9 @@ cdef class Door(Exchange):
             if forward.findings[kind]:
                 self.front.counters.finding(kind, forward.findings[kind])
         self.message = self._agent_message(self.request.body)
-        self.repeatable = self.method in _REPEATABLE or (self.front.idempotent_agent and self.has_key)
+        self.repeatable = self.method in _REPEATABLE or (
+            self.front.idempotent_agent and self.has_key
+        )
         self.own_ns = monotonic_ns() - self.received_ns
         return self.front.agent.submit(self)
 
@@ -901,7 +902,8 @@ cdef class Door(Exchange):
             if self.forward.quarantined:
                 lines.append(b"X-Agent-Quarantined: true\r\n")
         else:
-            lines.append(b"X-Agent-Trace-ID: %b\r\n" % self.front.gate.trace_id(self.request).encode())
+            trace_id = self.front.gate.trace_id(self.request)
+            lines.append(b"X-Agent-Trace-ID: %b\r\n" % trace_id.encode())
         has_body = not (self.head_request or head.status == 204 or head.status == 304)
         if head.content_length >= 0:
             if head.status != 204:

@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 """Decides what happens to one request, and writes what the flight record says of it.
 
 No I/O, no clock, no environment: whatever time it is comes with the call. The only state is

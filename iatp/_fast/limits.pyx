@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 
 """What all workers keep to together: the agent's concurrency limit and the rate limits.
 

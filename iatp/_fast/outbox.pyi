@@ -2,11 +2,14 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from typing_extensions import disjoint_base
+
 from iatp._fast.counters import Counters
 
 class _Recorder(Protocol):
     def append(self, tails: Sequence[bytes]) -> None: ...
 
+@disjoint_base
 class Outbox:
     """Collects a turn's records and bytes and lets them go in that order."""
 
@@ -24,5 +27,8 @@ class Outbox:
     def recovered(self) -> None: ...
     def flush(self) -> None: ...
 
+@disjoint_base
 class Peer:
     """One connection that sends."""
+
+__pyx_capi__: dict[str, object]

@@ -1,4 +1,3 @@
-# cython: autotestdict=False
 """Writes record tails: one line of JSON, whatever bytes stood in the request.
 
 A line holds no control character, no U+007F to U+009F and no U+2028 or U+2029: what splits

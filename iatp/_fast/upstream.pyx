@@ -13,20 +13,17 @@ Rules:
 import logging
 from collections import deque
 
-from libc.string cimport memcpy
-
 from iatp._fast.counters cimport (
     CONNECTIONS_AGENT_ACTIVE, CONNECTIONS_AGENT_IDLE, Counters, UPSTREAM_BREAKER_OPEN,
     UPSTREAM_CONNECT, UPSTREAM_INVALID_ANSWER, UPSTREAM_RESET, UPSTREAM_TIMEOUT,
-    UPSTREAM_TRUNCATED,
 )
 from iatp._fast.gate cimport Forward
 from iatp._fast.http cimport (
-    BROKEN, DONE, MAX_HEAD, TRAILER_TOO_LARGE, TRANSFER_ENCODING, Head, Slice, chunks_begin,
-    chunks_read, find_head_end, read_answer_head,
+    BROKEN, DONE, MAX_HEAD, TRAILER_TOO_LARGE, Head, Slice, chunks_begin, chunks_read,
+    find_head_end, read_answer_head,
 )
 from iatp._fast.limits cimport Slots
-from iatp._fast.outbox cimport ABORT, CLOSE, Outbox, Peer, monotonic_ns
+from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
 
 _log = logging.getLogger("iatp")
 
@@ -199,7 +196,8 @@ cdef class Link(Peer):
                 self._leave_stack()
                 self._drop()
         elif self.state != DEAD and (
-            self.deadline_ns and now_ns > self.deadline_ns or self.total_ns and now_ns > self.total_ns
+            self.deadline_ns and now_ns > self.deadline_ns
+            or self.total_ns and now_ns > self.total_ns
         ):
             self._fail("agent_timeout")
 
