@@ -88,6 +88,7 @@ cdef class Door(Exchange):
     cdef long long answered_ns
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
+    cdef bint until_close        # only the connection's end says where the answer ends
     cdef bint final              # the answer's last bytes leave with this turn
 
     cdef int _feed(self) except -1

@@ -372,8 +372,9 @@ cdef class Link(Peer):
         if exchange is None:
             return self._drop()
         again = (
-            code == "agent_reset" and not self.answered and exchange.tries < 3
-            and (not exchange.sent or exchange.repeatable) and not exchange.abandoned
+            code == "agent_reset" and not self.answered and not exchange.abandoned
+            and exchange.tries < (2 if exchange.sent else 3)
+            and (not exchange.sent or exchange.repeatable)
         )
         self._part()
         self._drop()

@@ -268,8 +268,11 @@ class Worker:
             grant = await loop.run_in_executor(
                 self._thread, self._state.claim, claim, self._document
             )
-        except StateUnavailable:
-            _log.error("the control state cannot be written; overrides get 503")
+        except StateUnavailable as error:
+            _log.error("%s Overrides get 503.", error)
+            grant = None
+        except Exception:
+            _log.exception("an override could not be settled")
             grant = None
         door.claimed(grant)
 
