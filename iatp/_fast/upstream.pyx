@@ -265,8 +265,6 @@ cdef class Link(Peer):
         self.reusable = not head.close and (head.minor == 1 or head.keep_alive)
         self.deadline_ns = now + self.pool.idle_timeout_ns
         self.total_ns = now + self.pool.total_timeout_ns if self.pool.total_timeout_ns else 0
-        if self.pool.governed:
-            self.pool.counters.observe_upstream_us((now - exchange.sent_ns) / 1000.0)
         if exchange.head_request or head.status == 204 or head.status == 304:
             self.left_bytes = 0
             self.state = READ_LENGTH
@@ -360,6 +358,8 @@ cdef class Link(Peer):
     cdef int _complete(self) except -1:
         """The answer is whole."""
         cdef Exchange exchange = self.exchange
+        if self.pool.governed:
+            self.pool.counters.observe_upstream_us((monotonic_ns() - exchange.sent_ns) / 1000.0)
         self._part()
         self._rest()
         self.pool.released(exchange)
