@@ -102,6 +102,7 @@ cdef class Door(Exchange):
     cdef object _as_request(self, bytes body)
     cdef int _refuse(self, str code, bint closes, bytes extra) except -1
     cdef int _respond(self, object respond, bytes extra) except -1
+    cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
     cdef int _next(self) except -1
     cdef int _linger(self) except -1

@@ -1002,11 +1002,10 @@ cdef class Door(Exchange):
         self.transport.abort()
         return 0
 
-    def _end_forward(self, code):
+    cdef int _end_forward(self, str code) except -1:
         """The one ending record of a request that was forwarded but not answered."""
-        now = monotonic_ns()
-        respond = self.front.gate.fail(self.forward, code, wall_ns(), now)
-        self._respond(respond, b"")
+        respond = self.front.gate.fail(self.forward, code, wall_ns(), monotonic_ns())
+        return self._respond(respond, b"")
 
     def _record_gone(self):
         """The agent is done with a request whose caller went away."""

@@ -191,15 +191,20 @@ cdef class Link(Peer):
 
     def tick(self, long long now_ns):
         """What is late: no head, a pause that is too long, or too long in all."""
-        if self.state == IDLE:
-            if now_ns - self.idle_since_ns > IDLE_LINK_NS:
-                self._leave_stack()
-                self._drop()
-        elif self.state != DEAD and (
-            self.deadline_ns and now_ns > self.deadline_ns
-            or self.total_ns and now_ns > self.total_ns
-        ):
-            self._fail("agent_timeout")
+        try:
+            if self.state == IDLE:
+                if now_ns - self.idle_since_ns > IDLE_LINK_NS:
+                    self._leave_stack()
+                    self._drop()
+            elif self.state != DEAD and (
+                self.deadline_ns and now_ns > self.deadline_ns
+                or self.total_ns and now_ns > self.total_ns
+            ):
+                self._fail("agent_timeout")
+        except Exception:
+            # One that fails may not keep the deadlines of all others from being seen.
+            _log.exception("a late answer could not be handled")
+            self._drop()
 
     def close(self):
         """Drops an idle connection at the end of the drain."""
