@@ -33,6 +33,7 @@ cdef class Link(Peer):
     cdef Pool pool
     cdef Exchange exchange
     cdef int state
+    cdef int fd
     cdef bint used               # has carried an exchange before this one
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable
@@ -52,6 +53,7 @@ cdef class Link(Peer):
     cdef int pause(self) except -1
     cdef int resume(self) except -1
     cdef int detach(self) except -1
+    cdef bint _quiet(self) noexcept
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1

@@ -13,6 +13,8 @@ Rules:
 import logging
 from collections import deque
 
+from libc.errno cimport EAGAIN, errno
+
 from iatp._fast.counters cimport (
     CONNECTIONS_AGENT_ACTIVE, CONNECTIONS_AGENT_IDLE, Counters, UPSTREAM_BREAKER_OPEN,
     UPSTREAM_CONNECT, UPSTREAM_INVALID_ANSWER, UPSTREAM_RESET, UPSTREAM_TIMEOUT,
@@ -24,6 +26,11 @@ from iatp._fast.http cimport (
 )
 from iatp._fast.limits cimport Slots
 from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buffer, size_t length, int flags)
+    int MSG_PEEK
+    int MSG_DONTWAIT
 
 _log = logging.getLogger("iatp")
 
@@ -82,6 +89,7 @@ cdef class Link(Peer):
 
     def connection_made(self, transport):
         self.transport = transport
+        self.fd = transport.get_extra_info("socket").fileno()
         self.pool.links.add(self)
 
     def get_buffer(self, sizehint):
@@ -147,13 +155,21 @@ cdef class Link(Peer):
         return 0
 
     cdef int leave(self) except -1:
-        # The agent may have closed between the dispatch and the end of the turn.
+        # The agent may have closed, or sent what nobody asked for, since the last turn.
         if self.exchange is not None and not self.exchange.sent:
-            if self.transport is None or self.transport.is_closing():
+            if self.transport is None or self.transport.is_closing() or not self._quiet():
                 self.out = None
                 self._fail("agent_reset")
                 return 0
         return Peer.leave(self)
+
+    cdef bint _quiet(self) noexcept:
+        """Whether nothing waits to be read, not even the end. A new connection is not asked."""
+        cdef char byte
+        return not self.used or (
+            recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0
+            and errno == EAGAIN
+        )
 
     cdef int record_failed(self) except -1:
         """No record, no traffic: nothing was sent, so the link is as good as before."""
@@ -388,7 +404,8 @@ cdef class Link(Peer):
             return self._drop()
         again = (
             code == "agent_reset" and not self.answered and not exchange.abandoned
-            and exchange.tries < (2 if exchange.sent else 3)
+            # Each pooled connection that had died costs one try, and there are only so many.
+            and (exchange.tries < 2 if exchange.sent else self.used or exchange.tries < 3)
             and (not exchange.sent or exchange.repeatable)
         )
         self._part()

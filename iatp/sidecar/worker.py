@@ -173,7 +173,7 @@ class Worker:
         gc.freeze()
         self._background(self._tick())
         self._background(self._housekeep())
-        if self._number == 0:
+        if self._number == 0 and settings.ready_check_agent:
             self._background(self._look_for_agent())
         await self._stop.wait()
         return await self._drain()

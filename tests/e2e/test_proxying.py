@@ -356,7 +356,8 @@ def test_findings_count_wherever_they_stand(
 
 
 def ok(*lines: str, body: bytes = b"", status: str = "200 OK") -> Reply:
-    head = "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode()
+    # It closes, and says so: the next request must not meet a connection that is closing.
+    head = "\r\n".join([f"HTTP/1.1 {status}", *lines, "Connection: close", "", ""]).encode()
     return sends(head + body)
 
 
@@ -416,8 +417,8 @@ CHUNKED = b"3;x=y\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
         ok("Trailer: X-Sum", "transfer-encoding: Chunked", body=CHUNKED),
         ok(body=b"abc0123456789"),
         sends(b"HTTP/1.0 200 OK\r\n\r\nabc0123456789"),
-        sends(b"HTTP/1.1 200\r\nContent-Length: 13\r\n\r\nabc0123456789"),
-        sends(b"HTTP/1.1 200 \r\nContent-Length:13\r\n\r\nabc0123456789"),
+        sends(b"HTTP/1.1 200\r\nConnection: close\r\nContent-Length: 13\r\n\r\nabc0123456789"),
+        sends(b"HTTP/1.1 200 \r\nConnection:close\r\nContent-Length:13\r\n\r\nabc0123456789"),
     ],
 )
 def test_framings_of_an_answer(reply: Reply, pair: Pair) -> None:
