@@ -159,6 +159,22 @@ cdef class Front:
                 for tail in respond.records:
                     self.outbox.record(tail)
 
+    @property
+    def expecting(self):
+        """Whether a caller is connected that has not sent its first request yet."""
+        cdef Door door
+        for door in self.doors:
+            if door.fresh and door.listener == "data":
+                return True
+        return False
+
+    def close_used(self):
+        """Ends the connections that wait for a further request."""
+        cdef Door door
+        for door in tuple(self.doors):
+            if door.state == READ_HEAD and door.pending is None and not door.fresh:
+                door.finish(CLOSE)
+
     def close_idle(self):
         """Ends the connections that wait for a request."""
         cdef Door door
@@ -172,6 +188,8 @@ cdef class Front:
         self.agent.expel()
         for door in tuple(self.doors):
             door.cut()
+        # What is left works for callers that went away.
+        self.agent.recall()
 
     def abort(self):
         """Drops every connection."""
@@ -228,6 +246,7 @@ cdef class Door(Exchange):
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         self.front.doors.add(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, 1)
+        self.fresh = True
         self.deadline_ns = monotonic_ns() + HEAD_NS
         if len(self.front.doors) > self.front.max_connections:
             self._refuse("too_many_connections", True, b"")
@@ -267,14 +286,14 @@ cdef class Door(Exchange):
             # The last answer leaves at the end of this turn.
             self.finish(CLOSE)
             return True
-        self.keep = False
         try:
             if self.state == READ_LENGTH or self.state == READ_CHUNKS:
                 self._caller_gone()
                 return False
-            if self.state == WAITING and self.governed and self.cell < 0 and self.link is None:
+            if self.waits:
                 # It waits for a slot: a caller that closed is taken out. One that only ended
                 # its own side gets an answer all the same.
+                self.keep = False
                 self.front.agent.cancel(self)
                 self._end_forward("caller_gone")
                 return True
@@ -304,7 +323,11 @@ cdef class Door(Exchange):
 
     def resume_writing(self):
         self.reading_paused = False
-        self.deadline_ns = monotonic_ns() + IDLE_NS if self.state == READ_HEAD else 0
+        self.deadline_ns = 0
+        if self.state == READ_HEAD:
+            self.deadline_ns = monotonic_ns() + IDLE_NS
+        elif self.state == LINGERING:
+            self.deadline_ns = monotonic_ns() + LINGER_NS
         if self.link is not None:
             self.link.resume()
         self._resume_input()
@@ -345,29 +368,38 @@ cdef class Door(Exchange):
             if self.state == WAITING:
                 if link is not None:
                     link.detach()
-                elif self.governed and self.cell < 0:
-                    self.front.agent.cancel(self)
                 else:
-                    self.abandoned = True
-                    self.front.agent.released(self)
+                    self._give_up()
                 self.answer_failed("draining")
             elif self.state == ANSWERING:
                 if link is not None:
                     link.detach()
                 self.answer_failed("draining")
-            elif self.state == CLAIMING:
+            elif self.state == CLAIMING or (
+                self.governed and (self.state == READ_LENGTH or self.state == READ_CHUNKS)
+            ):
                 self._refuse("draining", True, b"")
             elif self.state != CLOSED:
                 self.finish(CLOSE)
         except Exception:
             self._broken()
 
+    cdef int _give_up(self) except -1:
+        """Leaves the agent's queue, or the connection that is being opened for it."""
+        if self.waits:
+            return self.front.agent.cancel(self)
+        self.abandoned = True
+        return self.front.agent.released(self)
+
     def _broken(self):
         # What is not understood is refused: an unknown failure never forwards.
         _log.exception("a request failed inside the sidecar")
+        self.keep = False
         try:
             if self.link is not None:
                 self.link.detach()
+            elif self.governed and self.state == WAITING:
+                self._give_up()
             if self.state != ANSWERING and not self.head_out and self.state < LINGERING:
                 if self.forward is not None and not self.forward.ended:
                     self._end_forward("internal_error")
@@ -408,6 +440,11 @@ cdef class Door(Exchange):
                 self._resume_input()
         finally:
             self.feeding = False
+        if self.at_eof and self.state <= READ_CHUNKS:
+            # The caller has ended its side, and what is left is not a whole request.
+            self._caller_gone()
+            self.state = CLOSED
+            return self.finish(CLOSE)
         return 0
 
     cdef int _read_head(self) except -1:
@@ -458,6 +495,7 @@ cdef class Door(Exchange):
         cdef list passed = []
         cdef Field* field
         cdef int i
+        self.fresh = False
         self.request = None
         self.forward = None
         self.request_id = None
@@ -778,7 +816,7 @@ cdef class Door(Exchange):
                 self.front.counters.finding(kind, respond.findings[kind])
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
-        if self.front.draining:
+        if self.front.draining or (self.at_eof and self.pending is None):
             self.keep = False
         self._release_body()
         self.head_out = True
@@ -919,7 +957,7 @@ cdef class Door(Exchange):
             else:
                 self.until_close = True
                 self.keep = False
-        if self.front.draining or self.at_eof:
+        if self.front.draining or (self.at_eof and self.pending is None):
             self.keep = False
         if not self.keep:
             lines.append(b"Connection: close\r\n")
@@ -962,6 +1000,7 @@ cdef class Door(Exchange):
         return self._next()
 
     cdef int left(self) except -1:
+        self.partly_out = self.state == ANSWERING
         # The sidecar's own share: deciding, and from the answer's end to its leaving.
         if self.final:
             self.final = False
@@ -999,11 +1038,17 @@ cdef class Door(Exchange):
         self.after = 0
         if self.transport is None:
             return 0
-        if self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING:
+        if not self.partly_out and (
+            self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING
+        ):
+            if self.state == WAITING and self.link is not None:
+                self.link.detach()
+            elif self.state == WAITING:
+                self._give_up()
             self.keep = False
             self.state = WAITING
             self.governed = False
-            return self._refuse("recorder_unavailable", True, b"")
+            return self._refuse(self.outbox.failure(), True, b"")
         self.transport.abort()
         return 0
 
@@ -1043,7 +1088,7 @@ cdef class Door(Exchange):
             self.state = CLOSED
         elif self.state == WAITING or self.state == ANSWERING:
             if link is None:
-                if self.cell < 0:
+                if self.waits:
                     self.front.agent.cancel(self)
                 self.abandoned = True
                 self._record_gone()

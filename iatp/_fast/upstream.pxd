@@ -14,6 +14,7 @@ cdef class Exchange(Peer):
     cdef bint repeatable         # may be sent a second time where no answer began
     cdef bint head_request       # HEAD: the answer has no body
     cdef bint sent               # bytes have left for the upstream
+    cdef bint waits              # is in the agent's queue
     cdef bint abandoned          # its caller went away while it waited
     cdef bint reading_paused     # the caller does not take what it is sent
     cdef int tries
@@ -102,7 +103,7 @@ cdef class AgentPool(Pool):
     cdef bint has_room(self) noexcept
     cdef bint failing_fast(self) noexcept
     cdef int _start(self, Exchange exchange) except -1
-    cdef int _queue_grew(self) except -1
-    cdef int _queue_shrank(self) except -1
+    cdef int _queue_grew(self, Exchange exchange) except -1
+    cdef int _queue_shrank(self, Exchange exchange) except -1
     cdef int _fill(self) except -1
     cdef int next_waiting(self, int cell) except -1

@@ -180,7 +180,7 @@ cdef class Link(Peer):
         self._part()
         self._rest()
         self.pool.released(exchange)
-        return exchange.answer_failed("recorder_unavailable")
+        return exchange.answer_failed(self.outbox.failure())
 
     cdef int pause(self) except -1:
         """The caller does not take more: stop reading, and stop the clock."""
@@ -457,8 +457,8 @@ cdef class Pool:
                 self.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
             if link.transport is not None and not link.transport.is_closing():
                 return link.begin(exchange)
-        self.opening += 1
         self.connect(self, exchange)
+        self.opening += 1
         return 0
 
     def connected(self, Link link not None, Exchange exchange not None, double seconds):
@@ -561,19 +561,20 @@ cdef class AgentPool(Pool):
         if exchange.cell < 0:
             exchange.queued_ns = monotonic_ns()
             self.waiting.append(exchange)
-            self._queue_grew()
+            self._queue_grew(exchange)
             exchange.cell = self.slots.try_acquire() if self.queued == 1 else -1
             if exchange.cell < 0:
                 return 0
             self.waiting.pop()
-            self._queue_shrank()
+            self._queue_shrank(exchange)
         return self._start(exchange)
 
     cdef int _start(self, Exchange exchange) except -1:
         self.counters.inflight(1)
         return self.dispatch(exchange)
 
-    cdef int _queue_grew(self) except -1:
+    cdef int _queue_grew(self, Exchange exchange) except -1:
+        exchange.waits = True
         self.queued += 1
         self.counters.queued(1)
         self.slots.waiting(1)
@@ -582,7 +583,8 @@ cdef class AgentPool(Pool):
             self.outbox.loop.call_later(POLL_S, self.poll_handle)
         return 0
 
-    cdef int _queue_shrank(self) except -1:
+    cdef int _queue_shrank(self, Exchange exchange) except -1:
+        exchange.waits = False
         self.queued -= 1
         self.counters.queued(-1)
         self.slots.waiting(-1)
@@ -610,9 +612,9 @@ cdef class AgentPool(Pool):
         cdef Exchange exchange
         while self.waiting:
             exchange = self.waiting.popleft()
-            if exchange.abandoned:
+            if not exchange.waits:
                 continue
-            self._queue_shrank()
+            self._queue_shrank(exchange)
             exchange.cell = cell
             return self._start(exchange)
         self.slots.release(cell)
@@ -648,8 +650,8 @@ cdef class AgentPool(Pool):
 
     cdef int cancel(self, Exchange exchange) except -1:
         """Takes it out of the queue; where a connection is being opened, that is kept."""
-        if exchange.cell < 0 and not exchange.abandoned:
-            self._queue_shrank()
+        if exchange.waits:
+            self._queue_shrank(exchange)
         exchange.abandoned = True
         return 0
 
@@ -658,10 +660,10 @@ cdef class AgentPool(Pool):
         Pool.tick(self, now_ns)
         while self.waiting:
             exchange = self.waiting[0]
-            if not exchange.abandoned:
+            if exchange.waits:
                 if now_ns - exchange.queued_ns < self.queue_timeout_ns:
                     break
-                self._queue_shrank()
+                self._queue_shrank(exchange)
                 self.waiting.popleft()
                 exchange.answer_failed("queue_timeout")
             else:
@@ -672,6 +674,16 @@ cdef class AgentPool(Pool):
         cdef Exchange exchange
         while self.waiting:
             exchange = self.waiting.popleft()
-            if not exchange.abandoned:
-                self._queue_shrank()
+            if exchange.waits:
+                self._queue_shrank(exchange)
+                exchange.answer_failed("draining")
+
+    def recall(self):
+        """Ends everything that the agent still works on."""
+        cdef Link link
+        cdef Exchange exchange
+        for link in tuple(self.links):
+            exchange = link.exchange
+            if exchange is not None:
+                link.detach()
                 exchange.answer_failed("draining")

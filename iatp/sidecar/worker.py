@@ -50,6 +50,10 @@ LAME_DUCK_S = 5.0
 """How long a draining worker still takes new connections, at most: balancers need a moment."""
 QUIET_S = 0.3
 """A draining worker without a request for this long stops taking connections."""
+BACKLOG_S = 0.2
+"""From turning new connections away to closing: those that were begun get in."""
+SILENT_S = 1.0
+"""How long a draining worker waits for the first request of an accepted connection."""
 PRUNE_S = 60.0
 
 
@@ -66,7 +70,9 @@ class Worker:
         listeners: list[Listener],
         key: bytes,
         prunes: bool,
+        lifeline: int | None = None,
     ) -> None:
+        """Take `lifeline`, the end of a pipe that closes when the supervisor is gone."""
         self._loaded = loaded
         self._settings = loaded.settings
         self._number = number
@@ -75,6 +81,8 @@ class Worker:
         self._listeners = listeners
         self._key = key
         self._prunes = prunes
+        self._lifeline = lifeline
+        self._orphaned = False
         self._document = served_document(loaded.manifest)
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
@@ -94,6 +102,8 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
         self._counters = Counters(views.counters)
         self._recorder = Recorder(
@@ -297,9 +307,13 @@ class Worker:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             self._counters.time_loop_lag((now - before - TICK_S) * 1e6)
-            self._front.tick(time.monotonic_ns())
-            if self._outbox.failing and self._recorder.probe():
-                self._outbox.recovered()
+            try:
+                self._front.tick(time.monotonic_ns())
+                if self._outbox.failing and self._recorder.probe():
+                    self._outbox.recovered()
+            except Exception:
+                # Without this task no deadline would be kept any more.
+                _log.exception("a tick failed")
 
     async def _look_for_agent(self) -> None:
         if not await self._connector.answers():
@@ -313,12 +327,15 @@ class Worker:
         loop = asyncio.get_running_loop()
         last_prune = float("-inf")
         while True:
-            self._front.flush_refusals()
-            self._recorder.tick()
-            if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
-                last_prune = time.monotonic()
-                with contextlib.suppress(OSError, StateUnavailable):
-                    await loop.run_in_executor(self._readers, self._prune)
+            try:
+                self._front.flush_refusals()
+                self._recorder.tick()
+                if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
+                    last_prune = time.monotonic()
+                    with contextlib.suppress(OSError, StateUnavailable):
+                        await loop.run_in_executor(self._readers, self._prune)
+            except Exception:
+                _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
 
     def _prune(self) -> None:
@@ -332,9 +349,26 @@ class Worker:
 
     def _on_signal(self) -> None:
         self._signals += 1
-        if self._signals > 1:
+        if self._signals > 1 and self._lifeline is None:
             os._exit(0)
         self._stop.set()
+
+    def _on_orphaned(self) -> None:
+        assert self._lifeline is not None  # noqa: S101 - for the type checker
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        _log.error("the supervisor is gone; worker %d drains and ends", self._number)
+        self._orphaned = True
+        self._stop.set()
+
+    async def _close_data(self) -> None:
+        """Stop listening to callers; what the kernel has taken for us is accepted before."""
+        (data,) = (each for each in self._listeners if each.name == "data")
+        data.turn_away(self._number)
+        if not self._orphaned:
+            await asyncio.sleep(min(BACKLOG_S, self._settings.drain_s / 10))
+        self._servers["data"].close()
+        data.sockets[self._number].close()
+        self._front.close_used()
 
     async def _drain(self) -> int:
         """Answer what was accepted, then end; see docs/architecture.md."""
@@ -344,19 +378,22 @@ class Worker:
         began = time.monotonic()
         deadline = began + self._settings.drain_s - min(1.0, self._settings.drain_s / 5)
         lame_duck = began + min(LAME_DUCK_S, self._settings.drain_s / 5)
-        while time.monotonic() < lame_duck:
+        while time.monotonic() < lame_duck and not self._orphaned:
             await asyncio.sleep(TICK_S)
             quiet = time.monotonic() - max(began, front.last_request_ns / 1e9)
             if front.inflight == 0 and quiet >= QUIET_S:
                 break
-        self._servers["data"].close()
-        front.close_idle()
-        while front.inflight and time.monotonic() < deadline:
+        await self._close_data()
+        silent = time.monotonic() + min(SILENT_S, self._settings.drain_s / 5)
+        while front.inflight or (front.expecting and time.monotonic() < silent):
+            if time.monotonic() >= deadline:
+                break
             await asyncio.sleep(TICK_S)
         if front.inflight:
             _log.warning("%d requests were not answered within the drain", front.inflight)
             front.cut()
         self._agent.close()
+        front.close_idle()
         left = time.monotonic() + 0.5
         while front.connections and time.monotonic() < left:
             front.close_idle()
