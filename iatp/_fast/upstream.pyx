@@ -127,6 +127,7 @@ cdef class Link(Peer):
         self.answered = False
         self.reusable = True
         self.interim = 0
+        self.behind = 0
         self.at_eof = False
         exchange.link = self
         exchange.sent = False
@@ -220,6 +221,9 @@ cdef class Link(Peer):
             # Nobody asked: bytes behind an answer, or an answer before its request.
             self._leave_stack()
             return self._drop()
+        if not self.exchange.sent:
+            # The same, and a request is about to leave here: it takes another connection.
+            return self._fail("agent_reset")
         self.answered = True
         if self.partial is not None:
             self.partial += p[:n]
@@ -236,9 +240,6 @@ cdef class Link(Peer):
                 used = self._take_body(p, n)
             p += used
             n -= used
-        if n > 0 and self.state == IDLE:
-            self._leave_stack()
-            self._drop()
         return 0
 
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -261,6 +262,7 @@ cdef class Link(Peer):
                 self._fail("agent_invalid_answer")
                 return 0
             return length
+        self.behind = n - length
         self._begin_body(&_head)
         return length
 
@@ -283,6 +285,9 @@ cdef class Link(Peer):
             self.reusable = False
             self.state = READ_TO_END
         exchange.answer_head(self, head)
+        if exchange.reading_paused:
+            # It has not taken its last answer yet.
+            self.pause()
         if self.state == READ_LENGTH and self.left_bytes == 0:
             self._complete()
         return 0
@@ -296,6 +301,7 @@ cdef class Link(Peer):
         if self.state == READ_LENGTH:
             used = n if n < self.left_bytes else <Py_ssize_t>self.left_bytes
             self.left_bytes -= used
+            self.behind = n - used
             self.exchange.answer_piece(p, used)
             if self.left_bytes == 0 and self.state == READ_LENGTH:
                 self._complete()
@@ -304,6 +310,7 @@ cdef class Link(Peer):
             self.exchange.answer_piece(p, n)
             return n
         used = chunks_read(&self.chunks, p, n, &data)
+        self.behind = n - used
         if data.n:
             self.exchange.answer_piece(data.p, data.n)
         if self.state != READ_CHUNKS:
@@ -365,6 +372,9 @@ cdef class Link(Peer):
         cdef Exchange exchange = self.exchange
         if self.pool.governed:
             self.pool.counters.observe_upstream_us((monotonic_ns() - exchange.sent_ns) / 1000.0)
+        if self.behind:
+            # What follows an answer belongs to nobody, least of all to the next request.
+            self.reusable = False
         self._part()
         self._rest()
         self.pool.released(exchange)
