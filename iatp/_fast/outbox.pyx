@@ -89,6 +89,10 @@ cdef class Outbox:
                 if not self.failing:
                     self.failing = True
                     self.on_recorder(True)
+            except Exception:
+                # Not the disk's fault, so nothing to wait for; it holds for this turn alone.
+                written = False
+                _log.exception("records could not be written")
             else:
                 self.counters.records(len(records))
                 if self.failing:

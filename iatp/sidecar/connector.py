@@ -39,8 +39,9 @@ class AgentConnector:
         try:
             async with asyncio.timeout(CONNECT_S):
                 link = await self._connect(pool)
-        except (OSError, TimeoutError, UnicodeError):
-            # UnicodeError: a name that no resolver can be asked for.
+        except Exception as error:
+            if not isinstance(error, OSError):
+                _log.exception("a connection to the agent could not be made")
             self._found_at = float("-inf")
             pool.connect_failed(exchange)
         else:
