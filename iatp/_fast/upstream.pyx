@@ -532,8 +532,8 @@ cdef class AgentPool(Pool):
         self.poll_handle = self.poll
 
     cdef bint has_room(self) noexcept:
-        """Whether one more request may wait here."""
-        return self.queued < self.queue_limit
+        """Whether one more request may come; `submit` says it for certain, behind its body."""
+        return self.queued == 0 or self.queued < self.queue_limit
 
     cdef bint failing_fast(self) noexcept:
         """Whether the breaker turns this request away; else it may go, perhaps as a probe."""
@@ -558,6 +558,8 @@ cdef class AgentPool(Pool):
             return exchange.answer_failed("agent_failing")
         if self.queued == 0:
             exchange.cell = self.slots.try_acquire()
+        if exchange.cell < 0 and self.queued >= self.queue_limit:
+            return exchange.answer_failed("queue_full")
         if exchange.cell < 0:
             exchange.queued_ns = monotonic_ns()
             self.waiting.append(exchange)

@@ -146,10 +146,10 @@ class Worker:
                 views.rates,
                 views.rate_key,
                 self._number,
-                per_second=rates.requests_per_second or 0,
-                per_minute=rates.requests_per_minute or 0,
-                per_hour=rates.requests_per_hour or 0,
-                burst=rates.burst_limit or 0,
+                per_second=rates.requests_per_second,
+                per_minute=rates.requests_per_minute,
+                per_hour=rates.requests_per_hour,
+                burst=rates.burst_limit,
             )
         front = Front(
             outbox=outbox,
