@@ -88,6 +88,7 @@ cdef class Door(Exchange):
     cdef long long answered_ns
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
+    cdef bint until_close        # only the connection's end says where the answer ends
     cdef bint final              # the answer's last bytes leave with this turn
 
     cdef int _feed(self) except -1
@@ -102,6 +103,7 @@ cdef class Door(Exchange):
     cdef object _as_request(self, bytes body)
     cdef int _refuse(self, str code, bint closes, bytes extra) except -1
     cdef int _respond(self, object respond, bytes extra) except -1
+    cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
     cdef int _next(self) except -1
     cdef int _linger(self) except -1

@@ -262,7 +262,11 @@ cdef class Door(Exchange):
         if self.state == LINGERING or self.state == CLOSED:
             return False
         if self.state == READ_HEAD:
-            return False
+            if self.out is None:
+                return False
+            # The last answer leaves at the end of this turn.
+            self.finish(CLOSE)
+            return True
         self.keep = False
         try:
             if self.state == READ_LENGTH or self.state == READ_CHUNKS:
@@ -457,7 +461,7 @@ cdef class Door(Exchange):
         self.request = None
         self.forward = None
         self.request_id = None
-        self.head_out = self.chunked_out = self.final = self.counted = False
+        self.head_out = self.chunked_out = self.until_close = self.final = self.counted = False
         self.own_ns = 0
         self.cell = -1
         self.abandoned = False
@@ -913,6 +917,7 @@ cdef class Door(Exchange):
                 self.chunked_out = True
                 lines.append(b"Transfer-Encoding: chunked\r\n")
             else:
+                self.until_close = True
                 self.keep = False
         if self.front.draining or self.at_eof:
             self.keep = False
@@ -985,7 +990,7 @@ cdef class Door(Exchange):
             self._count(DECISION_ERROR, self.forward.agent_status)
             self._done()
             self.state = CLOSED
-            return self.finish(CLOSE)
+            return self.finish(ABORT if self.until_close else CLOSE)
         return self._end_forward(code)
 
     cdef int record_failed(self) except -1:
@@ -1002,11 +1007,10 @@ cdef class Door(Exchange):
         self.transport.abort()
         return 0
 
-    def _end_forward(self, code):
+    cdef int _end_forward(self, str code) except -1:
         """The one ending record of a request that was forwarded but not answered."""
-        now = monotonic_ns()
-        respond = self.front.gate.fail(self.forward, code, wall_ns(), now)
-        self._respond(respond, b"")
+        respond = self.front.gate.fail(self.forward, code, wall_ns(), monotonic_ns())
+        return self._respond(respond, b"")
 
     def _record_gone(self):
         """The agent is done with a request whose caller went away."""

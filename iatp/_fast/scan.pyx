@@ -1,21 +1,21 @@
 """Finds card numbers, social security numbers and addresses, and checks JSON, in one pass.
 
-Rules (docs/detection.md):
+Rules (docs/detection.md tells them in full):
 - JSON is checked strictly (RFC 8259, UTF-8, no lone surrogate, numbers within a double,
   depth <= 128); each of its strings and numbers is read as its reader would read it.
 - A text is read as code points with the place of each in the raw bytes: escapes, percent
-  encoding and UTF-8 are undone first. What is found are spans of raw bytes.
-- A text without enough digits and without an @ is passed over after one cheap look.
-- Long texts are read in windows that overlap by more than any finding, so memory is bounded
-  and time is linear.
+  encoding and UTF-8 are undone first. What is found are spans of raw bytes, in order.
+- Whether a finding begins at a place depends only on MARGIN code points before and behind it.
+  So a long text is read in windows, and what is found does not depend on where they end.
+- A text without enough digits and without an @ is passed over after one look at its bytes.
 """
 
 import unicodedata
-from sys import maxunicode
+from math import isinf
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memmove
 
 from iatp.values.exchange import KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
@@ -25,14 +25,27 @@ cdef enum:
     AS_TEXT = 1
     AS_TARGET = 2
     AS_FORM = 3
+
+cdef enum:
+    NOTHING = -1
     CARD = 0
     SSN = 1
     EMAIL = 2
+
+cdef enum:
     DEPTH = 128
     WINDOW = 8192
-    OVERLAP = 512
-    MAX_GROUPS = 40
-    MAX_ISSUERS = 64
+    # Behind: 64 code points of words or of a local part. Ahead: 254 of a domain, and a number
+    # that begins in it with the UUID around it.
+    MARGIN = 512
+    WORDS = 64
+    LOCAL = 64
+    DOMAIN = 253
+    CARD_DIGITS = 19
+    DIGEST = 24
+    UUID = 36
+    # What follows a dot that follows a digit, from this many digits on, is a fraction.
+    FRACTION = 7
 
 JSON = AS_JSON
 TEXT = AS_TEXT
@@ -42,28 +55,64 @@ FORM = AS_FORM
 cdef int _kinds = len(KINDS)
 cdef list _redacted = [text.encode() for text in REDACTED]
 
-# Decimal digits of every script: each block has its ten digits in a row.
-cdef uint32_t _zeros[128]
+# No digit, dash or space of Unicode lies beyond, only ideographs and tags.
+cdef enum:
+    LAST = 0x20000
+    MAX_ZEROS = 128
+    MAX_SEPARATORS = 96
+    MAX_ISSUERS = 64
+    MAX_CALL = 24
+
+# Decimal digits of every script: each has its ten digits in a row. In order.
+cdef uint32_t[MAX_ZEROS] _zeros
 cdef int _zero_count = 0
-for _cp in range(0x80, maxunicode + 1):
-    if unicodedata.decimal(chr(_cp), None) == 0 and _zero_count < 128:
-        _zeros[_zero_count] = _cp
+# What stands between groups of digits beyond ASCII: all dashes and spaces of Unicode, and what
+# looks like one or like nothing, or is an ASCII separator in another width. In order.
+cdef uint32_t[MAX_SEPARATORS] _separators
+cdef int _separator_count = 0
+_LOOKALIKES = (
+    "\u00ad\u00b7\u200b\u200c\u200d\u2024\u2043\u2044\u2060\u2212\u2215\ufeff\uff0e\uff0f\uff3f"
+)
+for _number in range(0x80, LAST):
+    _character = chr(_number)
+    if unicodedata.decimal(_character, None) == 0:
+        assert _zero_count < MAX_ZEROS
+        _zeros[_zero_count] = _number
         _zero_count += 1
+    elif unicodedata.category(_character) in ("Pd", "Zs") or _character in _LOOKALIKES:
+        assert _separator_count < MAX_SEPARATORS
+        _separators[_separator_count] = _number
+        _separator_count += 1
 
 cdef struct Issuer:
     int first
     int last
-    unsigned int lengths
+    unsigned int lengths    # bit n: numbers of n digits
 
-cdef Issuer _issuers[MAX_ISSUERS]
+cdef Issuer[MAX_ISSUERS] _issuers
 cdef int _issuer_count = 0
+assert len(ISSUERS) <= MAX_ISSUERS
 for _name, _first, _last, _lengths in ISSUERS:
     _issuers[_issuer_count].first = _first
     _issuers[_issuer_count].last = _last
-    _issuers[_issuer_count].lengths = 0
-    for _length in _lengths:
-        _issuers[_issuer_count].lengths |= 1u << <int>_length
+    _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
     _issuer_count += 1
+
+# What calls a number a social security or taxpayer number. A space stands for one joiner or
+# none (social_security, socialSecurity, taxid). Those of the second tuple are long enough to be
+# meant inside a longer word too (socialsecuritynumber).
+cdef tuple _words = (
+    b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"itin", b"tin", b"tax id",
+    b"soc sec",
+)
+cdef tuple _inner_words = (b"social security", b"tax payer")
+cdef char[16][MAX_CALL] _calls
+cdef int _whole_words = len(_words)
+cdef int _call_count = _whole_words + len(_inner_words)
+for _number, _call in enumerate(_words + _inner_words):
+    assert len(_call) < MAX_CALL
+    for _place in range(len(_call)):
+        _calls[_number][_place] = _call[_place]
 
 
 cdef class Spans:
@@ -84,8 +133,6 @@ cdef class Spans:
 
     cdef int add(self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted) except -1:
         cdef Span* grown
-        if self.count and start < self.items[self.count - 1].end:
-            return 0
         if self.count == self._room:
             self._room = self._room * 2 if self._room else 8
             grown = <Span*>realloc(self.items, self._room * sizeof(Span))
@@ -102,6 +149,7 @@ cdef class Spans:
 
 # Code points.
 
+
 cdef inline int _hex(unsigned char c) noexcept nogil:
     if c'0' <= c <= c'9':
         return c - c'0'
@@ -111,404 +159,548 @@ cdef inline int _hex(unsigned char c) noexcept nogil:
     return -1
 
 
+cdef inline int _last_up_to(const uint32_t* table, int count, uint32_t cp) noexcept nogil:
+    """Index of the last entry of an ordered table that is not above `cp`, or -1."""
+    cdef int low = 0
+    cdef int high = count
+    cdef int middle
+    while low < high:
+        middle = (low + high) // 2
+        if table[middle] <= cp:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
 cdef inline int _digit(uint32_t cp) noexcept nogil:
     """The value of a decimal digit of any script, or -1."""
-    cdef int low, high, mid
+    cdef int at
     if cp < 0x80:
         return <int>(cp - c'0') if c'0' <= cp <= c'9' else -1
-    if cp < 0x660:
-        return -1
-    low = 0
-    high = _zero_count
-    while low < high:
-        mid = (low + high) // 2
-        if _zeros[mid] <= cp:
-            low = mid + 1
-        else:
-            high = mid
-    if low and cp - _zeros[low - 1] < 10:
-        return <int>(cp - _zeros[low - 1])
+    at = _last_up_to(_zeros, _zero_count, cp)
+    if at >= 0 and cp - _zeros[at] < 10:
+        return <int>(cp - _zeros[at])
     return -1
 
 
-cdef inline bint _separator(uint32_t cp) noexcept nogil:
+cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
     """What people and layouts put between groups of digits."""
+    cdef int at
     if cp < 0x80:
         return cp in (c' ', c'-', c'.', c'/', c'_', c'\t')
-    return (
-        cp == 0xa0 or cp == 0xad or cp == 0x1680 or 0x2000 <= cp <= 0x200b
-        or 0x2010 <= cp <= 0x2015 or cp == 0x202f or cp == 0x205f or cp == 0x2212
-        or cp == 0x2043 or cp == 0x3000 or cp == 0xfe58 or cp == 0xfe63 or cp == 0xff0d
-        or cp == 0xff0e or cp == 0xff0f or cp == 0xff3f or cp == 0xb7 or cp == 0x2024
-    )
+    at = _last_up_to(_separators, _separator_count, cp)
+    return at >= 0 and _separators[at] == cp
 
 
-cdef inline bint _word(uint32_t cp) noexcept nogil:
-    return c'a' <= (cp | 0x20) <= c'z' or c'0' <= cp <= c'9' or _digit(cp) >= 0
+cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
+    return c'a' <= (cp | 0x20) <= c'z'
 
 
-cdef inline bint _hex_digit(uint32_t cp) noexcept nogil:
+cdef inline bint _is_hex(uint32_t cp) noexcept nogil:
     return c'0' <= cp <= c'9' or c'a' <= (cp | 0x20) <= c'f'
 
 
-cdef Py_ssize_t _read_byte(
+cdef inline int _utf8_rest(unsigned char lead) noexcept nogil:
+    """How many bytes follow this one in UTF-8 (RFC 3629), or 0 where it leads none."""
+    if 0xc2 <= lead < 0xe0:
+        return 1
+    if 0xe0 <= lead < 0xf0:
+        return 2
+    return 3 if 0xf0 <= lead < 0xf5 else 0
+
+
+cdef inline bint _utf8_fits(unsigned char lead, int place, unsigned char c) noexcept nogil:
+    """Whether `c` may follow: no overlong form, no surrogate, nothing above U+10FFFF."""
+    if c & 0xc0 != 0x80:
+        return False
+    if place > 0:
+        return True
+    if lead == 0xe0:
+        return c >= 0xa0
+    if lead == 0xed:
+        return c < 0xa0
+    if lead == 0xf0:
+        return c >= 0x90
+    return lead != 0xf4 or c < 0x90
+
+
+cdef inline int _unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """The code unit of a \\uXXXX whose backslash is at `at`, or -1."""
+    cdef int i, digit, unit = 0
+    if at + 6 > end or p[at] != c'\\' or p[at + 1] != c'u':
+        return -1
+    for i in range(2, 6):
+        digit = _hex(p[at + i])
+        if digit < 0:
+            return -1
+        unit = unit * 16 + digit
+    return unit
+
+
+cdef inline Py_ssize_t _read_byte(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, unsigned char* out
 ) noexcept nogil:
-    """The next byte as its reader sees it; where the one after it begins."""
-    if p[at] == c'%' and form >= AS_TARGET and at + 2 < end and (
-        _hex(p[at + 1]) >= 0 and _hex(p[at + 2]) >= 0
+    """Where the byte after this one begins; `out` is the byte without its percent encoding."""
+    if (
+        form >= AS_TARGET and p[at] == c'%' and at + 2 < end
+        and _hex(p[at + 1]) >= 0 and _hex(p[at + 2]) >= 0
     ):
         out[0] = <unsigned char>(_hex(p[at + 1]) * 16 + _hex(p[at + 2]))
         return at + 3
-    if p[at] == c'+' and form == AS_FORM:
-        out[0] = c' '
-        return at + 1
-    out[0] = p[at]
+    out[0] = c' ' if form == AS_FORM and p[at] == c'+' else p[at]
     return at + 1
+
+
+cdef Py_ssize_t _read_escape(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, uint32_t* out
+) noexcept nogil:
+    """Where what is behind the JSON escape at `at` begins; an unknown one is its backslash."""
+    cdef int unit = _unit(p, at, end)
+    cdef int low
+    cdef unsigned char c
+    if unit >= 0:
+        out[0] = unit
+        if 0xd800 <= unit < 0xdc00:
+            low = _unit(p, at + 6, end)
+            if 0xdc00 <= low < 0xe000:
+                out[0] = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+                return at + 12
+        return at + 6
+    out[0] = c'\\'
+    if at + 1 == end:
+        return at + 1
+    c = p[at + 1]
+    if c in (c'"', c'\\', c'/'):
+        out[0] = c
+    elif c == c't':
+        out[0] = c'\t'
+    elif c == c'n':
+        out[0] = c'\n'
+    elif c == c'r':
+        out[0] = c'\r'
+    elif c == c'b':
+        out[0] = 8
+    elif c == c'f':
+        out[0] = 12
+    else:
+        return at + 1
+    return at + 2
 
 
 cdef Py_ssize_t _read_point(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, uint32_t* out
 ) noexcept nogil:
-    """The next code point; where the one after it begins. Broken UTF-8 gives its bytes."""
-    cdef unsigned char b, c
-    cdef Py_ssize_t following, then
-    cdef int need, i
-    cdef uint32_t cp, low
-    if form == AS_JSON and p[at] == c'\\' and at + 1 < end:
-        c = p[at + 1]
-        if c == c'u' and at + 5 < end:
-            cp = (_hex(p[at + 2]) << 12) | (_hex(p[at + 3]) << 8) | (_hex(p[at + 4]) << 4) | _hex(p[at + 5])
-            at += 6
-            if 0xd800 <= cp < 0xdc00 and at + 5 < end and p[at] == c'\\' and p[at + 1] == c'u':
-                low = (_hex(p[at + 2]) << 12) | (_hex(p[at + 3]) << 8) | (_hex(p[at + 4]) << 4) | _hex(p[at + 5])
-                cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00)
-                at += 6
-            out[0] = cp
-            return at
-        out[0] = c'\t' if c == c't' else (c'\n' if c in (c'n', c'r', c'b', c'f') else c)
-        return at + 2
-    following = _read_byte(p, at, end, form, &b)
-    if b < 0xc2 or b > 0xf4:
-        out[0] = b
-        return following
-    need = 1 if b < 0xe0 else (2 if b < 0xf0 else 3)
-    cp = b & (0x3f >> need)
-    then = following
-    for i in range(need):
+    """Where the next code point begins; `at` < `end`. Broken UTF-8 gives its bytes one by one."""
+    cdef unsigned char lead, c
+    cdef Py_ssize_t behind, then
+    cdef int rest, i
+    cdef uint32_t cp
+    if form == AS_JSON and p[at] == c'\\':
+        return _read_escape(p, at, end, out)
+    behind = _read_byte(p, at, end, form, &lead)
+    out[0] = lead
+    rest = _utf8_rest(lead)
+    if rest == 0:
+        return behind
+    cp = lead & (0x3f >> rest)
+    then = behind
+    for i in range(rest):
         if then >= end:
-            out[0] = b
-            return following
+            return behind
         then = _read_byte(p, then, end, form, &c)
-        if c & 0xc0 != 0x80:
-            out[0] = b
-            return following
+        if not _utf8_fits(lead, i, c):
+            return behind
         cp = (cp << 6) | (c & 0x3f)
     out[0] = cp
     return then
 
 
-# Cards.
+# Texts.
 
-cdef bint _assigned(const unsigned char* digits, int n) noexcept nogil:
-    """Whether an issuer has this prefix at this length."""
-    cdef int prefix = 0
-    cdef int i
-    for i in range(6):
-        prefix = prefix * 10 + digits[i]
-    for i in range(_issuer_count):
-        if _issuers[i].first <= prefix <= _issuers[i].last:
-            return _issuers[i].lengths >> n & 1
+
+cdef struct Key:
+    # The key of a JSON value. A key that is never asked what it says costs nothing.
+    Py_ssize_t start
+    Py_ssize_t end
+    int says    # 1: its value is a social security number; 0: not; -1: not yet looked at
+
+cdef struct Text:
+    # A window on a text; pos[i] is where cp[i] begins in `p`, pos[n] where cp[n - 1] ends.
+    const unsigned char* p
+    Key* key
+    int n
+    uint32_t[WINDOW] cp
+    Py_ssize_t[WINDOW + 1] pos
+
+
+cdef bint _matches(
+    const uint32_t* cp, int low, int high, const char* call, bint whole_word
+) noexcept nogil:
+    """Whether `call` stands at `low`, in any case, before `high`; cp[low - 1] is looked at."""
+    cdef int at = low
+    cdef int i = 0
+    while call[i] != 0:
+        if call[i] == c' ':
+            if at < high and cp[at] in (c' ', c'_', c'-', c'.'):
+                at += 1
+        elif at < high and _is_letter(cp[at]) and (cp[at] | 0x20) == <unsigned char>call[i]:
+            at += 1
+        else:
+            return False
+        i += 1
+    if not whole_word:
+        return True
+    # It begins and ends like a word, also in camelCase: theSsn, ssnValue, SSNValue.
+    if low > 0 and _is_letter(cp[low - 1]) and not (_is_lower(cp[low - 1]) and _is_upper(cp[low])):
+        return False
+    if at == high or not _is_letter(cp[at]):
+        return True
+    if (cp[at] | 0x20) == c's' and (at + 1 == high or not _is_letter(cp[at + 1])):
+        return True
+    return _is_upper(cp[at]) and (
+        _is_lower(cp[at - 1]) or (at + 1 < high and _is_lower(cp[at + 1]))
+    )
+
+
+cdef inline bint _is_lower(uint32_t cp) noexcept nogil:
+    return c'a' <= cp <= c'z'
+
+
+cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
+    return c'A' <= cp <= c'Z'
+
+
+cdef bint _call_in(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether a social security or taxpayer number is announced between `low` and `high`."""
+    cdef int i, call
+    for i in range(low, high):
+        if (cp[i] | 0x20) not in (c's', c'i', c't'):
+            continue
+        for call in range(_call_count):
+            if _matches(cp, i, high, _calls[call], call < _whole_words):
+                return True
     return False
+
+
+cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
+    """Whether the words before a number, in the same sentence or field, announce it."""
+    cdef int low = at
+    cdef int digits = 0
+    cdef uint32_t c
+    while low > 0 and at - low < WORDS:
+        c = t.cp[low - 1]
+        if c in (c'\n', c'\r', c',', c';', c'!', c'?', c'&', c'|', c'{', c'}'):
+            break
+        # A sentence ends with a dot, an abbreviated "no." does not end one.
+        if c == c'.' and not (
+            low > 2 and (t.cp[low - 2] | 0x20) == c'o' and (t.cp[low - 3] | 0x20) == c'n'
+        ):
+            break
+        digits = digits + 1 if _digit(c) >= 0 else 0
+        if digits == 3:
+            break
+        low -= 1
+    return _call_in(t.cp, low, at)
+
+
+cdef bint _key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
+    """Whether a key of at most WORDS code points calls its value such a number."""
+    cdef uint32_t[WORDS] cp
+    cdef Py_ssize_t at
+    cdef int n = 0
+    if key == NULL:
+        return False
+    if key.says < 0:
+        at = key.start
+        while at < key.end and n < WORDS:
+            at = _read_point(p, at, key.end, AS_JSON, &cp[n])
+            n += 1
+        key.says = at == key.end and _call_in(cp, 0, n)
+    return key.says
 
 
 cdef bint _is_card(const unsigned char* digits, int n) noexcept nogil:
     """Length, issuer, Luhn, and not one digit repeated."""
-    cdef int i, d, total = 0
-    cdef bint same = True
-    if n < 13 or n > 19 or not _assigned(digits, n):
+    cdef int i, digit
+    cdef int prefix = 0
+    cdef int total = 0
+    cdef bint assigned = False
+    cdef bint varied = False
+    if n < 13 or n > CARD_DIGITS:
+        return False
+    for i in range(6):
+        prefix = prefix * 10 + digits[i]
+    for i in range(_issuer_count):
+        if _issuers[i].first <= prefix <= _issuers[i].last and _issuers[i].lengths >> n & 1:
+            assigned = True
+            break
+    if not assigned:
         return False
     for i in range(n):
-        d = digits[i]
-        if d != digits[0]:
-            same = False
+        digit = digits[i]
+        varied = varied or digit != digits[0]
         if (n - i) % 2 == 0:
-            d *= 2
-            if d > 9:
-                d -= 9
-        total += d
-    return total % 10 == 0 and not same
+            digit = digit * 2 - 9 if digit > 4 else digit * 2
+        total += digit
+    return varied and total % 10 == 0
 
 
-# Texts.
-
-cdef struct Text:
-    uint32_t cp[WINDOW]
-    Py_ssize_t pos[WINDOW + 1]
-    int n
-
-cdef struct Group:
-    int start
-    int end
-
-
-cdef bint _in_hex(Text* t, int start, int end) noexcept nogil:
-    """Whether these digits are part of a hex digest or of a UUID."""
-    cdef int low = start
-    cdef int high = end
-    cdef int i, letters = 0, dashes = 0, first = -1, last = -1, length
-    cdef bint shaped = True
-    while low > 0 and start - low < 160 and (_hex_digit(t.cp[low - 1]) or t.cp[low - 1] == c'-'):
-        low -= 1
-    while high < t.n and high - end < 160 and (_hex_digit(t.cp[high]) or t.cp[high] == c'-'):
-        high += 1
-    length = high - low
-    # A UUID, wherever in this stretch the digits stand.
-    for i in range(low, high - 35):
-        if (
-            i <= start and i + 36 >= end and t.cp[i + 8] == c'-' and t.cp[i + 13] == c'-'
-            and t.cp[i + 18] == c'-' and t.cp[i + 23] == c'-'
-        ):
-            return True
-    # A digest: one unbroken word of hex digits with letters among them, 24 or longer.
-    low = start
-    high = end
-    while low > 0 and start - low < 160 and _hex_digit(t.cp[low - 1]):
-        low -= 1
-    while high < t.n and high - end < 160 and _hex_digit(t.cp[high]):
-        high += 1
-    for i in range(low, high):
-        if (t.cp[i] | 0x20) >= c'a':
-            letters += 1
-        elif t.cp[i] == c'-':
-            return False
-    return letters >= 2 and high - low >= 24
-
-
-cdef bint _says_ssn(Text* t, int start) noexcept nogil:
-    """Whether the words before a number call it a social security or taxpayer number."""
-    cdef char words[64]
-    cdef int n = 0
-    cdef int i = start - 1
-    cdef uint32_t c
-    # The last letters before the number, lower case, backwards, without what stands between.
-    while i >= 0 and n < 40 and start - i < 64:
-        c = t.cp[i] | 0x20
-        if c'a' <= c <= c'z':
-            words[n] = <char>c
-            n += 1
-        elif _digit(t.cp[i]) >= 0:
-            break
-        i -= 1
-    return _ends_in_ssn(words, n)
-
-
-cdef bint _has(const char* words, int n, const char* reversed_word, int m) noexcept nogil:
-    cdef int i
-    for i in range(n - m + 1):
-        if memcmp(words + i, reversed_word, m) == 0:
-            return True
-    return False
-
-
-cdef bint _ends_in_ssn(const char* words, int n) noexcept nogil:
-    return (
-        _has(words, n, b"nss", 3) or _has(words, n, b"niti", 4)
-        or _has(words, n, b"ytirucesl", 9) or _has(words, n, b"ceslaicos", 9)
-        or _has(words, n, b"dixat", 5) or _has(words, n, b"dixat", 5)
-        or _has(words, n, b"reyapxat", 8)
-    )
-
-
-cdef bint _ssn_digits(const unsigned char* d) noexcept nogil:
-    """Area, group and serial as they are assigned; 9xx only with an ITIN's group."""
+cdef bint _is_ssn(const unsigned char* d) noexcept nogil:
+    """Area, group and serial as they are assigned; 9xx only with a group of an ITIN (IRS)."""
     cdef int area = d[0] * 100 + d[1] * 10 + d[2]
     cdef int group = d[3] * 10 + d[4]
-    cdef int serial = d[5] * 1000 + d[6] * 100 + d[7] * 10 + d[8]
-    if area == 0 or area == 666 or group == 0 or serial == 0:
+    if area == 0 or area == 666 or group == 0 or d[5] + d[6] + d[7] + d[8] == 0:
         return False
     if area >= 900:
         return 50 <= group <= 65 or 70 <= group <= 88 or 90 <= group <= 92 or 94 <= group <= 99
     return True
 
 
-cdef int _take_digits(Text* t, int start, int end, unsigned char* out, int room) noexcept nogil:
-    """The digits between two places, without separators; -1 where there are too many."""
-    cdef int i, d, n = 0
-    for i in range(start, end):
-        d = _digit(t.cp[i])
-        if d >= 0:
-            if n == room:
-                return -1
-            out[n] = <unsigned char>d
-            n += 1
-    return n
+cdef bint _in_digest(const Text* t, int start, int end) noexcept nogil:
+    """Whether an unbroken group of digits is part of DIGEST or more hex digits."""
+    cdef int low = start
+    cdef int high = end
+    while low > 0 and high - low < DIGEST and _is_hex(t.cp[low - 1]):
+        low -= 1
+    while high < t.n and high - low < DIGEST and _is_hex(t.cp[high]):
+        high += 1
+    return high - low >= DIGEST
 
 
-cdef int _read_run(
-    Text* t, Group* g, int count, int limit, bint key_says_ssn, Spans spans
-) except -1:
-    """Looks for cards and SSNs in groups of digits with one separator between each."""
-    cdef unsigned char digits[24]
-    cdef int i = 0
-    cdef int j, n, size, found, ones
-    cdef uint32_t sep
-    cdef bint alone
-    while i < count:
-        found = -1
-        size = g[i].end - g[i].start
-        # 3-2-4 with one and the same separator, standing alone.
-        if size == 3 and i + 2 < count and g[i + 1].end - g[i + 1].start == 2 and (
-            g[i + 2].end - g[i + 2].start == 4
-        ):
-            sep = t.cp[g[i].end]
-            alone = (
-                t.cp[g[i + 1].end] == sep
-                and (i == 0 or t.cp[g[i].start - 1] != sep)
-                and (i + 3 >= count or t.cp[g[i + 2].end] != sep)
-                and (g[i].start == 0 or not _word(t.cp[g[i].start - 1]))
-                and (g[i + 2].end == t.n or not _word(t.cp[g[i + 2].end]))
-            )
-            if alone and _take_digits(t, g[i].start, g[i + 2].end, digits, 24) == 9:
-                if _ssn_digits(digits) and not _in_hex(t, g[i].start, g[i + 2].end):
-                    spans.add(t.pos[g[i].start], t.pos[g[i + 2].end], SSN, 0)
-                    i += 3
-                    continue
-        if size == 9 and (key_says_ssn or _says_ssn(t, g[i].start)):
-            if (
-                (g[i].start == 0 or not _word(t.cp[g[i].start - 1]))
-                and (g[i].end == t.n or not _word(t.cp[g[i].end]))
-                and _take_digits(t, g[i].start, g[i].end, digits, 24) == 9 and _ssn_digits(digits)
-            ):
-                spans.add(t.pos[g[i].start], t.pos[g[i].end], SSN, 0)
-                i += 1
-                continue
-        # A fraction is not a card; a card may end a sentence or begin one.
-        if i > 0 and t.cp[g[i].start - 1] == c'.' and g[i - 1].end == g[i].start - 1 and size > 6:
-            i += 1
-            continue
-        n = 0
-        ones = 0
-        for j in range(i, count):
-            size = g[j].end - g[j].start
-            if n + size > 19:
+cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
+    """Whether these digits stand inside a UUID (8-4-4-4-12 hex digits)."""
+    cdef int first = end - UUID if end > UUID else 0
+    cdef int last = start if start < t.n - UUID else t.n - UUID
+    cdef int i
+    while first <= last:
+        for i in range(UUID):
+            if i in (8, 13, 18, 23):
+                if t.cp[first + i] != c'-':
+                    break
+            elif not _is_hex(t.cp[first + i]):
                 break
-            if j > i:
-                if t.cp[g[j].start - 1] != t.cp[g[i].end]:
-                    break
-                # Groups that people write: three digits or more, but for the last; or all single.
-                if g[j - 1].end - g[j - 1].start < 3 and ones != j - i:
-                    break
-            ones += size == 1
-            n += size
-            if n >= 13 and (size >= 3 or ones == 0 or ones == j - i + 1 or ones == 1):
-                if _take_digits(t, g[i].start, g[j].end, digits, 24) == n and _is_card(digits, n):
-                    if not _in_hex(t, g[i].start, g[j].end):
-                        found = j
-        if found >= 0:
-            spans.add(t.pos[g[i].start], t.pos[g[found].end], CARD, 0)
-            i = found + 1
         else:
-            i += 1
-    return 0
+            if (first == 0 or not _is_hex(t.cp[first - 1])) and (
+                first + UUID == t.n or not _is_hex(t.cp[first + UUID])
+            ):
+                return True
+        first += 1
+    return False
 
 
-cdef inline bint _local(uint32_t c) noexcept nogil:
-    """A character of an address before its @ (RFC 5322 atext, as far as people use it)."""
-    return c'a' <= (c | 0x20) <= c'z' or c'0' <= c <= c'9' or c >= 0xa1 or c in (
-        c'.', c'_', c'%', c'+', c'-', c'\''
+cdef bint _behind_point(const Text* t, int at) noexcept nogil:
+    """Whether the digits at `at` follow a decimal point: `0.5`, or `.5` on its own."""
+    if at == 0 or t.cp[at - 1] != c'.':
+        return False
+    if at == 1 or _digit(t.cp[at - 2]) >= 0:
+        return True
+    return t.cp[at - 2] in (
+        c' ', c'\t', c'\n', c'\r', c'+', c'-', c'=', c':', c',', c';', c'(', c'[', c'{', c'"', c'\''
     )
 
 
-cdef inline bint _domain(uint32_t c) noexcept nogil:
-    return c'a' <= (c | 0x20) <= c'z' or c'0' <= c <= c'9' or c == c'-' or c == c'.' or c >= 0xa1
+cdef int _exponent_end(
+    const Text* t, int at, unsigned char* digits, int whole, int total
+) noexcept nogil:
+    """Where a number like 4.111111111111111e15 ends, if it is a card; else 0.
+
+    `digits` are its `total` digits, `whole` of them before the point; `at` is behind them.
+    """
+    cdef int exponent = 0
+    cdef int length = 0
+    if at >= t.n or (t.cp[at] | 0x20) != c'e':
+        return 0
+    at += 1
+    if at < t.n and t.cp[at] == c'+':
+        at += 1
+    while at < t.n and length < 3 and c'0' <= t.cp[at] <= c'9':
+        exponent = exponent * 10 + <int>t.cp[at] - c'0'
+        length += 1
+        at += 1
+    if length == 0 or length == 3 or whole + exponent > CARD_DIGITS:
+        return 0
+    while total < whole + exponent:
+        digits[total] = 0
+        total += 1
+    return at if _is_card(digits, whole + exponent) else 0
 
 
-cdef bint _email_at(Text* t, int at, int floor, int* start, int* end) noexcept nogil:
-    """The address around an @."""
+cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
+    """The kind of the finding whose first digit is at `i`, and its end; or NOTHING.
+
+    A number is a row of groups of digits with one separator between each.
+    """
+    cdef unsigned char[CARD_DIGITS + 1] digits
+    cdef int[CARD_DIGITS] starts
+    cdef int[CARD_DIGITS] ends
+    cdef int[CARD_DIGITS] totals    # digits up to and with each group
+    cdef int groups = 0
+    cdef int total = 0
+    cdef int at = i
+    cdef int stop, j, behind
+    cdef uint32_t before = t.cp[i - 1] if i > 0 else 0
+    # The row ends where the last of these groups does; else more digits follow.
+    cdef bint ends_here = False
+    cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
+    cdef bint regular = True
+    cdef bint alike = True
+    cdef bint is_fraction
+    while True:
+        stop = at
+        while stop < t.n and total <= CARD_DIGITS and _digit(t.cp[stop]) >= 0:
+            digits[total] = <unsigned char>_digit(t.cp[stop])
+            total += 1
+            stop += 1
+        if total > CARD_DIGITS:
+            break
+        starts[groups] = at
+        ends[groups] = stop
+        totals[groups] = total
+        groups += 1
+        if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
+            ends_here = True
+            break
+        at = stop + 1
+    if groups == 0:
+        return NOTHING
+    is_fraction = totals[0] >= FRACTION and _behind_point(t, i)
+
+    # 3-2-4 with one kind of separator that leads to no further digits.
+    if (
+        groups > 2 and totals[0] == 3 and totals[1] == 5 and totals[2] == 9
+        and t.cp[ends[0]] == t.cp[ends[1]] and _is_ssn(digits)
+        and (begins_here or before != t.cp[ends[0]])
+        and ((ends_here and groups == 3) or t.cp[ends[2]] != t.cp[ends[0]])
+    ):
+        end[0] = ends[2]
+        return SSN
+
+    behind = 0
+    if not is_fraction:
+        for j in range(groups):
+            if j > 0:
+                if totals[j] - totals[j - 1] >= FRACTION and _behind_point(t, starts[j]):
+                    break
+                alike = alike and t.cp[ends[j - 1]] == t.cp[ends[0]]
+                regular = regular and ends[j - 1] - starts[j - 1] > 2
+            # A telephone number has a plus and at most fifteen digits (E.164).
+            if totals[j] < 13 or (before == c'+' and totals[j] < 16):
+                continue
+            # Two of three: groups as they are printed, one kind of separator, nothing else in
+            # the row.
+            if j > 0 and regular + alike + (begins_here and ends_here and j == groups - 1) < 2:
+                continue
+            if _is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
+                if j > 0 or not _in_digest(t, i, ends[j]):
+                    behind = ends[j]
+        if behind == 0 and groups > 1 and t.cp[ends[0]] == c'.':
+            behind = _exponent_end(t, ends[1], digits, totals[0], totals[1])
+    if behind:
+        end[0] = behind
+        return CARD
+
+    # Nine bare digits where the key or the words before say so.
+    if (
+        totals[0] == 9 and not is_fraction and _is_ssn(digits)
+        and not (ends[0] < t.n and _is_letter(t.cp[ends[0]]))
+        and (_words_say_ssn(t, i) or not _is_letter(before) and _key_says_ssn(t.p, t.key))
+    ):
+        end[0] = ends[0]
+        return SSN
+    return NOTHING
+
+
+cdef inline bint _in_address(uint32_t c) noexcept nogil:
+    """A letter or digit of an address; beyond ASCII all but punctuation."""
+    if c < 0xc0:
+        return _is_letter(c) or c'0' <= c <= c'9'
+    return not (0x2000 <= c <= 0x206f or 0x3000 <= c <= 0x303f or 0xff00 <= c <= 0xff0f)
+
+
+cdef int _email_start(const Text* t, int at, int floor) noexcept nogil:
+    """Where the local part before the @ at `at` begins, at `floor` or later; `at` if none."""
     cdef int low = at
-    cdef int high = at + 1
-    cdef int dot = -1
-    cdef int i
-    while low > floor and at - low < 64 and _local(t.cp[low - 1]):
+    while (
+        low > floor and at - low < LOCAL and (
+            _in_address(t.cp[low - 1]) or t.cp[low - 1] in (c'.', c'_', c'%', c'+', c'-', c'\'')
+        )
+    ):
         low -= 1
-    while low < at and t.cp[low] == c'.':
+    while low < at and (t.cp[low] == c'.' or t.cp[low] == c'\''):
         low += 1
-    if low == at:
-        return False
-    while high < t.n and high - at <= 254 and _domain(t.cp[high]):
-        high += 1
-    while high > at + 1 and (t.cp[high - 1] == c'.' or t.cp[high - 1] == c'-'):
-        high -= 1
-    for i in range(at + 1, high):
-        if t.cp[i] == c'.':
-            dot = i
-    if dot <= at + 1 or high - dot < 3:
-        return False
-    for i in range(dot + 1, high):
-        if c'0' <= t.cp[i] <= c'9' and high - dot < 4:
-            return False
-    start[0] = low
-    end[0] = high
-    return True
+    return low
 
 
-cdef int _read_window(Text* t, int limit, bint key_says_ssn, Spans spans) except -1:
-    """Everything that begins before `limit`; numbers and addresses in order of place."""
-    cdef Group groups[MAX_GROUPS]
-    cdef int count = 0
-    cdef int i = 0
-    cdef int j, start, end
-    cdef int floor = 0
-    while i < t.n:
+cdef int _email_end(const Text* t, int at) noexcept nogil:
+    """Where the domain behind the @ at `at` ends, or 0.
+
+    Labels with a dot between; the last has two characters or more and not digits alone. A
+    number that is a finding ends it: it must not pass as part of an address.
+    """
+    cdef int i, ignored
+    cdef int behind = 0
+    cdef int labels = 0
+    cdef int length = 0
+    cdef bint named = False
+    cdef uint32_t c
+    for i in range(at + 1, min(t.n, at + 1 + DOMAIN)):
+        c = t.cp[i]
+        if c == c'.':
+            if length == 0:
+                break
+            labels += 1
+            length = 0
+            named = False
+            continue
+        if c != c'-' and not _in_address(c):
+            break
+        if _digit(c) < 0:
+            named = named or c != c'-'
+        elif _digit(t.cp[i - 1]) < 0 and _number_at(t, i, &ignored) != NOTHING:
+            break
+        length += 1
+        if labels and length > 1 and named and c != c'-':
+            behind = i + 1
+    return behind
+
+
+cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
+    """Where reading goes on: all that begins from `first` on and before `limit` is found.
+
+    `floor` is the end of the last finding.
+    """
+    cdef int i = first
+    cdef int kind, start, end
+    while i < limit:
         if _digit(t.cp[i]) >= 0:
-            # An address may begin with digits: it is looked for first where an @ is near.
-            j = i
-            while j < t.n and _digit(t.cp[j]) >= 0:
-                j += 1
-            groups[count].start = i
-            groups[count].end = j
-            count += 1
-            i = j
-            if (
-                count == MAX_GROUPS or i + 1 >= t.n or not _separator(t.cp[i])
-                or _digit(t.cp[i + 1]) < 0
-            ):
-                if groups[0].start < limit:
-                    _read_run(t, groups, count, limit, key_says_ssn, spans)
-                if count == MAX_GROUPS:
-                    # The end of a long row of groups may begin a number: keep its last ones.
-                    for j in range(19):
-                        groups[j] = groups[count - 19 + j]
-                    count = 19
-                    if i + 1 < t.n and _separator(t.cp[i]) and _digit(t.cp[i + 1]) >= 0:
-                        i += 1
-                        continue
-                count = 0
-            else:
-                i += 1
-            continue
-        if t.cp[i] == c'@' and _email_at(t, i, floor, &start, &end):
-            # What stuck to a finding before it is that finding's, not the address's.
-            while start < i and spans.count and t.pos[start] < spans.items[spans.count - 1].end:
-                start += 1
-            if start < i and start < limit:
+            if i == 0 or _digit(t.cp[i - 1]) < 0:
+                kind = _number_at(t, i, &end)
+                if kind != NOTHING:
+                    spans.add(t.pos[i], t.pos[end], kind, 0)
+                    floor[0] = i = end
+                    continue
+        elif t.cp[i] == c'@':
+            start = _email_start(t, i, floor[0])
+            end = _email_end(t, i) if start < i else 0
+            if end:
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
-            floor = end
-            i = end
-            continue
+                floor[0] = i = end
+                continue
         i += 1
-    return 0
+    return i
 
 
-cdef bint _worth_reading(const unsigned char* p, Py_ssize_t n, int form) noexcept nogil:
+cdef bint _worth_reading(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t end, int form
+) noexcept nogil:
     """Whether a finding could be in here at all: nine digits, an @, or something encoded."""
     cdef Py_ssize_t i
     cdef int digits = 0
-    for i in range(n):
+    for i in range(start, end):
         if c'0' <= p[i] <= c'9':
             digits += 1
-            if digits >= 9:
+            if digits == 9:
                 return True
         elif p[i] == c'@' or p[i] >= 0xc0:
             return True
@@ -517,235 +709,66 @@ cdef bint _worth_reading(const unsigned char* p, Py_ssize_t n, int form) noexcep
     return False
 
 
+cdef struct Reader:
+    const unsigned char* p
+    Py_ssize_t n
+    Py_ssize_t at
+    Text* text    # made when it is first needed
+
+
 cdef int _read_text(
-    const unsigned char* p, Py_ssize_t start, Py_ssize_t end, int form, bint key_says_ssn,
-    Spans spans
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1:
-    """Spans of one text, the bytes of `p` from `start` to `end`."""
+    """Adds what is found in one text, the bytes from `start` to `end`."""
     cdef Text* t
     cdef Py_ssize_t at = start
-    cdef int keep, limit
-    if not _worth_reading(p + start, end - start, form):
+    cdef int next_ = 0
+    cdef int floor = 0
+    cdef int shift
+    if not _worth_reading(r.p, start, end, form):
         return 0
-    t = <Text*>malloc(sizeof(Text))
-    if t == NULL:
-        raise MemoryError
-    try:
-        t.n = 0
-        while True:
-            while at < end and t.n < WINDOW:
-                t.pos[t.n] = at
-                at = _read_point(p, at, end, form, &t.cp[t.n])
-                t.n += 1
+    if r.text == NULL:
+        r.text = <Text*>malloc(sizeof(Text))
+        if r.text == NULL:
+            raise MemoryError
+    t = r.text
+    t.p = r.p
+    t.key = key
+    t.n = 0
+    while True:
+        while at < end and t.n < WINDOW:
             t.pos[t.n] = at
-            limit = t.n if at >= end else t.n - OVERLAP // 2
-            _read_window(t, limit, key_says_ssn, spans)
-            if at >= end:
-                return 0
-            # The overlap gives what begins behind `limit` its words before it.
-            keep = OVERLAP
-            memcpy(&t.cp[0], &t.cp[t.n - keep], keep * sizeof(uint32_t))
-            for i in range(keep):
-                t.pos[i] = t.pos[t.n - keep + i]
-            t.n = keep
-    finally:
-        free(t)
+            at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            t.n += 1
+        t.pos[t.n] = at
+        if at >= end:
+            _read_window(t, next_, t.n, &floor, spans)
+            return 0
+        next_ = _read_window(t, next_, t.n - MARGIN, &floor, spans)
+        # `next_` is at least WINDOW - MARGIN, so the window moves on by most of its size.
+        shift = next_ - MARGIN
+        t.n -= shift
+        memmove(&t.cp[0], &t.cp[shift], t.n * sizeof(uint32_t))
+        memmove(&t.pos[0], &t.pos[shift], t.n * sizeof(Py_ssize_t))
+        next_ = MARGIN
+        floor = max(floor - shift, 0)
 
 
 # JSON.
 
-cdef struct Json:
-    const unsigned char* p
-    Py_ssize_t n
-    Py_ssize_t at
-
-
-cdef inline void _skip_space(Json* j) noexcept nogil:
-    while j.at < j.n and j.p[j.at] in (c' ', c'\n', c'\t', c'\r'):
-        j.at += 1
-
-
-cdef int _string(Json* j) noexcept nogil:
-    """Passes the string that begins at the quote; 0, or what is wrong."""
-    cdef const unsigned char* p = j.p
-    cdef Py_ssize_t n = j.n
-    cdef Py_ssize_t at = j.at + 1
-    cdef unsigned char c
-    cdef int need, i, unit, low
-    while at < n:
-        c = p[at]
-        if c == c'"':
-            j.at = at + 1
-            return 0
-        if c < 0x20:
-            j.at = at
-            return 1
-        if c == c'\\':
-            if at + 1 >= n:
-                break
-            c = p[at + 1]
-            if c == c'u':
-                unit = _four(p, at + 2, n)
-                if unit < 0 or 0xdc00 <= unit < 0xe000:
-                    j.at = at
-                    return 2
-                at += 6
-                if 0xd800 <= unit < 0xdc00:
-                    if at + 1 >= n or p[at] != c'\\' or p[at + 1] != c'u':
-                        j.at = at
-                        return 2
-                    low = _four(p, at + 2, n)
-                    if low < 0xdc00 or low >= 0xe000:
-                        j.at = at
-                        return 2
-                    at += 6
-                continue
-            if c not in (c'"', c'\\', c'/', c'b', c'f', c'n', c'r', c't'):
-                j.at = at
-                return 1
-            at += 2
-            continue
-        if c < 0x80:
-            at += 1
-            continue
-        # UTF-8 (RFC 3629): no overlong form, no surrogate, nothing above U+10FFFF.
-        need = 1 if 0xc2 <= c < 0xe0 else (2 if 0xe0 <= c < 0xf0 else (3 if 0xf0 <= c < 0xf5 else 0))
-        if need == 0 or at + need >= n:
-            j.at = at
-            return 3
-        if (
-            c == 0xe0 and p[at + 1] < 0xa0 or c == 0xed and p[at + 1] > 0x9f
-            or c == 0xf0 and p[at + 1] < 0x90 or c == 0xf4 and p[at + 1] > 0x8f
-        ):
-            j.at = at
-            return 3
-        for i in range(1, need + 1):
-            if p[at + i] & 0xc0 != 0x80:
-                j.at = at
-                return 3
-        at += need + 1
-    j.at = n
-    return 4
-
-
-cdef int _four(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-    cdef int i, unit = 0
-    if at + 4 > n:
-        return -1
-    for i in range(4):
-        if _hex(p[at + i]) < 0:
-            return -1
-        unit = unit * 16 + _hex(p[at + i])
-    return unit
-
-
-cdef int _number(Json* j, unsigned char* digits, int* count) noexcept nogil:
-    """Passes a number; 0, or what is wrong. `count` digits of its value where it is a whole
-    number of 9 to 19 digits, else 0. A double's range is checked by its decimal exponent."""
-    cdef const unsigned char* p = j.p
-    cdef Py_ssize_t n = j.n
-    cdef Py_ssize_t at = j.at
-    cdef Py_ssize_t first
-    cdef long long whole = 0     # digits before the point, without leading zeros
-    cdef long long exponent = 0
-    cdef long long zeros = 0
-    cdef bint minus_exponent = False
-    cdef bint fits = True
-    cdef unsigned char lead[24]
-    cdef int kept = 0
-    cdef int i
-    cdef bint nonzero_tail = False
-    cdef long long leading
-    count[0] = 0
-    if at < n and p[at] == c'-':
-        at += 1
-    if at >= n or not c'0' <= p[at] <= c'9':
-        j.at = at
-        return 5
-    if p[at] == c'0' and at + 1 < n and c'0' <= p[at + 1] <= c'9':
-        j.at = at
-        return 5
-    while at < n and c'0' <= p[at] <= c'9':
-        if kept or p[at] != c'0':
-            whole += 1
-            if kept < 24:
-                lead[kept] = p[at] - c'0'
-                kept += 1
-            elif p[at] != c'0':
-                nonzero_tail = True
-        at += 1
-    leading = whole
-    if at < n and p[at] == c'.':
-        at += 1
-        first = at
-        while at < n and c'0' <= p[at] <= c'9':
-            if kept or p[at] != c'0':
-                if kept < 24:
-                    lead[kept] = p[at] - c'0'
-                    kept += 1
-                elif p[at] != c'0':
-                    nonzero_tail = True
-            elif whole == 0:
-                leading -= 1
-            at += 1
-        if at == first:
-            j.at = at
-            return 5
-    if at < n and (p[at] | 0x20) == c'e':
-        at += 1
-        if at < n and (p[at] == c'+' or p[at] == c'-'):
-            minus_exponent = p[at] == c'-'
-            at += 1
-        first = at
-        while at < n and c'0' <= p[at] <= c'9':
-            if exponent < 1000000000:
-                exponent = exponent * 10 + (p[at] - c'0')
-            at += 1
-        if at == first:
-            j.at = at
-            return 5
-        if minus_exponent:
-            exponent = -exponent
-    # The value is 0.lead x 10**leading.
-    leading += exponent
-    if kept and (leading > 309 or leading == 309 and _above_double(lead, kept)):
-        j.at = at
-        return 6
-    while kept and lead[kept - 1] == 0:
-        kept -= 1
-    if not nonzero_tail and 9 <= leading <= 19 and kept <= leading:
-        for i in range(<int>leading):
-            digits[i] = lead[i] if i < kept else 0
-        count[0] = <int>leading
-    j.at = at
-    return 0
-
-
-cdef bint _above_double(const unsigned char* lead, int kept) noexcept nogil:
-    """Whether 0.lead x 10**309 rounds to infinity: the largest double is 1.797693134862315807e308."""
-    cdef const char* limit = b"17976931348623158079"
-    cdef int i, d
-    for i in range(20):
-        d = lead[i] if i < kept else 0
-        if d != limit[i] - c'0':
-            return d > limit[i] - c'0'
-    return False
-
-
-cdef bint _key_says_ssn(const unsigned char* p, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """Whether a key calls its value a social security or taxpayer number."""
-    cdef char words[64]
-    cdef int n = 0
-    cdef Py_ssize_t i = end - 1
-    cdef unsigned char c
-    while i >= start and n < 63:
-        c = p[i] | 0x20
-        if c'a' <= c <= c'z':
-            words[n] = <char>c
-            n += 1
-        i -= 1
-    return _ends_in_ssn(words, n)
-
+cdef enum:
+    VALID = 0
+    BAD_STRING = 1
+    BAD_SURROGATE = 2
+    BAD_UTF8 = 3
+    OPEN_STRING = 4
+    BAD_NUMBER = 5
+    LARGE_NUMBER = 6
+    NO_VALUE = 7
+    TOO_DEEP = 8
+    MORE = 9
+    NO_MARK = 10
+    NEAR_LIMIT = 11    # not an error: a number of 309 digits has to be looked at closely
 
 cdef list _ERRORS = [
     None, "a control character or an unknown escape in a string", "a lone surrogate",
@@ -755,135 +778,286 @@ cdef list _ERRORS = [
 ]
 
 
-cdef int _read_json(const unsigned char* p, Py_ssize_t n, Spans spans) except -1:
-    """0, or what is wrong; spans of all strings and numbers on the way."""
-    cdef Json j
-    cdef unsigned char stack[DEPTH + 1]   # b'{' or b'['
-    cdef bint says[DEPTH + 1]             # whether the key that is open says SSN
-    cdef unsigned char digits[24]
-    cdef int count, wrong
-    cdef int depth = 0
-    cdef Py_ssize_t start
+cdef inline void _skip_space(Reader* r) noexcept nogil:
+    while r.at < r.n and r.p[r.at] in (c' ', c'\n', c'\t', c'\r'):
+        r.at += 1
+
+
+cdef int _pass_string(Reader* r) noexcept nogil:
+    """VALID and `at` behind the string that begins at `at`, or what is wrong and where."""
+    cdef const unsigned char* p = r.p
+    cdef Py_ssize_t n = r.n
+    cdef Py_ssize_t at = r.at + 1
     cdef unsigned char c
-    cdef bint value_next = True
-    j.p = p
-    j.n = n
-    j.at = 0
-    says[0] = False
-    spans.error_at = 0
-    while True:
-        _skip_space(&j)
-        spans.error_at = j.at
-        if value_next:
-            if j.at >= n:
-                return 7
-            c = p[j.at]
-            value_next = False
-            if c == c'"':
-                start = j.at
-                wrong = _string(&j)
-                spans.error_at = j.at
-                if wrong:
-                    return wrong
-                _read_text(p, start + 1, j.at - 1, AS_JSON, says[depth], spans)
-            elif c == c'{' or c == c'[':
-                if depth == DEPTH:
-                    return 8
-                depth += 1
-                stack[depth] = c
-                says[depth] = says[depth - 1] if c == c'[' else False
-                j.at += 1
-                _skip_space(&j)
-                if j.at < n and p[j.at] == (c'}' if c == c'{' else c']'):
-                    depth -= 1
-                    j.at += 1
-                elif c == c'[':
-                    value_next = True
-                    continue
-                else:
-                    wrong = _key(&j, spans, &says[depth])
-                    if wrong:
-                        return wrong
-                    value_next = True
-                    continue
-            elif c == c'-' or c'0' <= c <= c'9':
-                start = j.at
-                wrong = _number(&j, digits, &count)
-                spans.error_at = j.at
-                if wrong:
-                    return wrong
-                if count == 9 and says[depth] and _ssn_digits(digits):
-                    spans.add(start, j.at, SSN, 1)
-                elif _is_card(digits, count):
-                    spans.add(start, j.at, CARD, 1)
-            elif n - j.at >= 4 and memcmp(p + j.at, b"true", 4) == 0:
-                j.at += 4
-            elif n - j.at >= 5 and memcmp(p + j.at, b"false", 5) == 0:
-                j.at += 5
-            elif n - j.at >= 4 and memcmp(p + j.at, b"null", 4) == 0:
-                j.at += 4
+    cdef int rest, i, unit, low
+    while at < n:
+        c = p[at]
+        r.at = at
+        if c == c'"':
+            r.at = at + 1
+            return VALID
+        if c < 0x20:
+            return BAD_STRING
+        if c == c'\\':
+            unit = _unit(p, at, n)
+            if 0xd800 <= unit < 0xe000:
+                low = _unit(p, at + 6, n) if unit < 0xdc00 else -1
+                if not 0xdc00 <= low < 0xe000:
+                    return BAD_SURROGATE
+                at += 12
+            elif unit >= 0:
+                at += 6
+            elif at + 1 == n:
+                break
+            elif p[at + 1] in (c'"', c'\\', c'/', c'b', c'f', c'n', c'r', c't'):
+                at += 2
             else:
-                return 7
+                return BAD_STRING
             continue
-        if depth == 0:
-            return 9 if j.at < n else 0
-        if j.at >= n:
-            return 10
-        c = p[j.at]
-        j.at += 1
-        if c == c',':
-            if stack[depth] == c'{':
-                _skip_space(&j)
-                wrong = _key(&j, spans, &says[depth])
-                if wrong:
-                    return wrong
-            value_next = True
-        elif c == (c'}' if stack[depth] == c'{' else c']'):
-            depth -= 1
-        else:
-            return 10
+        at += 1
+        if c < 0x80:
+            continue
+        rest = _utf8_rest(c)
+        if rest == 0 or at + rest > n:
+            return BAD_UTF8
+        for i in range(rest):
+            if not _utf8_fits(c, i, p[at + i]):
+                return BAD_UTF8
+        at += rest
+    r.at = n
+    return OPEN_STRING
 
 
-cdef int _key(Json* j, Spans spans, bint* says) except -1:
-    """Passes a key and its colon; 0, or what is wrong."""
-    cdef Py_ssize_t start = j.at
-    cdef int wrong
-    spans.error_at = j.at
-    if j.at >= j.n or j.p[j.at] != c'"':
-        return 10
-    wrong = _string(j)
-    spans.error_at = j.at
+cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nogil:
+    """VALID, NEAR_LIMIT or what is wrong; `at` is behind the number, or where it is wrong.
+
+    `digits` are the `count` digits before its decimal point once the exponent is applied;
+    `count` is 0 where they are too many for a card.
+    """
+    cdef const unsigned char* p = r.p
+    cdef Py_ssize_t n = r.n
+    cdef Py_ssize_t at = r.at
+    cdef Py_ssize_t first
+    cdef int kept = 0              # digits from the first that is not 0 on
+    cdef long long point = 0       # the value is 0.digits x 10**point
+    cdef long long exponent = 0
+    cdef bint negative
+    count[0] = 0
+    if at < n and p[at] == c'-':
+        at += 1
+    first = at
+    while at < n and c'0' <= p[at] <= c'9':
+        if kept or p[at] != c'0':
+            point += 1
+            if kept < CARD_DIGITS:
+                digits[kept] = p[at] - c'0'
+                kept += 1
+        at += 1
+    r.at = at
+    if at == first:
+        return BAD_NUMBER
+    if p[first] == c'0' and at > first + 1:
+        r.at = first + 1
+        return BAD_NUMBER
+    if at < n and p[at] == c'.':
+        at += 1
+        first = at
+        while at < n and c'0' <= p[at] <= c'9':
+            if kept or p[at] != c'0':
+                if kept < CARD_DIGITS:
+                    digits[kept] = p[at] - c'0'
+                    kept += 1
+            else:
+                point -= 1
+            at += 1
+        r.at = at
+        if at == first:
+            return BAD_NUMBER
+    if at < n and (p[at] | 0x20) == c'e':
+        at += 1
+        negative = at < n and p[at] == c'-'
+        if at < n and (p[at] == c'+' or p[at] == c'-'):
+            at += 1
+        first = at
+        while at < n and c'0' <= p[at] <= c'9':
+            # Beyond this no body is long enough to bring the value back into range.
+            if exponent < 1000000000:
+                exponent = exponent * 10 + (p[at] - c'0')
+            at += 1
+        r.at = at
+        if at == first:
+            return BAD_NUMBER
+        point += -exponent if negative else exponent
+    if kept == 0:
+        return VALID
+    if point > 309:
+        return LARGE_NUMBER
+    if 0 < point <= CARD_DIGITS:
+        while kept < point:
+            digits[kept] = 0
+            kept += 1
+        count[0] = <int>point
+    return NEAR_LIMIT if point == 309 else VALID
+
+
+cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
+    """VALID and what is found in the string at `at`, or what is wrong with it."""
+    cdef Py_ssize_t start = r.at + 1
+    cdef int wrong = _pass_string(r)
+    if not wrong:
+        _read_text(r, start, r.at - 1, AS_JSON, key, spans)
+    return wrong
+
+
+cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
+    """VALID and what is found in the number at `at`, or what is wrong with it."""
+    cdef unsigned char[CARD_DIGITS] digits
+    cdef Py_ssize_t start = r.at
+    cdef int count
+    cdef int wrong = _pass_number(r, digits, &count)
+    if wrong == NEAR_LIMIT:
+        wrong = LARGE_NUMBER if isinf(float(r.p[start:r.at])) else VALID
+    if wrong == LARGE_NUMBER:
+        r.at = start
     if wrong:
         return wrong
-    _read_text(j.p, start + 1, j.at - 1, AS_JSON, False, spans)
-    says[0] = _key_says_ssn(j.p, start + 1, j.at - 1)
-    _skip_space(j)
-    if j.at >= j.n or j.p[j.at] != c':':
-        spans.error_at = j.at
-        return 10
-    j.at += 1
-    return 0
+    if _is_card(digits, count):
+        spans.add(start, r.at, CARD, 1)
+    elif count == 9 and _is_ssn(digits) and _key_says_ssn(r.p, key):
+        spans.add(start, r.at, SSN, 1)
+    return VALID
+
+
+cdef int _read_key(Reader* r, Key* key, Py_ssize_t* rest, Spans spans) except -1:
+    """VALID and what is found in the key at `at`, its colon passed; or what is wrong."""
+    cdef int wrong
+    rest[0] = r.at
+    if r.at >= r.n or r.p[r.at] != c'"':
+        return NO_MARK
+    key.start = r.at + 1
+    wrong = _read_string(r, NULL, spans)
+    if wrong:
+        return wrong
+    key.end = r.at - 1
+    key.says = -1
+    _skip_space(r)
+    rest[0] = r.at
+    if r.at >= r.n or r.p[r.at] != c':':
+        return NO_MARK
+    r.at += 1
+    return VALID
+
+
+cdef inline bint _pass_word(Reader* r, const char* word, int length) noexcept nogil:
+    if r.n - r.at < length or memcmp(r.p + r.at, word, length) != 0:
+        return False
+    r.at += length
+    return True
+
+
+cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
+    """VALID, or what is wrong and `at` where; adds what is found up to there.
+
+    `rest` is where that begins which has not been read.
+    """
+    cdef unsigned char[DEPTH + 1] opened    # c'{' or c'['
+    cdef Key[DEPTH + 1] keys
+    cdef int depth = 0
+    cdef int wrong
+    cdef bint value_next = True
+    cdef unsigned char c
+    keys[0].start = keys[0].end = keys[0].says = 0
+    while True:
+        _skip_space(r)
+        rest[0] = r.at
+        if not value_next:
+            if depth == 0:
+                return MORE if r.at < r.n else VALID
+            if r.at >= r.n:
+                return NO_MARK
+            c = r.p[r.at]
+            if c == (c'}' if opened[depth] == c'{' else c']'):
+                r.at += 1
+                depth -= 1
+                continue
+            if c != c',':
+                return NO_MARK
+            r.at += 1
+            value_next = True
+            if opened[depth] == c'{':
+                _skip_space(r)
+                wrong = _read_key(r, &keys[depth], rest, spans)
+                if wrong:
+                    return wrong
+            continue
+        if r.at >= r.n:
+            return NO_VALUE
+        c = r.p[r.at]
+        value_next = False
+        wrong = VALID
+        if c == c'"':
+            wrong = _read_string(r, &keys[depth], spans)
+        elif c == c'-' or c'0' <= c <= c'9':
+            wrong = _read_number(r, &keys[depth], spans)
+        elif c == c'{' or c == c'[':
+            if depth == DEPTH:
+                return TOO_DEEP
+            r.at += 1
+            _skip_space(r)
+            if r.at < r.n and r.p[r.at] == (c'}' if c == c'{' else c']'):
+                r.at += 1
+                continue
+            depth += 1
+            opened[depth] = c
+            value_next = True
+            if c == c'[':
+                keys[depth] = keys[depth - 1]
+            else:
+                wrong = _read_key(r, &keys[depth], rest, spans)
+        elif not (
+            _pass_word(r, b"true", 4) or _pass_word(r, b"false", 5) or _pass_word(r, b"null", 4)
+        ):
+            wrong = NO_VALUE
+        if wrong:
+            return wrong
 
 
 cpdef Spans scan(bytes data, int form):
-    """Spans of what is found; for JSON also whether it is valid.
+    """Spans of what is found; for JSON also `error`, why it is not valid, or None.
 
-    Where it is not, `error` says why and the spans are those of the same bytes as a text.
+    What stands behind an error is read all the same, as one text with JSON's escapes. A target
+    is read as its path and its query.
     """
     cdef Spans spans = Spans.__new__(Spans)
-    cdef Py_ssize_t n = len(data)
-    cdef const unsigned char* p = data
+    cdef Reader r
+    cdef Py_ssize_t rest = 0
+    cdef Py_ssize_t query
     cdef int wrong
-    if form == AS_JSON:
-        wrong = _read_json(p, n, spans)
-        if not wrong:
-            return spans
-        spans.error = _ERRORS[wrong]
-        spans.count = 0
-        form = AS_TEXT
-    elif not AS_TEXT <= form <= AS_FORM:
+    if data is None:
+        raise TypeError("data must be bytes")
+    if not AS_JSON <= form <= AS_FORM:
         raise ValueError("an unknown form")
-    _read_text(p, 0, n, form, False, spans)
+    r.p = data
+    r.n = len(data)
+    r.at = 0
+    r.text = NULL
+    try:
+        if form == AS_JSON:
+            wrong = _read_json(&r, &rest, spans)
+            if wrong:
+                spans.error = _ERRORS[wrong]
+                spans.error_at = r.at
+                _read_text(&r, rest, r.n, AS_JSON, NULL, spans)
+        elif form == AS_TARGET:
+            query = data.find(b"?") + 1
+            if query == 0:
+                query = r.n
+            _read_text(&r, 0, query, AS_TARGET, NULL, spans)
+            _read_text(&r, query, r.n, AS_FORM, NULL, spans)
+        else:
+            _read_text(&r, 0, r.n, form, NULL, spans)
+    finally:
+        free(r.text)
     return spans
 
 
@@ -893,6 +1067,8 @@ cpdef bytes redact(bytes data, Spans spans):
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
+    if data is None or spans is None:
+        raise TypeError("data must be bytes, and spans those of a scan")
     if not spans.count:
         return data
     parts = []
@@ -909,6 +1085,8 @@ cpdef tuple counts(Spans spans):
     """How many of each kind, in the order of KINDS."""
     cdef list found = [0] * _kinds
     cdef Py_ssize_t i
+    if spans is None:
+        raise TypeError("spans must be those of a scan")
     for i in range(spans.count):
         found[spans.items[i].kind] += 1
     return tuple(found)

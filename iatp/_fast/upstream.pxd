@@ -39,6 +39,7 @@ cdef class Link(Peer):
     cdef bint paused
     cdef bint at_eof
     cdef int interim             # 1xx answers so far
+    cdef Py_ssize_t behind       # bytes that came together with an answer's end, behind it
     cdef bytearray partial       # an incomplete head
     cdef Py_ssize_t searched
     cdef Chunks chunks

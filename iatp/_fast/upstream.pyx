@@ -127,6 +127,7 @@ cdef class Link(Peer):
         self.answered = False
         self.reusable = True
         self.interim = 0
+        self.behind = 0
         self.at_eof = False
         exchange.link = self
         exchange.sent = False
@@ -191,15 +192,20 @@ cdef class Link(Peer):
 
     def tick(self, long long now_ns):
         """What is late: no head, a pause that is too long, or too long in all."""
-        if self.state == IDLE:
-            if now_ns - self.idle_since_ns > IDLE_LINK_NS:
-                self._leave_stack()
-                self._drop()
-        elif self.state != DEAD and (
-            self.deadline_ns and now_ns > self.deadline_ns
-            or self.total_ns and now_ns > self.total_ns
-        ):
-            self._fail("agent_timeout")
+        try:
+            if self.state == IDLE:
+                if now_ns - self.idle_since_ns > IDLE_LINK_NS:
+                    self._leave_stack()
+                    self._drop()
+            elif self.state != DEAD and (
+                self.deadline_ns and now_ns > self.deadline_ns
+                or self.total_ns and now_ns > self.total_ns
+            ):
+                self._fail("agent_timeout")
+        except Exception:
+            # One that fails may not keep the deadlines of all others from being seen.
+            _log.exception("a late answer could not be handled")
+            self._drop()
 
     def close(self):
         """Drops an idle connection at the end of the drain."""
@@ -215,6 +221,9 @@ cdef class Link(Peer):
             # Nobody asked: bytes behind an answer, or an answer before its request.
             self._leave_stack()
             return self._drop()
+        if not self.exchange.sent:
+            # The same, and a request is about to leave here: it takes another connection.
+            return self._fail("agent_reset")
         self.answered = True
         if self.partial is not None:
             self.partial += p[:n]
@@ -231,9 +240,6 @@ cdef class Link(Peer):
                 used = self._take_body(p, n)
             p += used
             n -= used
-        if n > 0 and self.state == IDLE:
-            self._leave_stack()
-            self._drop()
         return 0
 
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -256,6 +262,7 @@ cdef class Link(Peer):
                 self._fail("agent_invalid_answer")
                 return 0
             return length
+        self.behind = n - length
         self._begin_body(&_head)
         return length
 
@@ -265,8 +272,6 @@ cdef class Link(Peer):
         self.reusable = not head.close and (head.minor == 1 or head.keep_alive)
         self.deadline_ns = now + self.pool.idle_timeout_ns
         self.total_ns = now + self.pool.total_timeout_ns if self.pool.total_timeout_ns else 0
-        if self.pool.governed:
-            self.pool.counters.observe_upstream_us((now - exchange.sent_ns) / 1000.0)
         if exchange.head_request or head.status == 204 or head.status == 304:
             self.left_bytes = 0
             self.state = READ_LENGTH
@@ -280,6 +285,9 @@ cdef class Link(Peer):
             self.reusable = False
             self.state = READ_TO_END
         exchange.answer_head(self, head)
+        if exchange.reading_paused:
+            # It has not taken its last answer yet.
+            self.pause()
         if self.state == READ_LENGTH and self.left_bytes == 0:
             self._complete()
         return 0
@@ -293,6 +301,7 @@ cdef class Link(Peer):
         if self.state == READ_LENGTH:
             used = n if n < self.left_bytes else <Py_ssize_t>self.left_bytes
             self.left_bytes -= used
+            self.behind = n - used
             self.exchange.answer_piece(p, used)
             if self.left_bytes == 0 and self.state == READ_LENGTH:
                 self._complete()
@@ -301,6 +310,7 @@ cdef class Link(Peer):
             self.exchange.answer_piece(p, n)
             return n
         used = chunks_read(&self.chunks, p, n, &data)
+        self.behind = n - used
         if data.n:
             self.exchange.answer_piece(data.p, data.n)
         if self.state != READ_CHUNKS:
@@ -360,6 +370,11 @@ cdef class Link(Peer):
     cdef int _complete(self) except -1:
         """The answer is whole."""
         cdef Exchange exchange = self.exchange
+        if self.pool.governed:
+            self.pool.counters.observe_upstream_us((monotonic_ns() - exchange.sent_ns) / 1000.0)
+        if self.behind:
+            # What follows an answer belongs to nobody, least of all to the next request.
+            self.reusable = False
         self._part()
         self._rest()
         self.pool.released(exchange)
@@ -372,8 +387,9 @@ cdef class Link(Peer):
         if exchange is None:
             return self._drop()
         again = (
-            code == "agent_reset" and not self.answered and exchange.tries < 3
-            and (not exchange.sent or exchange.repeatable) and not exchange.abandoned
+            code == "agent_reset" and not self.answered and not exchange.abandoned
+            and exchange.tries < (2 if exchange.sent else 3)
+            and (not exchange.sent or exchange.repeatable)
         )
         self._part()
         self._drop()

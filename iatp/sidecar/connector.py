@@ -39,7 +39,8 @@ class AgentConnector:
         try:
             async with asyncio.timeout(CONNECT_S):
                 link = await self._connect(pool)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UnicodeError):
+            # UnicodeError: a name that no resolver can be asked for.
             self._found_at = float("-inf")
             pool.connect_failed(exchange)
         else:
@@ -47,13 +48,19 @@ class AgentConnector:
 
     async def _connect(self, pool: Any) -> Any:
         loop = asyncio.get_running_loop()
+        ends_at = loop.time() + CONNECT_S
         failure: OSError | None = None
-        for family, kind, protocol, _, address in await self._resolve():
+        found = await self._resolve()
+        for left, (family, kind, protocol, _, address) in zip(
+            range(len(found), 0, -1), found, strict=True
+        ):
             made = socket.socket(family, kind, protocol)
             try:
                 made.setblocking(False)  # noqa: FBT003  (the method's own shape)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.sock_connect(made, address)
+                # An address that never answers leaves the others their share of the time.
+                async with asyncio.timeout((ends_at - loop.time()) / left):
+                    await loop.sock_connect(made, address)
                 _, link = await loop.create_connection(pool.link, sock=made)
             except OSError as error:
                 made.close()

@@ -173,6 +173,8 @@ class Worker:
         gc.freeze()
         self._background(self._tick())
         self._background(self._housekeep())
+        if self._number == 0:
+            self._background(self._look_for_agent())
         await self._stop.wait()
         return await self._drain()
 
@@ -268,8 +270,11 @@ class Worker:
             grant = await loop.run_in_executor(
                 self._thread, self._state.claim, claim, self._document
             )
-        except StateUnavailable:
-            _log.error("the control state cannot be written; overrides get 503")
+        except StateUnavailable as error:
+            _log.error("%s Overrides get 503.", error)
+            grant = None
+        except Exception:
+            _log.exception("an override could not be settled")
             grant = None
         door.claimed(grant)
 
@@ -295,6 +300,14 @@ class Worker:
             self._front.tick(time.monotonic_ns())
             if self._outbox.failing and self._recorder.probe():
                 self._outbox.recovered()
+
+    async def _look_for_agent(self) -> None:
+        if not await self._connector.answers():
+            _log.warning(
+                "the agent at %s does not answer; requests get 502 until it does. Where it "
+                "listens is set by IATP_AGENT_URL.",
+                self._settings.agent_url,
+            )
 
     async def _housekeep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -327,6 +340,7 @@ class Worker:
         """Answer what was accepted, then end; see docs/architecture.md."""
         front = self._front
         front.draining = True
+        _log.info("draining: new requests are answered, then the process ends")
         began = time.monotonic()
         deadline = began + self._settings.drain_s - min(1.0, self._settings.drain_s / 5)
         lame_duck = began + min(LAME_DUCK_S, self._settings.drain_s / 5)

@@ -201,7 +201,7 @@ FAMILIES = _placed(
             "result",
             POLICY_RESULTS,
         ),
-        _counter("iatp_findings_total", "Values found in requests and answers.", "kind", KINDS),
+        _counter("iatp_findings_total", "Values found in requests.", "kind", KINDS),
         _counter(
             "iatp_overrides_total",
             "Requests that carried X-User-Override, by what came of it.",
