@@ -458,9 +458,13 @@ cdef bint _is_ssn(const unsigned char* d) noexcept nogil:
 
 
 cdef bint _in_digest(const Text* t, int start, int end) noexcept nogil:
-    """Whether an unbroken group of digits is part of DIGEST or more hex digits."""
+    """Whether an unbroken group of digits is part of DIGEST or more hex digits of ASCII."""
     cdef int low = start
-    cdef int high = end
+    cdef int high = start
+    while high < end:
+        if not _is_hex(t.cp[high]):
+            return False
+        high += 1
     while low > 0 and high - low < DIGEST and _is_hex(t.cp[low - 1]):
         low -= 1
     while high < t.n and high - low < DIGEST and _is_hex(t.cp[high]):
@@ -489,13 +493,18 @@ cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
     return False
 
 
-cdef bint _behind_point(const Text* t, int at) noexcept nogil:
-    """Whether the digits at `at` follow a decimal point: `0.5`, or `.5` on its own."""
-    if at == 0 or t.cp[at - 1] != c'.':
+cdef bint _is_fraction(const Text* t, int start, int end) noexcept nogil:
+    """Whether these digits follow a decimal point: `0.5`, or `.5` on its own; not `1.2.3`."""
+    cdef int low = start - 1
+    if end - start < FRACTION or start == 0 or t.cp[low] != c'.':
         return False
-    if at == 1 or _digit(t.cp[at - 2]) >= 0:
-        return True
-    return t.cp[at - 2] in (
+    if end + 1 < t.n and t.cp[end] == c'.' and _digit(t.cp[end + 1]) >= 0:
+        return False
+    if low > 0 and _digit(t.cp[low - 1]) >= 0:
+        while low > 0 and start - low < CARD_DIGITS + 2 and _digit(t.cp[low - 1]) >= 0:
+            low -= 1
+        return not (low > 1 and t.cp[low - 1] == c'.' and _digit(t.cp[low - 2]) >= 0)
+    return low == 0 or t.cp[low - 1] in (
         c' ', c'\t', c'\n', c'\r', c'+', c'-', c'=', c':', c',', c';', c'(', c'[', c'{', c'"', c'\''
     )
 
@@ -514,11 +523,11 @@ cdef int _exponent_end(
     at += 1
     if at < t.n and t.cp[at] == c'+':
         at += 1
-    while at < t.n and length < 3 and c'0' <= t.cp[at] <= c'9':
+    while at < t.n and length < 2 and c'0' <= t.cp[at] <= c'9':
         exponent = exponent * 10 + <int>t.cp[at] - c'0'
         length += 1
         at += 1
-    if length == 0 or length == 3 or whole + exponent > CARD_DIGITS:
+    if length == 0 or (at < t.n and _digit(t.cp[at]) >= 0) or whole + exponent > CARD_DIGITS:
         return 0
     while total < whole + exponent:
         digits[total] = 0
@@ -564,7 +573,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
         at = stop + 1
     if groups == 0:
         return NOTHING
-    is_fraction = totals[0] >= FRACTION and _behind_point(t, i)
+    is_fraction = _is_fraction(t, i, ends[0])
 
     # 3-2-4 with one kind of separator that leads to no further digits.
     if (
@@ -580,7 +589,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     if not is_fraction:
         for j in range(groups):
             if j > 0:
-                if totals[j] - totals[j - 1] >= FRACTION and _behind_point(t, starts[j]):
+                if _is_fraction(t, starts[j], ends[j]):
                     break
                 alike = alike and t.cp[ends[j - 1]] == t.cp[ends[0]]
                 regular = regular and ends[j - 1] - starts[j - 1] > 2

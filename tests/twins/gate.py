@@ -1,7 +1,6 @@
 """What the gate must do, in plain Python; the truth that iatp/_fast/gate is held against.
 
-Verdicts are dicts, records are parsed. The scan is the compiled one (it has its own twin);
-what is done with its spans is done here again.
+Verdicts are dicts, records are parsed. The scan is its twin too, so nothing here is compiled.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Any
 
-from iatp._fast.scan import scan
 from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
-from iatp.values.exchange import KINDS, REDACTED, Grant, Request
+from iatp.values.exchange import KINDS, Grant, Request
+from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, scan
+from tests.twins.scan import redact as scrub
 
-JSON, TEXT, TARGET, FORM = range(4)
 LOOKAHEAD = 512
 BREAKS = b"\"'`,;<>()[]{}|" + bytes(range(33))
 POINTS = {"verified_partner": 10, "trusted": 7, "standard": 5, "unknown": 2, "untrusted": 0}
 LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
 ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
 
-Found = list[tuple[int, int, int, int]]
+Found = list[Span]
 
 
 class RefusedError(Exception):
@@ -47,16 +46,7 @@ def score(policy: GatePolicy) -> int:
 
 
 def find(data: bytes, form: int) -> Found:
-    return [tuple(span) for span in scan(data, form)]
-
-
-def scrub(data: bytes, spans: Found) -> bytes:
-    out, at = b"", 0
-    for kind, start, end, quoted in spans:
-        value = REDACTED[kind].encode()
-        out += data[at:start] + (b'"' + value + b'"' if quoted else value)
-        at = end
-    return out + data[at:]
+    return scan(data, form).spans
 
 
 def readable(data: bytes) -> str:

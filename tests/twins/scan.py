@@ -1,0 +1,452 @@
+"""What the scan must find, in plain Python; the truth that iatp/_fast/scan is held against.
+
+A text becomes a str of the characters that its reader sees, with the place of each in the raw
+bytes; the rules of docs/detection.md are regular expressions on it. Slow, and no windows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from decimal import Decimal
+from typing import NamedTuple
+
+from iatp.values.exchange import KINDS, REDACTED
+from iatp.values.issuers import ISSUERS
+
+JSON, TEXT, TARGET, FORM = range(4)
+CARD, SSN, EMAIL = range(3)
+
+Span = tuple[int, int, int, bool]
+Reading = tuple[str, list[int]]
+
+
+class Found(NamedTuple):
+    spans: list[Span]
+    error: str | None = None
+    error_at: int = 0
+
+
+def scan(data: bytes, form: int) -> Found:
+    if form == JSON:
+        return Json(data).read()
+    if form == TARGET:
+        path, mark, _ = data.partition(b"?")
+        cut = len(path + mark)
+        return Found(
+            [*find(characters(data[:cut], TARGET)), *find(characters(data[cut:], FORM), start=cut)]
+        )
+    return Found(find(characters(data, form)))
+
+
+def redact(data: bytes, spans: list[Span]) -> bytes:
+    for kind, start, end, quoted in reversed(spans):
+        value = f'"{REDACTED[kind]}"' if quoted else REDACTED[kind]
+        data = data[:start] + value.encode() + data[end:]
+    return data
+
+
+def counts(spans: list[Span]) -> tuple[int, ...]:
+    return tuple(sum(span[0] == kind for span in spans) for kind in range(len(KINDS)))
+
+
+# Characters.
+
+ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f", '"': '"', "\\": "\\", "/": "/"}
+
+
+def characters(data: bytes, form: int) -> Reading:
+    """Return what the reader sees, and where each character begins, and where the last ends."""
+    units: list[tuple[bytes, int]] = []  # What each byte means, and where its text begins.
+    pattern = {
+        JSON: rb"\\(?:u[0-9a-fA-F]{4}|[\"\\/bfnrt])|.",
+        TEXT: rb".",
+        TARGET: rb"%[0-9a-fA-F]{2}|.",
+        FORM: rb"%[0-9a-fA-F]{2}|.",
+    }[form]
+    for match in re.finditer(pattern, data, re.DOTALL):
+        token = match[0]
+        if form >= TARGET and len(token) == 3:
+            token = bytes([int(token[1:], 16)])
+        elif form == FORM and token == b"+":
+            token = b" "
+        units.append((token, match.start()))
+    text: list[str] = []
+    places: list[int] = []
+    at = 0
+    while at < len(units):
+        token, place = units[at]
+        width = 1
+        if len(token) > 2:
+            character = chr(int(token[2:], 16))
+            behind = units[at + 1][0] if at + 1 < len(units) else b""
+            if "\ud800" <= character < "\udc00" and re.match(rb"\\u[dD][c-fC-F]", behind):
+                low = int(behind[2:], 16)
+                character = chr(0x10000 + (ord(character) - 0xD800) * 0x400 + low - 0xDC00)
+                width = 2
+        elif len(token) == 2:
+            character = ESCAPES[chr(token[1])]
+        else:
+            width, character = utf8([unit[0] for unit in units[at : at + 4]])
+        text.append(character)
+        places.append(place)
+        at += width
+    return "".join(text), [*places, len(data)]
+
+
+def utf8(units: list[bytes]) -> tuple[int, str]:
+    """Return how many units make the next character, and it; a broken one is its first byte."""
+    for width in range(1, len(units) + 1):
+        if all(len(unit) == 1 for unit in units[:width]):
+            try:
+                return width, b"".join(units[:width]).decode()
+            except UnicodeDecodeError:
+                pass
+    return 1, chr(units[0][0])
+
+
+# Numbers.
+
+LOOKALIKES = (
+    "\u00ad\u00b7\u200b\u200c\u200d\u2024\u2043\u2044\u2060\u2212\u2215\ufeff\uff0e\uff0f\uff3f"
+)
+DASHES = "".join(
+    chr(code)
+    for code in range(0x80, 0x110000)
+    if unicodedata.category(chr(code)) in ("Pd", "Zs") or chr(code) in LOOKALIKES
+)
+SEPARATOR = f"[ ./_\\t{DASHES}-]"
+ROW = re.compile(rf"\d+(?:{SEPARATOR}\d+){{0,19}}")
+MORE_BEFORE = re.compile(rf"\d{SEPARATOR}\Z")
+MORE_BEHIND = re.compile(rf"{SEPARATOR}\d")
+POINT = re.compile(r"""(?:\A|\d|[ \t\n\r+\-=:,;(\[{"'])\.\Z""")
+SECOND_POINT = re.compile(r"\d\.\d{1,20}\.\Z")
+EXPONENT = re.compile(r"[eE]\+?([0-9]{1,2})(?!\d)")
+HEX = re.compile(r"[0-9a-fA-F]{24,}")
+UUID = re.compile(
+    r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F])"
+)
+WORDS = re.compile(
+    r"""
+    (?i: social[ _.-]?security | tax[ _.-]?payer)
+    |
+    (?: (?<![a-zA-Z]) | (?<=[a-z])(?=[A-Z]) )
+    (?i: ssn | ssn[ _.-]?number | ssn[ _.-]?no | ss[ _.-]?number | ss[ _.-]?no
+    | itin | tin | tax[ _.-]?id | soc[ _.-]?sec)
+    (?: (?![a-zA-Z]) | (?=[sS](?![a-zA-Z])) | (?<=[a-z])(?=[A-Z]) | (?=[A-Z][a-z]) )
+    """,
+    re.VERBOSE,
+)
+
+
+STOP = re.compile(r"[\n\r,;!?&|{}]|(?<![nN][oO])\.|\d{3}")
+
+
+def is_card(digits: str) -> bool:
+    assigned = any(
+        len(digits) in lengths and first <= int(digits[:6]) <= last
+        for _, first, last, lengths in ISSUERS
+    )
+    return assigned and luhn(digits) and len(set(digits)) > 1
+
+
+def luhn(digits: str) -> bool:
+    """Every second digit from the right is doubled, the digits of that are added up."""
+    doubled = [int(d) * (1 + place % 2) for place, d in enumerate(reversed(digits))]
+    return sum(sum(map(int, str(value))) for value in doubled) % 10 == 0
+
+
+def is_ssn(digits: str) -> bool:
+    area, group, serial = int(digits[:3]), int(digits[3:5]), int(digits[5:])
+    if area in (0, 666) or group == 0 or serial == 0:
+        return False
+    itin = {*range(50, 66), *range(70, 89), *range(90, 93), *range(94, 100)}
+    return area < 900 or group in itin
+
+
+def words_before(text: str, at: int) -> bool:
+    """Whether the 64 characters before a place, in one sentence or field, announce an SSN."""
+    low = max(0, at - 64)
+    for stop in STOP.finditer(text, low, at):
+        low = stop.end()
+    return WORDS.search(text, low, at) is not None
+
+
+def find(reading: Reading, key: str = "", start: int = 0) -> list[Span]:
+    """Return the spans of one text; `key` is that of its value, `start` is where it begins."""
+    text, places = reading
+    spans: list[Span] = []
+    at = floor = 0
+    while at < len(text):
+        number = number_at(text, at, key)
+        address = address_at(text, at, floor, key)
+        if number:
+            kind, end = number
+            spans.append((kind, start + places[at], start + places[end], False))
+            at = floor = end
+        elif address:
+            low, end = address
+            spans.append((EMAIL, start + places[low], start + places[end], False))
+            at = floor = end
+        else:
+            at += 1
+    return spans
+
+
+def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
+    """Return the kind and the end of the number that begins here, if it is a finding."""
+    if not text[at].isdecimal() or text[at - 1 : at].isdecimal():
+        return None
+    row = ROW.match(text, at)
+    assert row
+    groups = [match.span() for match in re.finditer(r"\d+", row[0])]
+    groups = [(at + low, at + high) for low, high in groups]
+    sizes = [high - low for low, high in groups]
+    seps = [text[high] for _, high in groups[:-1]]
+    before = text[max(0, at - 2) : at]
+    begins_row = not MORE_BEFORE.search(before)
+
+    if sizes[:3] == [3, 2, 4] and seps[0] == seps[1] and is_ssn(ascii_digits(text, groups[:3])):
+        apart_before = begins_row or before[-1] != seps[0]
+        if apart_before and (len(groups) == 3 or seps[2] != seps[0]):
+            return SSN, groups[2][1]
+
+    fraction = is_fraction(text, *groups[0])
+    best = 0
+    for count in range(1, len(groups) + 1):
+        digits = ascii_digits(text, groups[:count])
+        low, high = groups[count - 1]
+        if len(digits) > 19 or is_fraction(text, low, high):
+            break
+        if len(digits) <= 15 and before.endswith("+"):
+            continue
+        marks = [
+            all(size >= 3 for size in sizes[: count - 1]),
+            len(set(seps[: count - 1])) == 1,
+            begins_row and count == len(groups) and not MORE_BEHIND.match(text, high),
+        ]
+        hidden = inside(UUID, text, at, high) or (count == 1 and inside(HEX, text, at, high))
+        if (count == 1 or sum(marks) >= 2) and is_card(digits) and not hidden:
+            best = high
+    if not best and len(groups) == 2 and seps == ["."] and not fraction:
+        exponent = EXPONENT.match(text, groups[1][1])
+        digits = ascii_digits(text, groups)
+        if exponent and len(digits) <= 19:
+            length = sizes[0] + int(exponent[1])
+            if is_card(digits.ljust(length, "0")[:length]):
+                best = exponent.end()
+    if best:
+        return CARD, best
+
+    end = groups[0][1]
+    if sizes[0] == 9 and not fraction and is_ssn(ascii_digits(text, groups[:1])):
+        glued = re.search(r"[a-zA-Z]\Z", before) is not None
+        announced = words_before(text, at) or (WORDS.search(key) is not None and not glued)
+        if announced and not re.match("[a-zA-Z]", text[end:]):
+            return SSN, end
+    return None
+
+
+def is_fraction(text: str, low: int, high: int) -> bool:
+    """Whether these digits follow a decimal point, and not the second dot of `1.2.3`."""
+    if high - low < 7 or re.match(r"\.\d", text[high : high + 2]):
+        return False
+    before = text[max(0, low - 24) : low]
+    return POINT.search(before) is not None and not SECOND_POINT.search(before)
+
+
+def ascii_digits(text: str, groups: list[tuple[int, int]]) -> str:
+    return "".join(str(int(digit)) for low, high in groups for digit in text[low:high])
+
+
+def inside(pattern: re.Pattern[str], text: str, low: int, high: int) -> bool:
+    around = max(0, low - 300)
+    return any(
+        around + match.start() <= low and high <= around + match.end()
+        for match in pattern.finditer(text[around : high + 300])
+    )
+
+
+# Addresses.
+
+LETTERS = "a-zA-Z0-9\u00c0-\u1fff\u2070-\u2fff\u3040-\ufeff\uff10-\U0010ffff"
+LOCAL = re.compile(rf"[{LETTERS}._%+'-]{{0,64}}\Z")
+LABEL = re.compile(f"[{LETTERS}-]+")
+
+
+def address_at(text: str, at: int, floor: int, key: str) -> tuple[int, int] | None:
+    """Return the ends of the address whose @ stands here, if there is one."""
+    if text[at] != "@":
+        return None
+    local = LOCAL.search(text[max(floor, at - 64) : at])
+    assert local
+    name = local[0].lstrip(".'")
+    domain = text[at + 1 : at + 254]
+    for place in range(len(domain)):
+        if number_at(text, at + 1 + place, key):
+            domain = domain[:place]
+            break
+    # The longest that is labels with dots between, the last of two or more and not all digits.
+    for high in range(len(domain), 0, -1):
+        labels = domain[:high].split(".")
+        last = labels[-1]
+        if (
+            len(labels) > 1
+            and all(LABEL.fullmatch(label) for label in labels)
+            and len(last) > 1
+            and not last.endswith("-")
+            and re.search(r"[^\d-]", last)
+        ):
+            return (at - len(name), at + 1 + high) if name else None
+    return None
+
+
+# JSON.
+
+CONTROL = "a control character or an unknown escape in a string"
+NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+class JsonError(Exception):
+    def __init__(self, reason: str, at: int, rest: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.at = reason, at
+        self.rest = at if rest is None else rest
+        """From here on nothing has been read."""
+
+
+class Json:
+    """A strict decoder (RFC 8259) by recursive descent, which looks at all that it passes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.spans = data, 0, list[Span]()
+
+    def read(self) -> Found:
+        try:
+            self.value("", 0)
+            if self.peek():
+                raise JsonError("something behind the value", self.at)
+        except JsonError as error:
+            rest = find(characters(self.data[error.rest :], JSON), start=error.rest)
+            return Found(self.spans + rest, error.reason, error.at)
+        return Found(self.spans)
+
+    def peek(self) -> bytes:
+        """Return the next byte that is not white space; empty at the end."""
+        while self.data[self.at : self.at + 1] in (b" ", b"\t", b"\n", b"\r"):
+            self.at += 1
+        return self.data[self.at : self.at + 1]
+
+    def value(self, key: str, depth: int) -> None:
+        first = self.peek()
+        if first == b'"':
+            self.string(key)
+        elif first in (b"[", b"{"):
+            if depth == 128:
+                raise JsonError("nested deeper than 128", self.at)
+            self.members(key, depth + 1, is_object=first == b"{")
+        elif first and first in b"-0123456789":
+            self.number(key)
+        else:
+            for word in (b"true", b"false", b"null"):
+                if self.data.startswith(word, self.at):
+                    self.at += len(word)
+                    return
+            raise JsonError("a value is missing or unknown", self.at)
+
+    def members(self, key: str, depth: int, *, is_object: bool) -> None:
+        closing = b"}" if is_object else b"]"
+        self.at += 1
+        if self.peek() == closing:
+            self.at += 1
+            return
+        while True:
+            if is_object:
+                self.expect(b'"')
+                key = self.string("")
+                self.expect(b":")
+                self.at += 1
+            self.value(key, depth)
+            if self.peek() == closing:
+                self.at += 1
+                return
+            self.expect(b",")
+            self.at += 1
+
+    def expect(self, byte: bytes) -> None:
+        if self.peek() != byte:
+            raise JsonError("a comma, colon or bracket is missing", self.at)
+
+    def string(self, key: str) -> str:
+        """Return what a reader makes of the string, if it may be asked what it says."""
+        start = self.at
+        data = self.data
+        at = start + 1
+        while data[at : at + 1] != b'"':
+            if at >= len(data):
+                raise JsonError("a string that does not end", at, start)
+            if match := re.compile(rb"[^\x00-\x1f\"\\\x80-\xff]+").match(data, at):
+                at = match.end()
+            elif match := re.compile(rb"\\u([0-9a-fA-F]{4})").match(data, at):
+                at = match.end()
+                if re.match(b"[dD][89abAB]", match[1]):
+                    pair = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}").match(data, at)
+                    if not pair:
+                        raise JsonError("a lone surrogate", match.start(), start)
+                    at = pair.end()
+                elif re.match(b"[dD][c-fC-F]", match[1]):
+                    raise JsonError("a lone surrogate", match.start(), start)
+            elif data[at] == 0x5C and at + 1 == len(data):
+                raise JsonError("a string that does not end", len(data), start)
+            elif re.compile(rb"\\[\"\\/bfnrt]").match(data, at):
+                at += 2
+            elif data[at] < 0x80:
+                raise JsonError(CONTROL, at, start)
+            else:
+                width = utf8([data[place : place + 1] for place in range(at, at + 4)])[0]
+                if width == 1:
+                    raise JsonError("not UTF-8", at, start)
+                at += width
+        self.at = at + 1
+        text, places = characters(data[start + 1 : at], JSON)
+        self.spans += find((text, places), key, start + 1)
+        return text if len(text) <= 64 else ""
+
+    def number(self, key: str) -> None:
+        start = self.at
+        match = NUMBER.match(self.data, start)
+        if not match:
+            raise JsonError("not a number", start + 1, start)
+        self.at = match.end()
+        behind = self.data[self.at : self.at + 2]
+        if match[1] == b"0" and match[2] is None and match[3] is None and behind[:1].isdigit():
+            raise JsonError("not a number", self.at, start)
+        if match[3] is None and (broken := self.broken(match)):
+            raise JsonError("not a number", broken, start)
+        text = match[0].decode()
+        if math.isinf(float(text)):
+            raise JsonError("a number beyond a double", start)
+        digits = whole_digits(text)
+        if is_card(digits):
+            self.spans.append((CARD, start, self.at, True))
+        elif len(digits) == 9 and is_ssn(digits) and WORDS.search(key):
+            self.spans.append((SSN, start, self.at, True))
+
+    def broken(self, match: re.Match[bytes]) -> int:
+        """Return where a number breaks off behind its point, its e or its sign, or 0."""
+        more = rb"\.|[eE][+-]?" if match[2] is None else rb"[eE][+-]?"
+        tail = re.compile(more).match(self.data, match.end())
+        return tail.end() if tail else 0
+
+
+def whole_digits(text: str) -> str:
+    """Return the digits before the decimal point of a JSON number, its exponent applied."""
+    mantissa, _, exponent = text.lstrip("-").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return ""
+    length = len(whole + fraction) - len(fraction) + int(Decimal(exponent or 0))
+    length -= len(whole + fraction) - len(digits)
+    return digits.ljust(length, "0")[:length] if 0 < length <= 19 else ""
