@@ -6,9 +6,13 @@ Started by `python -m loadtest`, which brings the sidecar and its agent along.
 from __future__ import annotations
 
 import json
+import os
 import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from locust import FastHttpUser, constant, task
+from locust import FastHttpUser, constant, events, task
 
 CLEAN = json.dumps({"text": "How many words are in this text? " * 10})
 MAIL = json.dumps({"text": "Send the result to ada@example.org, please."})
@@ -17,6 +21,15 @@ BROKEN = '{"text": '
 LARGE = json.dumps({"text": "All the words of a long document. " * 3000})
 
 JSON_TYPE = {"Content-Type": "application/json"}
+
+answers: Counter[int] = Counter()
+"""By status, whether it was the right one or not; 0 where no answer came."""
+
+
+@events.quitting.add_listener
+def write_answers(**_: Any) -> None:
+    """What was answered, for whoever compares it with the records."""
+    Path(os.environ["LOADTEST_ANSWERS"]).write_text(json.dumps(answers))
 
 
 class Caller(FastHttpUser):
@@ -31,6 +44,7 @@ class Caller(FastHttpUser):
         with self.client.post(
             "/proxy", data=body, headers=JSON_TYPE, name=name, catch_response=True
         ) as answer:
+            answers[answer.status_code] += 1
             if answer.status_code == status:
                 answer.success()
             else:
