@@ -166,8 +166,10 @@ class Worker:
             via=self._via(),
             idempotent_agent=manifest.capabilities.idempotency,
             max_body=settings.max_body_bytes,
-            max_buffered=max(
-                settings.max_buffered_bytes // settings.workers, settings.max_body_bytes
+            # A worker's share, but never less than one body, unless the whole is.
+            max_buffered=min(
+                settings.max_buffered_bytes,
+                max(settings.max_buffered_bytes // settings.workers, settings.max_body_bytes),
             ),
             max_connections=settings.max_connections,
         )
