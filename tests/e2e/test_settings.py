@@ -125,6 +125,7 @@ def test_older_names_no_admin_port_and_text_logs(tmp_path: Path) -> None:
             "IATP_IDEMPOTENCY": "TRUE",
             "IATP_SLA_LATENCY_MS": "1234",
             "IATP_CONCURRENCY_LIMIT": "7",
+            "IATP_MAX_BUFFERED": "64KiB",
             "IATP_PROT": "1",
             "IATP_ADMIN_PORT": "0",
             "IATP_LOG_FORMAT": "text",
@@ -136,6 +137,9 @@ def test_older_names_no_admin_port_and_text_logs(tmp_path: Path) -> None:
             assert (warned.status, warned.json()["trust_score"]) == (449, 4)
             assert running.post("{}", {"X-User-Override": "true"}).status == 449
             assert running.post("{}", {"X-User-Override": SECRET}).status == 200
+            # Less than IATP_MAX_BODY: what is larger never fits.
+            assert running.post('"' + "x" * 60_000 + '"').status == 449
+            assert running.post('"' + "x" * 70_000 + '"').status == 503
             manifest = running.get("/capabilities").json()
             log = running.log()
             assert running.stop() == 0
@@ -153,6 +157,7 @@ def test_older_names_no_admin_port_and_text_logs(tmp_path: Path) -> None:
     ):
         assert f" warning {older} is an older name; write {now}.\n" in log
     assert "IATP_PROT is set, but there is no such variable: the nearest is IATP_PORT.\n" in log
+    assert "IATP_MAX_BUFFERED is 64KiB: a body of IATP_MAX_BODY, 10MiB, never fits.\n" in log
     assert "admin listener" not in log
     assert SECRET not in log
 
@@ -327,6 +332,8 @@ def test_max_connections(small: Pair) -> None:
             assert (answer.status, answer.json()["code"]) == (503, "too_many_connections")
             assert answer.header("Retry-After") == "1"
             assert answer.header("Connection") == "close"
+        # The operator is not kept out by callers.
+        assert running.admin("/readyz").status == 200
         for caller in callers:
             caller.send(request(body="{}"))
             assert caller.read().status == 200
