@@ -260,6 +260,29 @@ def test_expect_continue(pair: Pair) -> None:
     assert behind.seen[-1].all("Expect") == []
 
 
+def test_expect_continue_of_what_is_refused(pair: Pair) -> None:
+    """The body is not asked for where the head alone says no."""
+    running, _ = pair
+    for lines, status in (
+        (b"Content-Length: 99999999", 413),
+        (b"Content-Encoding: br\r\nContent-Length: 2", 415),
+    ):
+        with Caller(running.port) as caller:
+            caller.send(
+                b"POST /proxy HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + lines + b"\r\n\r\n"
+            )
+            assert caller.closes(5.0).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_no_body_is_no_json(pair: Pair) -> None:
+    """A content type without a body, as some clients send it."""
+    running, behind = pair
+    for method, length in (("GET", None), ("DELETE", None), ("POST", b""), ("PUT", b"")):
+        answer = running.ask(method, "/proxy/x", length, {"Content-Type": "application/json"})
+        assert answer.status == 200
+        assert behind.seen[-1].body == b""
+
+
 def deflate(data: bytes, window: int) -> bytes:
     packer = zlib.compressobj(wbits=window)
     return packer.compress(data) + packer.flush()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.agents import Agent, agent, says, sends
+from tests.e2e.agents import Agent, Seen, agent, says, sends
 from tests.e2e.sidecars import KEEPS, STRANGER, TRUSTED, Answer, Caller, Sidecar, request, sidecar
 
 Pair = tuple[Sidecar, Agent]
@@ -292,6 +294,57 @@ def test_nothing_that_is_sent_makes_a_line(planted: str, pair: Pair) -> None:
         assert len(text.splitlines()) == text.count("\n")
         assert "\x1b" not in text
         assert "\x00" not in text
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack", "recorded"),
+    [
+        ("gzip", gzip.compress, "pay [CREDIT_CARD_REDACTED] now"),
+        ("deflate", zlib.compress, "pay [CREDIT_CARD_REDACTED] now"),
+        ("br", bytes, None),
+        ("gzip", bytes, None),
+    ],
+    ids=["gzip", "deflate", "br", "not what it says"],
+)
+def test_coded_answer(
+    coding: str, pack: Callable[[bytes], bytes], recorded: str | None, pair: Pair
+) -> None:
+    """Read for the record and passed as it is; what cannot be read is not kept."""
+    running, behind = pair
+    packed = pack(f"pay {CARD} now".encode())
+    behind.reply = says(packed, f"Content-Encoding: {coding}", "Content-Type: text/plain")
+    answer = running.post()
+    assert answer.body == packed
+    assert answer.header("Content-Encoding") == coding
+    last = records_of(running, answer)[-1]
+    assert last["response"] == recorded
+    assert ("response_omitted" in last) == (recorded is None)
+    assert last["response_bytes"] == len(packed)
+
+
+def test_card_that_is_split_over_pieces_or_cut(pair: Pair) -> None:
+    """Pieces of an answer, and the place where a record is cut, never leave half a value."""
+    running, behind = pair
+    for lead in range(8192 - 20, 8192 + 2, 3):
+        text = "x" * (lead - 1) + " " + SPACED + " and more"
+        pieces = [text[: lead + 6], text[lead + 6 : lead + 11], text[lead + 11 :]]
+
+        def reply(connection: socket.socket, _: Seen, pieces: list[str] = pieces) -> bool:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for piece in pieces:
+                connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece.encode()))
+            connection.sendall(b"0\r\n\r\n")
+            return True
+
+        behind.reply = reply
+        answer = running.ask("PUT", "/proxy/x", text, {"Content-Type": "text/plain"})
+        assert answer.body.decode() == text
+        first, last = records_of(running, answer)
+        for kept in (first["payload"], last["response"]):
+            assert len(kept) <= 8192
+            assert "5500" not in kept
+            assert "0055" not in kept
+            assert kept.startswith("x" * 8000)
 
 
 def test_trace_of_a_restarted_sidecar(tmp_path: Path) -> None:
