@@ -470,6 +470,17 @@ def test_a_caller_of_http_1_0(pair: Pair) -> None:
     assert body == b"abc0123456789"
 
 
+def test_a_caller_that_asks_to_close(pair: Pair) -> None:
+    running, behind = pair
+    behind.reply = says(b"all of it")
+    with Caller(running.port) as caller:
+        caller.send(request(body="{}", headers={"Connection": "close"}))
+        whole = caller.closes(5.0)
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head
+    assert body == b"all of it"
+
+
 def test_interim_answers_are_read_over(pair: Pair) -> None:
     running, behind = pair
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
