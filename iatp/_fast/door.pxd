@@ -88,7 +88,9 @@ cdef class Door(Exchange):
     cdef long long answered_ns
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
+    cdef bint more               # bytes behind the body in hand that are not in `pending` yet
     cdef bint fresh              # no request has come on this connection yet
+    cdef Py_ssize_t turn_bytes   # of the answer's body, queued since bytes last left
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 

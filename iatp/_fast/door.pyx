@@ -61,6 +61,8 @@ cdef long long STALL_NS = 60_000_000_000
 cdef long long LINGER_NS = 800_000_000
 # Bytes of further requests that wait while one is served; then reading pauses.
 cdef Py_ssize_t PIPELINED = 65536
+# Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
+cdef Py_ssize_t TURN_BYTES = 262144
 # The largest body for an endpoint that is not /proxy.
 cdef long long MAX_CONTROL_BODY = 1 << 20
 # Protocol section 7: refusals before authentication that are recorded one by one.
@@ -418,6 +420,7 @@ cdef class Door(Exchange):
         if self.feeding:
             return 0
         self.feeding = True
+        self.more = False
         try:
             while self.pending is not None and self.state <= READ_CHUNKS:
                 if self.state == READ_HEAD:
@@ -428,11 +431,14 @@ cdef class Door(Exchange):
                 self.pending = None
                 p = rest
                 used = 0
+                self.more = False
                 while used < len(rest) and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                     used += self._read_body(p + used, len(rest) - used)
                 if used < len(rest) and self.state < LINGERING:
                     self.pending = bytearray(rest[used:])
-            if self.pending is None and not self.reading_paused:
+                self.more = False
+            # Read on where a request is incomplete, or nothing waits behind the one being served.
+            if (self.pending is None or self.state <= READ_CHUNKS) and not self.reading_paused:
                 self._resume_input()
         finally:
             self.feeding = False
@@ -638,6 +644,7 @@ cdef class Door(Exchange):
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
             self.received_ns = monotonic_ns()
+            self.more = used < n
             self._arrived()
         return used
 
@@ -812,7 +819,7 @@ cdef class Door(Exchange):
                 self.front.counters.finding(kind, respond.findings[kind])
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
-        if self.front.draining or (self.at_eof and self.pending is None):
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         self._release_body()
         self.head_out = True
@@ -952,7 +959,7 @@ cdef class Door(Exchange):
                 lines.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 self.keep = False
-        if self.front.draining or (self.at_eof and self.pending is None):
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         if not self.keep:
             lines.append(b"Connection: close\r\n")
@@ -969,6 +976,9 @@ cdef class Door(Exchange):
             self.front.gate.settle_bytes(self.forward, p, n)
         if self.transport is None or self.gone:
             return 0
+        self.turn_bytes += n
+        if self.turn_bytes >= TURN_BYTES and self.link is not None:
+            self.link.hold()
         if self.chunked_out:
             return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
         return self.write_recorded(p[:n])
@@ -996,6 +1006,9 @@ cdef class Door(Exchange):
 
     cdef int left(self) except -1:
         self.partly_out = self.state == ANSWERING
+        self.turn_bytes = 0
+        if self.link is not None:
+            self.link.release()
         # The sidecar's own share: deciding, and from the answer's end to its leaving.
         if self.final:
             self.final = False

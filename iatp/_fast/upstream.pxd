@@ -38,6 +38,7 @@ cdef class Link(Peer):
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable
     cdef bint paused
+    cdef bint held               # reading waits for the end of the turn
     cdef bint at_eof
     cdef int interim             # 1xx answers so far
     cdef Py_ssize_t behind       # bytes that came together with an answer's end, behind it
@@ -52,6 +53,8 @@ cdef class Link(Peer):
     cdef int begin(self, Exchange exchange) except -1
     cdef int pause(self) except -1
     cdef int resume(self) except -1
+    cdef int hold(self) except -1
+    cdef int release(self) except -1
     cdef int detach(self) except -1
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1
