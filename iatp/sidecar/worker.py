@@ -234,7 +234,8 @@ class Worker:
         reasons = []
         if self._front.draining:
             reasons.append("draining")
-        if self._outbox.failing or self._recorder.failing:
+        # Looks at the disk, at most once a second: without traffic nothing else would.
+        if not self._recorder.probe() or self._outbox.failing:
             reasons.append("the flight recorder cannot write")
         if self._settings.ready_check_agent and not await self._connector.answers():
             reasons.append("the agent's port does not answer")
