@@ -82,6 +82,8 @@ cdef class Link(Peer):
 
     def connection_made(self, transport):
         self.transport = transport
+        # It is idle until `connected` is told of it, a turn later: not for ever.
+        self.idle_since_ns = monotonic_ns()
         self.pool.links.add(self)
 
     def get_buffer(self, sizehint):
