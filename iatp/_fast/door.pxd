@@ -56,6 +56,7 @@ cdef class Door(Exchange):
     cdef bint gone
     cdef bint counted
     cdef long long deadline_ns
+    cdef long long linger_end_ns
 
     # the request being read or served
     cdef object request

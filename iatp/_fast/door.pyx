@@ -57,8 +57,10 @@ cdef long long HEAD_NS = 10_000_000_000
 cdef long long BODY_NS = 30_000_000_000
 cdef long long IDLE_NS = 75_000_000_000
 cdef long long STALL_NS = 60_000_000_000
-# A short lingering close, so that the answer is not lost in a reset.
-cdef long long LINGER_NS = 800_000_000
+# A lingering close, so that the answer is not lost in a reset: for as long as the caller still
+# sends, but not for ever (as nginx, which has 5 s and 30 s). Our own end is closed at once.
+cdef long long LINGER_NS = 5_000_000_000
+cdef long long LINGER_TOTAL_NS = 15_000_000_000
 # Bytes of further requests that wait while one is served; then reading pauses.
 cdef Py_ssize_t PIPELINED = 65536
 # Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
@@ -261,6 +263,8 @@ cdef class Door(Exchange):
         cdef Py_ssize_t used
         try:
             if self.state == LINGERING or self.state == CLOSED:
+                if self.state == LINGERING and not self.reading_paused:
+                    self.deadline_ns = min(monotonic_ns() + LINGER_NS, self.linger_end_ns)
                 return
             while n > 0 and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                 used = self._read_body(p, n)
@@ -722,6 +726,8 @@ cdef class Door(Exchange):
             if forward.findings[kind]:
                 self.front.counters.finding(kind, forward.findings[kind])
         self.message = self._agent_message(self.request.body)
+        # The message has the body; the forward knows all else that is still asked.
+        self.request = None
         self.repeatable = self.method in _REPEATABLE or (
             self.front.idempotent_agent and self.has_key
         )
@@ -859,6 +865,7 @@ cdef class Door(Exchange):
         self.state = LINGERING
         self.pending = None
         self.deadline_ns = monotonic_ns() + LINGER_NS
+        self.linger_end_ns = self.deadline_ns - LINGER_NS + LINGER_TOTAL_NS
         if self.transport is None:
             return 0
         if self.at_eof:
