@@ -56,6 +56,7 @@ cdef class Door(Exchange):
     cdef bint gone
     cdef bint counted
     cdef long long deadline_ns
+    cdef long long linger_end_ns
 
     # the request being read or served
     cdef object request
@@ -89,7 +90,9 @@ cdef class Door(Exchange):
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
     cdef bint until_close        # only the connection's end says where the answer ends
+    cdef bint more               # bytes behind the body in hand that are not in `pending` yet
     cdef bint fresh              # no request has come on this connection yet
+    cdef Py_ssize_t turn_bytes   # of the answer's body, queued since bytes last left
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 

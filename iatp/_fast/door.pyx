@@ -57,10 +57,14 @@ cdef long long HEAD_NS = 10_000_000_000
 cdef long long BODY_NS = 30_000_000_000
 cdef long long IDLE_NS = 75_000_000_000
 cdef long long STALL_NS = 60_000_000_000
-# A short lingering close, so that the answer is not lost in a reset.
-cdef long long LINGER_NS = 800_000_000
+# A lingering close, so that the answer is not lost in a reset: for as long as the caller still
+# sends, but not for ever (as nginx, which has 5 s and 30 s). Our own end is closed at once.
+cdef long long LINGER_NS = 5_000_000_000
+cdef long long LINGER_TOTAL_NS = 15_000_000_000
 # Bytes of further requests that wait while one is served; then reading pauses.
 cdef Py_ssize_t PIPELINED = 65536
+# Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
+cdef Py_ssize_t TURN_BYTES = 262144
 # The largest body for an endpoint that is not /proxy.
 cdef long long MAX_CONTROL_BODY = 1 << 20
 # Protocol section 7: refusals before authentication that are recorded one by one.
@@ -260,6 +264,8 @@ cdef class Door(Exchange):
         cdef Py_ssize_t used
         try:
             if self.state == LINGERING or self.state == CLOSED:
+                if self.state == LINGERING and not self.reading_paused:
+                    self.deadline_ns = min(monotonic_ns() + LINGER_NS, self.linger_end_ns)
                 return
             while n > 0 and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                 used = self._read_body(p, n)
@@ -423,6 +429,7 @@ cdef class Door(Exchange):
         if self.feeding:
             return 0
         self.feeding = True
+        self.more = False
         try:
             while self.pending is not None and self.state <= READ_CHUNKS:
                 if self.state == READ_HEAD:
@@ -433,11 +440,14 @@ cdef class Door(Exchange):
                 self.pending = None
                 p = rest
                 used = 0
+                self.more = False
                 while used < len(rest) and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                     used += self._read_body(p + used, len(rest) - used)
                 if used < len(rest) and self.state < LINGERING:
                     self.pending = bytearray(rest[used:])
-            if self.pending is None and not self.reading_paused:
+                self.more = False
+            # Read on where a request is incomplete, or nothing waits behind the one being served.
+            if (self.pending is None or self.state <= READ_CHUNKS) and not self.reading_paused:
                 self._resume_input()
         finally:
             self.feeding = False
@@ -643,6 +653,7 @@ cdef class Door(Exchange):
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
             self.received_ns = monotonic_ns()
+            self.more = used < n
             self._arrived()
         return used
 
@@ -720,6 +731,8 @@ cdef class Door(Exchange):
             if forward.findings[kind]:
                 self.front.counters.finding(kind, forward.findings[kind])
         self.message = self._agent_message(self.request.body)
+        # The message has the body; the forward knows all else that is still asked.
+        self.request = None
         self.repeatable = self.method in _REPEATABLE or (
             self.front.idempotent_agent and self.has_key
         )
@@ -817,7 +830,7 @@ cdef class Door(Exchange):
                 self.front.counters.finding(kind, respond.findings[kind])
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
-        if self.front.draining or (self.at_eof and self.pending is None):
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         self._release_body()
         self.head_out = True
@@ -857,6 +870,7 @@ cdef class Door(Exchange):
         self.state = LINGERING
         self.pending = None
         self.deadline_ns = monotonic_ns() + LINGER_NS
+        self.linger_end_ns = self.deadline_ns - LINGER_NS + LINGER_TOTAL_NS
         if self.transport is None:
             return 0
         if self.at_eof:
@@ -958,7 +972,7 @@ cdef class Door(Exchange):
             else:
                 self.until_close = True
                 self.keep = False
-        if self.front.draining or (self.at_eof and self.pending is None):
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         if not self.keep:
             lines.append(b"Connection: close\r\n")
@@ -975,6 +989,9 @@ cdef class Door(Exchange):
             self.front.gate.settle_bytes(self.forward, p, n)
         if self.transport is None or self.gone:
             return 0
+        self.turn_bytes += n
+        if self.turn_bytes >= TURN_BYTES and self.link is not None:
+            self.link.hold()
         if self.chunked_out:
             return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
         return self.write_recorded(p[:n])
@@ -1002,6 +1019,9 @@ cdef class Door(Exchange):
 
     cdef int left(self) except -1:
         self.partly_out = self.state == ANSWERING
+        self.turn_bytes = 0
+        if self.link is not None:
+            self.link.release()
         # The sidecar's own share: deciding, and from the answer's end to its leaving.
         if self.final:
             self.final = False

@@ -39,6 +39,7 @@ cdef class Link(Peer):
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable
     cdef bint paused
+    cdef bint held               # reading waits for the end of the turn
     cdef bint at_eof
     cdef int interim             # 1xx answers so far
     cdef Py_ssize_t behind       # bytes that came together with an answer's end, behind it
@@ -53,6 +54,8 @@ cdef class Link(Peer):
     cdef int begin(self, Exchange exchange) except -1
     cdef int pause(self) except -1
     cdef int resume(self) except -1
+    cdef int hold(self) except -1
+    cdef int release(self) except -1
     cdef int detach(self) except -1
     cdef bint _quiet(self) noexcept
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1

@@ -90,6 +90,8 @@ cdef class Link(Peer):
     def connection_made(self, transport):
         self.transport = transport
         self.fd = transport.get_extra_info("socket").fileno()
+        # It is idle until `connected` is told of it, a turn later: not for ever.
+        self.idle_since_ns = monotonic_ns()
         self.pool.links.add(self)
 
     def get_buffer(self, sizehint):
@@ -194,6 +196,20 @@ cdef class Link(Peer):
         if self.paused and self.transport is not None:
             self.paused = False
             self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+            self.held = True
+        return self.release()
+
+    cdef int hold(self) except -1:
+        """Enough for this turn: what was read leaves before more is read."""
+        if not self.held and self.transport is not None:
+            self.held = True
+            self.transport.pause_reading()
+        return 0
+
+    cdef int release(self) except -1:
+        """Reads on after `hold`, unless the caller is too slow."""
+        if self.held and not self.paused and self.transport is not None:
+            self.held = False
             self.transport.resume_reading()
         return 0
 
@@ -358,8 +374,8 @@ cdef class Link(Peer):
             or self.transport.is_closing()
         ):
             return self._drop()
-        if self.paused:
-            self.paused = False
+        if self.paused or self.held:
+            self.paused = self.held = False
             self.transport.resume_reading()
         self.state = IDLE
         self.used = True

@@ -32,7 +32,7 @@ from iatp.server.app import build_app
 from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
 from iatp.sidecar.connector import AgentConnector, ApplicationConnector
-from iatp.sidecar.listeners import Listener
+from iatp.sidecar.listeners import BACKLOG, Listener
 from iatp.values.config import ControlOnData, Loaded
 from iatp.values.exchange import Claim
 from iatp.values.manifest import served_document
@@ -178,6 +178,8 @@ class Worker:
             listener.name: await loop.create_server(
                 functools.partial(front.door, listener.name),
                 sock=listener.sockets[self._number].dup(),
+                # It listens anew, and would do so with room for a hundred.
+                backlog=BACKLOG,
             )
             for listener in self._listeners
         }
@@ -238,7 +240,8 @@ class Worker:
         reasons = []
         if self._front.draining:
             reasons.append("draining")
-        if self._outbox.failing or self._recorder.failing:
+        # Looks at the disk, at most once a second: without traffic nothing else would.
+        if not self._recorder.probe() or self._outbox.failing:
             reasons.append("the flight recorder cannot write")
         if self._settings.ready_check_agent and not await self._connector.answers():
             reasons.append("the agent's port does not answer")
