@@ -535,6 +535,21 @@ cdef int _exponent_end(
     return at if _is_card(digits, whole + exponent) else 0
 
 
+cdef inline bint _is_printed(
+    const int* starts, const int* ends, int last, int total, bint fours
+) noexcept nogil:
+    """Whether these groups are those on cards: 4-4-4-4 and what begins so, 4-6-5, 4-6-4, 6-13.
+
+    `fours` says that all but the last have four digits.
+    """
+    cdef int size = ends[last] - starts[last]
+    if fours:
+        return size < 5 and total != 14 and total != 15
+    if last == 2:
+        return ends[0] - starts[0] == 4 and ends[1] - starts[1] == 6 and (size == 4 or size == 5)
+    return last == 1 and ends[0] - starts[0] == 6 and size == 13
+
+
 cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     """The kind of the finding whose first digit is at `i`, and its end; or NOTHING.
 
@@ -552,7 +567,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     # The row ends where the last of these groups does; else more digits follow.
     cdef bint ends_here = False
     cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
-    cdef bint regular = True
+    cdef bint fours = True
     cdef bint alike = True
     cdef bint is_fraction
     while True:
@@ -592,13 +607,15 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
                 if _is_fraction(t, starts[j], ends[j]):
                     break
                 alike = alike and t.cp[ends[j - 1]] == t.cp[ends[0]]
-                regular = regular and ends[j - 1] - starts[j - 1] > 2
+                fours = fours and ends[j - 1] - starts[j - 1] == 4
             # A telephone number has a plus and at most fifteen digits (E.164).
             if totals[j] < 13 or (before == c'+' and totals[j] < 16):
                 continue
-            # Two of three: groups as they are printed, one kind of separator, nothing else in
-            # the row.
-            if j > 0 and regular + alike + (begins_here and ends_here and j == groups - 1) < 2:
+            # Two of three: groups as on a card, one kind of separator, nothing else in the row.
+            if j > 0 and (
+                _is_printed(starts, ends, j, totals[j], fours) + alike
+                + (begins_here and ends_here and j == groups - 1) < 2
+            ):
                 continue
             if _is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
                 if j > 0 or not _in_digest(t, i, ends[j]):

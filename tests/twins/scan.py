@@ -122,6 +122,7 @@ MORE_BEFORE = re.compile(rf"\d{SEPARATOR}\Z")
 MORE_BEHIND = re.compile(rf"{SEPARATOR}\d")
 POINT = re.compile(r"""(?:\A|\d|[ \t\n\r+\-=:,;(\[{"'])\.\Z""")
 SECOND_POINT = re.compile(r"\d\.\d{1,20}\.\Z")
+PRINTED = re.compile("4 4 4 1|4 4 4 4( [123])?|4 6 [45]|6 13")
 EXPONENT = re.compile(r"[eE]\+?([0-9]{1,2})(?!\d)")
 HEX = re.compile(r"[0-9a-fA-F]{24,}")
 UUID = re.compile(
@@ -222,7 +223,7 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
         if len(digits) <= 15 and before.endswith("+"):
             continue
         marks = [
-            all(size >= 3 for size in sizes[: count - 1]),
+            PRINTED.fullmatch(" ".join(map(str, sizes[:count]))) is not None,
             len(set(seps[: count - 1])) == 1,
             begins_row and count == len(groups) and not MORE_BEHIND.match(text, high),
         ]
