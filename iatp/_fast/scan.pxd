@@ -1,5 +1,8 @@
 # What is found in a body, a target or a text; see scan.pyx.
 
+cimport cython
+
+
 cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end
@@ -7,6 +10,7 @@ cdef struct Span:
     unsigned char quoted    # 1: a JSON number, its replacement gets quotes
 
 
+@cython.final
 cdef class Spans:
     cdef Span* items
     cdef Py_ssize_t count

@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Finds card numbers, social security numbers and addresses, and checks JSON, in one pass.
 
 Rules (docs/detection.md tells them in full):
@@ -10,6 +11,8 @@ Rules (docs/detection.md tells them in full):
 - A text without enough digits and without an @ is passed over after one look at its bytes.
 """
 
+cimport cython
+
 import unicodedata
 from math import isinf
 
@@ -17,8 +20,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memmove
 
-from iatp.values.exchange import KINDS, REDACTED
-from iatp.values.issuers import ISSUERS
+from iatp.values import exchange, issuers
 
 cdef enum:
     AS_JSON = 0
@@ -52,8 +54,8 @@ TEXT = AS_TEXT
 TARGET = AS_TARGET
 FORM = AS_FORM
 
-cdef int _kinds = len(KINDS)
-cdef list _redacted = [text.encode() for text in REDACTED]
+cdef int _kinds = len(exchange.KINDS)
+cdef list _redacted = [text.encode() for text in exchange.REDACTED]
 
 # No digit, dash or space of Unicode lies beyond, only ideographs and tags.
 cdef enum:
@@ -91,18 +93,19 @@ cdef struct Issuer:
 
 cdef Issuer[MAX_ISSUERS] _issuers
 cdef int _issuer_count = 0
-assert len(ISSUERS) <= MAX_ISSUERS
-for _name, _first, _last, _lengths in ISSUERS:
+assert len(issuers.ISSUERS) <= MAX_ISSUERS
+for _name, _first, _last, _lengths in issuers.ISSUERS:
     _issuers[_issuer_count].first = _first
     _issuers[_issuer_count].last = _last
     _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
     _issuer_count += 1
 
 # What calls a number a social security or taxpayer number. A space stands for one joiner or
-# none (social_security, socialSecurity, taxid). Those of the second tuple are long enough to be
-# meant inside a longer word too (socialsecuritynumber).
+# none (social_security, socialSecurity, taxid). The first counts in keys alone: in a text it is a
+# word of several languages. Those of the second tuple are long enough to be meant inside a longer
+# word too (socialsecuritynumber).
 cdef tuple _words = (
-    b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"itin", b"tin", b"tax id",
+    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"itin", b"tax id",
     b"soc sec",
 )
 cdef tuple _inner_words = (b"social security", b"tax payer")
@@ -115,6 +118,7 @@ for _number, _call in enumerate(_words + _inner_words):
         _calls[_number][_place] = _call[_place]
 
 
+@cython.final
 cdef class Spans:
     """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
 
@@ -371,13 +375,13 @@ cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
     return c'A' <= cp <= c'Z'
 
 
-cdef bint _call_in(const uint32_t* cp, int low, int high) noexcept nogil:
+cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
     """Whether a social security or taxpayer number is announced between `low` and `high`."""
     cdef int i, call
     for i in range(low, high):
         if (cp[i] | 0x20) not in (c's', c'i', c't'):
             continue
-        for call in range(_call_count):
+        for call in range(0 if in_key else 1, _call_count):
             if _matches(cp, i, high, _calls[call], call < _whole_words):
                 return True
     return False
@@ -401,7 +405,7 @@ cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
         if digits == 3:
             break
         low -= 1
-    return _call_in(t.cp, low, at)
+    return _call_in(t.cp, low, at, False)
 
 
 cdef bint _key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
@@ -416,7 +420,7 @@ cdef bint _key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
         while at < key.end and n < WORDS:
             at = _read_point(p, at, key.end, AS_JSON, &cp[n])
             n += 1
-        key.says = at == key.end and _call_in(cp, 0, n)
+        key.says = at == key.end and _call_in(cp, 0, n, True)
     return key.says
 
 

@@ -539,7 +539,7 @@ def test_b19_a_key_or_the_words_before_say_ssn(scan: Scan, key: str) -> None:
             json.loads(redacted(data, JSON))
     data = "".join(f"\\u{ord(character):04x}" for character in key)
     assert len(scan(f'{{"{data}":123456789}}'.encode(), JSON).spans) == 1
-    if key.isascii():
+    if key.isascii() and key != "tin":
         for joint in (" ", ": ", "=", " is ", " #", '":"', " of Jo Doe is ", ">", "\t"):
             data = f"The {key}{joint}123456789, and".encode()
             assert [span[0] for span in scan(data, TEXT).spans] == [SSN], data
@@ -570,6 +570,7 @@ def test_other_keys_and_words_do_not(scan: Scan, key: str) -> None:
         ("ssn=&order=123456789", False),
         ("ssn,order\n1,123456789", False),
         ('{"ssn":"","order":"123456789', False),
+        ("Tin nhắn 123456789", False),
         ("ssn 000123456", False),
         ("ssn 666123456", False),
         ("ssn 900123456", False),
