@@ -63,6 +63,7 @@ cdef enum:
     MAX_ZEROS = 128
     MAX_SEPARATORS = 96
     MAX_ISSUERS = 64
+    MAX_CALLS = 16
     MAX_CALL = 24
 
 # Decimal digits of every script: each has its ten digits in a row. In order.
@@ -105,13 +106,14 @@ for _name, _first, _last, _lengths in issuers.ISSUERS:
 # word of several languages. Those of the second tuple are long enough to be meant inside a longer
 # word too (socialsecuritynumber).
 cdef tuple _words = (
-    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"itin", b"tax id",
+    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"ss #", b"itin", b"tax id",
     b"soc sec",
 )
 cdef tuple _inner_words = (b"social security", b"tax payer")
-cdef char[16][MAX_CALL] _calls
+cdef char[MAX_CALLS][MAX_CALL] _calls
 cdef int _whole_words = len(_words)
 cdef int _call_count = _whole_words + len(_inner_words)
+assert _call_count <= MAX_CALLS
 for _number, _call in enumerate(_words + _inner_words):
     assert len(_call) < MAX_CALL
     for _place in range(len(_call)):
@@ -348,7 +350,7 @@ cdef bint _matches(
         if call[i] == c' ':
             if at < high and cp[at] in (c' ', c'_', c'-', c'.'):
                 at += 1
-        elif at < high and _is_letter(cp[at]) and (cp[at] | 0x20) == <unsigned char>call[i]:
+        elif at < high and (cp[at] | 0x20 if _is_letter(cp[at]) else cp[at]) == <uint32_t>call[i]:
             at += 1
         else:
             return False

@@ -145,7 +145,7 @@ def call(words: str) -> re.Pattern[str]:
 
 
 SAID = r"""ssn | ssn[ _.-]?number | ssn[ _.-]?no | ss[ _.-]?number | ss[ _.-]?no
-    | itin | tax[ _.-]?id | soc[ _.-]?sec"""
+    | ss[ _.-]?\# | itin | tax[ _.-]?id | soc[ _.-]?sec"""
 WORDS = call(SAID)
 KEY_WORDS = call(f"{SAID} | tin")
 STOP = re.compile(r"[\n\r,;!?&|{}]|(?<![nN][oO])\.|\d{3}")
