@@ -8,7 +8,6 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -388,27 +387,6 @@ def test_no_other_prefix_at_any_length(scan: Scan) -> None:
                 first <= prefix <= last and length in lengths for _, first, last, lengths in ISSUERS
             )
             assert bool(scan(card, TEXT).spans) is assigned, card
-
-
-def test_the_issuer_table_is_sound() -> None:
-    for name, first, last, lengths in ISSUERS:
-        assert name
-        assert 200000 <= first <= last <= 999999
-        assert lengths == tuple(sorted(set(lengths)))
-        assert set(lengths) <= set(range(13, 20))
-    assert [row[1] for row in ISSUERS] == sorted(row[1] for row in ISSUERS)
-
-
-def test_the_issuer_table_is_documented() -> None:
-    rows = re.findall(
-        r"^\| ([^|]+) \| (\d+) \| (\d+) \| ([\d, ]+) \|$",
-        (Path(__file__).parents[2] / "docs/detection.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    assert rows == [
-        (name, str(first), str(last), ", ".join(map(str, lengths)))
-        for name, first, last, lengths in ISSUERS
-    ]
 
 
 @BOTH
