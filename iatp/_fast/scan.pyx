@@ -570,7 +570,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef int at = i
     cdef int stop, j, behind
     cdef uint32_t before = t.cp[i - 1] if i > 0 else 0
-    # The row ends where the last of these groups does; else more digits follow.
+    # The row ends where the last of these groups does; else a separator and a digit follow.
     cdef bint ends_here = False
     cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
     cdef bint fours = True
@@ -590,6 +590,9 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
         groups += 1
         if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
             ends_here = True
+            break
+        # A card that is not the whole row has at most five groups, 4-4-4-4-3.
+        if not begins_here and groups == 5:
             break
         at = stop + 1
     if groups == 0:
