@@ -801,9 +801,8 @@ def test_an_error_hides_nothing(scan: Scan, data: bytes, found: list[bytes]) -> 
 
 def test_c01_a_deep_body_costs_little() -> None:
     for data in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000):
-        start = time.perf_counter()
         assert compiled(data, JSON).error == "nested deeper than 128"
-        assert time.perf_counter() - start < 0.01
+        assert seconds(data, JSON) < 0.01
 
 
 # Other bodies.
@@ -1146,11 +1145,12 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 
 
 def seconds(data: bytes, form: int) -> float:
+    """Return the processor time of the quickest of a few scans."""
     times = []
-    for _ in range(3):
-        start = time.perf_counter()
+    for _ in range(5):
+        start = time.thread_time()
         compiled_scan.scan(data, form)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 
