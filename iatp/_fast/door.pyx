@@ -248,6 +248,9 @@ cdef class Door(Exchange):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if self.peer.startswith("::ffff:") and "." in self.peer:
+            # What a socket for both families calls an IPv4 caller.
+            self.peer = self.peer[7:]
         self.front.doors.add(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, 1)
         self.fresh = True
