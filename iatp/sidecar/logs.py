@@ -29,19 +29,19 @@ def _timestamp(created: float) -> str:
     )
 
 
-def _without_message(formatter: logging.Formatter, info: Any) -> str:
-    """Where an exception was raised and of what type; its text could hold a piece of a payload.
+class _Discreet(logging.Formatter):
+    """Formats an exception without its text, which could hold a piece of a payload.
 
     What the operating system said of a file or a socket is kept.
     """
-    kind, error, trace = info
-    said = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-    return "".join(traceback.format_tb(trace)) + f"{kind.__name__}{said}"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's own name)
+        kind, error, trace = ei
+        said = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        return "".join(traceback.format_tb(trace)) + f"{kind.__name__}{said}"
 
 
-class _Text(logging.Formatter):
-    formatException = _without_message  # noqa: N815  (logging's own name)
-
+class _Text(_Discreet):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_timestamp(record.created)} {record.levelname.lower()} {record.getMessage()}"
         if record.exc_info:
@@ -49,9 +49,7 @@ class _Text(logging.Formatter):
         return line
 
 
-class _Json(logging.Formatter):
-    formatException = _without_message  # noqa: N815  (logging's own name)
-
+class _Json(_Discreet):
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "timestamp": _timestamp(record.created),
