@@ -91,6 +91,8 @@ cdef class Door(Exchange):
     cdef bint chunked_out
     cdef bint until_close        # only the connection's end says where the answer ends
     cdef bint more               # bytes behind the body in hand that are not in `pending` yet
+    cdef bint proved             # has taken bytes after it ended its own side
+    cdef bytes held_back         # an answer's bytes while that is waited for
     cdef bint fresh              # no request has come on this connection yet
     cdef Py_ssize_t turn_bytes   # of the answer's body, queued since bytes last left
     cdef bint partly_out         # some of an answer has left, and not all of it
@@ -111,6 +113,8 @@ cdef class Door(Exchange):
     cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
     cdef int _next(self) except -1
+    cdef int _prove(self) except -1
+    cdef int _proved(self) except -1
     cdef int _give_up(self) except -1
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1

@@ -41,6 +41,10 @@ from time import gmtime, strftime
 from iatp.values import errors
 from iatp.values.exchange import Claim, Outcome, Request, Respond
 
+cdef extern from "<sys/socket.h>" nogil:
+    int SOL_SOCKET, SO_ERROR
+    int getsockopt(int fd, int level, int option, void* value, unsigned int* length)
+
 _log = logging.getLogger("iatp")
 
 cdef enum:  # what a door is doing
@@ -50,6 +54,7 @@ cdef enum:  # what a door is doing
     CLAIMING
     WAITING      # for the agent or the application
     ANSWERING
+    PROVING      # the answer is whole; whether its caller is still there shows now
     LINGERING
     CLOSED
 
@@ -57,6 +62,8 @@ cdef long long HEAD_NS = 10_000_000_000
 cdef long long BODY_NS = 30_000_000_000
 cdef long long IDLE_NS = 75_000_000_000
 cdef long long STALL_NS = 60_000_000_000
+# A caller that closed answers the first bytes with a reset, within a round trip.
+cdef long long PROOF_NS = 100_000_000
 # A lingering close, so that the answer is not lost in a reset: for as long as the caller still
 # sends, but not for ever (as nginx, which has 5 s and 30 s). Our own end is closed at once.
 cdef long long LINGER_NS = 5_000_000_000
@@ -358,7 +365,9 @@ cdef class Door(Exchange):
             return
         try:
             self.deadline_ns = 0
-            if self.reading_paused or self.state == LINGERING:
+            if self.state == PROVING:
+                self._proved()
+            elif self.reading_paused or self.state == LINGERING:
                 self.finish(ABORT if self.reading_paused else CLOSE)
             elif self.state == READ_HEAD:
                 if self.pending is None:
@@ -385,6 +394,8 @@ cdef class Door(Exchange):
                 if link is not None:
                     link.detach()
                 self.answer_failed("draining")
+            elif self.state == PROVING:
+                self._proved()
             elif self.state == CLAIMING or (
                 self.governed and (self.state == READ_LENGTH or self.state == READ_CHUNKS)
             ):
@@ -1005,6 +1016,8 @@ cdef class Door(Exchange):
             if self.gone:
                 self._record_gone()
                 return 0
+            if self.at_eof and not self.proved:
+                return self._prove()
             self.outbox.record(self.front.gate.settle_end(
                 self.forward, Outcome.ANSWERED, (now - self.received_ns) // 1000, wall_ns(), now
             ))
@@ -1020,8 +1033,43 @@ cdef class Door(Exchange):
             return self._linger()
         return self._next()
 
+    cdef int _prove(self) except -1:
+        """Holds the end of an answer back until its caller has had time to reset.
+
+        A caller that has closed and one that has only ended its own side look alike until
+        they are sent something; the record must be right before the last byte leaves.
+        """
+        cdef bytes held
+        if self.out is not None:
+            held = b"".join(self.out)
+            self.out = [held[:8]]
+            self.held_back = held[8:]
+        self.state = PROVING
+        self.deadline_ns = monotonic_ns() + PROOF_NS
+        return 0
+
+    cdef int _proved(self) except -1:
+        """Lets the end of the answer go, if its caller is still there."""
+        cdef bytes held = self.held_back
+        cdef int error = 0
+        cdef unsigned int length = sizeof(error)
+        # The event loop reads no more after a FIN, and so does not see a reset either.
+        getsockopt(
+            self.transport.get_extra_info("socket").fileno(), SOL_SOCKET, SO_ERROR,
+            &error, &length,
+        )
+        if error:
+            self.transport.abort()
+            return 0
+        self.held_back = None
+        self.proved = True
+        self.state = ANSWERING
+        if held:
+            self.write_recorded(held)
+        return self.answer_end()
+
     cdef int left(self) except -1:
-        self.partly_out = self.state == ANSWERING
+        self.partly_out = self.state == ANSWERING or self.state == PROVING
         self.turn_bytes = 0
         if self.link is not None:
             self.link.release()
@@ -1110,7 +1158,8 @@ cdef class Door(Exchange):
             self._count(DECISION_REFUSE, 499)
             self._done()
             self.state = CLOSED
-        elif self.state == WAITING or self.state == ANSWERING:
+        elif self.state == WAITING or self.state == ANSWERING or self.state == PROVING:
+            self.held_back = None
             if link is None:
                 if self.waits:
                     self.front.agent.cancel(self)

@@ -27,6 +27,8 @@ class AgentConnector:
         self._found_at = float("-inf")
         self._lookup: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # What was said last, so that each change is said once.
+        self._reached = True
 
     def __call__(self, pool: Any, exchange: Any) -> None:
         """Open a link of `pool` for `exchange` in the background."""
@@ -44,8 +46,14 @@ class AgentConnector:
             if not isinstance(error, OSError | UnicodeError):
                 _log.exception("a connection to the agent could not be made")
             self._found_at = float("-inf")
+            if self._reached:
+                self._reached = False
+                _log.warning("the agent at %s cannot be reached", self._address.authority)
             pool.connect_failed(exchange)
         else:
+            if not self._reached:
+                self._reached = True
+                _log.info("the agent at %s is reached again", self._address.authority)
             pool.connected(link, exchange, time.monotonic() - began)
 
     async def _connect(self, pool: Any) -> Any:

@@ -64,7 +64,7 @@ class Agent:
     it); what is not is kept in `broken`.
     """
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, port: int = 0) -> None:
         self.reply = reply
         self.seen: list[Seen] = []
         self.raw: list[bytearray] = []
@@ -73,7 +73,7 @@ class Agent:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._ended = False
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -163,9 +163,9 @@ class Agent:
 
 
 @contextlib.contextmanager
-def agent(reply: Reply | None = None) -> Iterator[Agent]:
+def agent(reply: Reply | None = None, port: int = 0) -> Iterator[Agent]:
     """A running agent; at the end, whatever it got must have been well-formed."""
-    running = Agent(reply or says())
+    running = Agent(reply or says(), port)
     try:
         yield running
     finally:

@@ -7,12 +7,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.agents import Agent, Seen, agent, says, sends
+from tests.e2e.agents import Seen, agent, says, sends
 from tests.e2e.load import reset
 from tests.e2e.sidecars import (
     TRUSTED,
@@ -36,32 +35,6 @@ def ends(connection: socket.socket, _: Seen) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def listening_later(port: int) -> Iterator[Agent]:
-    """An agent that comes up on this port."""
-    with agent() as other:
-        listener = socket.create_server(("127.0.0.1", port))
-        ended = threading.Event()
-
-        def serve() -> None:
-            listener.settimeout(0.05)
-            while not ended.is_set():
-                with contextlib.suppress(OSError):
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.settimeout(5)
-                        other._serve(connection)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield other
-        finally:
-            ended.set()
-            listener.close()
-            thread.join(10)
-
-
 def test_an_agent_that_refuses_is_502_at_once_and_found_again(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     settings = TRUSTED | {"IATP_READY_CHECK_AGENT": "true"}
@@ -75,10 +48,10 @@ def test_an_agent_that_refuses_is_502_at_once_and_found_again(tmp_path: Path) ->
         ready = running.get("/readyz")
         assert ready.status == 503
         assert b"agent" in ready.body
-        with listening_later(port):
+        with agent(port=port):
             wait_until(lambda: running.get("/readyz").status == 200, 2.0)
             wait_until(lambda: running.post().status == 200, 1.5)
-        assert "error" not in running.log().replace('"level":"error"', "error")
+        assert "Traceback" not in running.log()
 
 
 def _alive(running: Sidecar) -> bool:
@@ -232,14 +205,14 @@ def test_no_complete_head_is_504_at_the_deadline(tmp_path: Path, message: bytes)
         dropped.set()
         return False
 
-    settings = TRUSTED | {"IATP_AGENT_TIMEOUT": "1s"}
+    settings = TRUSTED | {"IATP_AGENT_TIMEOUT": "500ms"}
     with agent(reply) as behind, sidecar(tmp_path, behind.url, settings) as running:
         began = time.monotonic()
         answer = running.post()
         took = time.monotonic() - began
         assert (answer.status, answer.json()["code"]) == (504, "agent_timeout")
         # The case says within a tenth; the machine may be busy.
-        assert 0.95 < took < 1.5
+        assert 0.45 < took < 1.0
         assert dropped.wait(2)
         assert running.metric("iatp_inflight") == 0
 
@@ -344,7 +317,7 @@ def test_the_breaker_opens_after_five_failures_and_probes(tmp_path: Path) -> Non
                 codes.append(caller.read().json()["code"])
                 time.sleep(0.005)
             assert 2 <= codes.count("agent_unreachable") <= 4
-        with listening_later(port):
+        with agent(port=port):
             wait_until(lambda: running.post().status == 200, 1.5)
             assert running.post().status == 200
 

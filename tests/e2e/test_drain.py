@@ -109,7 +109,7 @@ def test_readyz_says_so_first_and_whatever_was_accepted_is_answered(
 def test_a_hung_agent_does_not_hold_it(tmp_path: Path, workers: int) -> None:
     with (
         agent(hangs) as behind,
-        sidecar(tmp_path, behind.url, settings(workers, IATP_DRAIN="2s")) as running,
+        sidecar(tmp_path, behind.url, settings(workers, IATP_DRAIN="1s")) as running,
         waiting(running, 4) as callers,
         Caller(running.port) as half,
     ):
@@ -129,14 +129,14 @@ def test_a_hung_agent_does_not_hold_it(tmp_path: Path, workers: int) -> None:
             assert answer.header("connection") == "close"
             assert answer.header("retry-after") == "1"
         assert running.process.wait(5) == 0
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 2.0
         statuses = sorted(record["status_code"] for record in running.endings())
         assert statuses == [499, 503, 503, 503, 503, 503]
 
 
 @both
 def test_what_waits_for_the_agent_is_answered_at_the_end(tmp_path: Path, workers: int) -> None:
-    more = {"IATP_DRAIN": "2s", "IATP_CONCURRENCY_LIMIT": "1"}
+    more = {"IATP_DRAIN": "1s", "IATP_CONCURRENCY_LIMIT": "1"}
     with (
         agent(hangs) as behind,
         sidecar(tmp_path, behind.url, settings(workers, **more)) as running,
@@ -209,7 +209,8 @@ def test_a_worker_that_hangs_is_killed_when_the_drain_is_over(tmp_path: Path) ->
 def test_no_connection_is_reset_while_it_drains_under_load(
     tmp_path: Path, workers: int, keep: bool
 ) -> None:
-    with agent() as behind, sidecar(tmp_path, behind.url, settings(workers)) as running:
+    more = {"IATP_DRAIN": "3s"}
+    with agent() as behind, sidecar(tmp_path, behind.url, settings(workers, **more)) as running:
         with load(running.port, 12, keep=keep) as callers:
             wait_until(lambda: len(callers.told) > 100)
             running.process.send_signal(signal.SIGTERM)
@@ -234,16 +235,18 @@ def test_a_stream_ends_with_the_drain_and_is_recorded(tmp_path: Path) -> None:
 
     with (
         agent(streams) as behind,
-        sidecar(tmp_path, behind.url, settings(1, IATP_DRAIN="2s")) as running,
+        sidecar(tmp_path, behind.url, settings(1, IATP_DRAIN="1s")) as running,
         Caller(running.port) as caller,
     ):
         caller.send(request(body="{}", headers={"X-Agent-Trace-ID": "stream"}))
-        assert b"data: {}" in caller.socket.recv(65536)
+        data = b""
+        while b"data: {}" not in data:
+            data += caller.socket.recv(65536)
         began = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionError):
-            caller.read()
+        data += caller.closes(3.0)
+        assert not data.endswith(b"0\r\n\r\n")
         assert running.process.wait(5) == 0
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 2.0
         (ending,) = running.endings()
         assert (ending["type"], ending["truncated"]) == ("response", True)

@@ -98,27 +98,28 @@ def test_callers_from_outside_reach_no_control_endpoint(tmp_path: Path, header: 
         assert running.records()[0]["peer"] == "127.0.0.1"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Host": "evil.example"},
-        {"Host": "evil.example:9901"},
-        {"Host": "127.0.0.1.evil.example"},
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-    ],
+FROM_A_PAGE: tuple[dict[str, str], ...] = (
+    {"Host": "evil.example"},
+    {"Host": "evil.example:9901"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
 )
-def test_a_web_page_does_not_reach_the_admin_port(tmp_path: Path, headers: dict[str, str]) -> None:
+
+
+def test_a_web_page_does_not_reach_the_admin_port(tmp_path: Path) -> None:
     with agent() as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
         running.post(headers={"X-Agent-Trace-ID": "secret"})
+        own = {"Host": f"127.0.0.1:{running.admin_port}"}
         for target in ("/trace/secret", "/metrics"):
-            refused = running.admin(target, headers)
-            assert refused.status == 403
-            assert b"secret" not in refused.body
+            for headers in FROM_A_PAGE:
+                refused = running.admin(target, headers)
+                assert refused.status == 403, headers
+                assert b"secret" not in refused.body
             assert running.admin(target).status == 200
-            assert running.admin(target, {"Host": f"127.0.0.1:{running.admin_port}"}).status == 200
+            assert running.admin(target, own).status == 200
 
 
 _CALL = re.compile(r"\b(?:write|writev|sendto|sendmsg|pwrite64)\(\d+<(.*?)>, (.*)")

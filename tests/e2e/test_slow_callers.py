@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -184,6 +185,37 @@ def test_a50_a_reset_before_and_after_forwarding_is_recorded(tmp_path: Path) -> 
             assert ending["status_code"] == 499
 
 
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_caller_that_closed_is_recorded_as_gone(tmp_path: Path, size: int) -> None:
+    """A close is a FIN, as a half-close is; only what follows tells them apart."""
+    go_on = threading.Event()
+
+    def reply(connection: socket.socket, seen: Seen) -> bool | None:
+        go_on.wait(10)
+        return says(b"x" * size)(connection, seen)
+
+    with (
+        agent(reply) as behind,
+        sidecar(tmp_path, behind.url, TRUSTED) as running,
+        Caller(running.port) as half,
+    ):
+        half.send(request(body="{}", headers={"X-Agent-Trace-ID": "half"}))
+        closed = Caller(running.port)
+        closed.send(request(body="{}", headers={"X-Agent-Trace-ID": "closed"}))
+        wait_until(lambda: len(behind.seen) == 2)
+        half.socket.shutdown(socket.SHUT_WR)
+        closed.socket.close()
+        go_on.set()
+        answer = half.read()
+        assert (answer.status, len(answer.body)) == (200, size)
+        wait_until(lambda: len(running.endings()) == 2)
+        gone, answered = running.trace("closed")[-1], running.trace("half")[-1]
+        assert (gone["type"], gone["status_code"]) == ("error", 499)
+        assert (answered["type"], answered["status_code"]) == ("response", 200)
+        assert running.metric("iatp_inflight") == 0
+        assert running.stop() == 0
+
+
 def test_a_caller_that_leaves_the_queue_is_not_forwarded(tmp_path: Path) -> None:
     def reply(connection: socket.socket, seen: Seen) -> bool | None:
         time.sleep(0.5)
@@ -213,20 +245,15 @@ def test_a_caller_that_leaves_the_queue_is_not_forwarded(tmp_path: Path) -> None
         assert statuses == [200, 200, 499, 499, 499, 499]
 
 
-@pytest.mark.parametrize("target", ["/health", "/livez", "/nothing"])
-def test_a51_a_body_where_none_belongs_is_never_a_request(tmp_path: Path, target: str) -> None:
-    with (
-        agent() as behind,
-        sidecar(tmp_path, behind.url, KEEPS) as running,
-        Caller(running.port) as caller,
-    ):
-        head = request("GET", target, headers={"Content-Length": str(len(SMUGGLED))})
-        caller.send(head + SMUGGLED)
-        assert caller.read("GET").status in (200, 400, 404)
-        try:
-            caller.send(request("GET", "/health"))
-            assert caller.read("GET").status == 200
-        except ConnectionError:
-            pass
+def test_a51_a_body_where_none_belongs_is_never_a_request(tmp_path: Path) -> None:
+    with agent() as behind, sidecar(tmp_path, behind.url, KEEPS) as running:
+        for target in ("/health", "/livez", "/nothing"):
+            with Caller(running.port) as caller:
+                head = request("GET", target, headers={"Content-Length": str(len(SMUGGLED))})
+                caller.send(head + SMUGGLED)
+                assert caller.read("GET").status in (200, 400, 404)
+                with contextlib.suppress(ConnectionError):
+                    caller.send(request("GET", "/health"))
+                    assert caller.read("GET").status == 200
         assert running.records() == []
         assert behind.connections == 0
