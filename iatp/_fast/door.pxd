@@ -56,6 +56,7 @@ cdef class Door(Exchange):
     cdef bint gone
     cdef bint counted
     cdef long long deadline_ns
+    cdef long long linger_end_ns
 
     # the request being read or served
     cdef object request
@@ -89,6 +90,10 @@ cdef class Door(Exchange):
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
     cdef bint until_close        # only the connection's end says where the answer ends
+    cdef bint more               # bytes behind the body in hand that are not in `pending` yet
+    cdef bint fresh              # no request has come on this connection yet
+    cdef Py_ssize_t turn_bytes   # of the answer's body, queued since bytes last left
+    cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
     cdef int _feed(self) except -1
@@ -106,6 +111,7 @@ cdef class Door(Exchange):
     cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
     cdef int _next(self) except -1
+    cdef int _give_up(self) except -1
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1

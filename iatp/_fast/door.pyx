@@ -57,10 +57,14 @@ cdef long long HEAD_NS = 10_000_000_000
 cdef long long BODY_NS = 30_000_000_000
 cdef long long IDLE_NS = 75_000_000_000
 cdef long long STALL_NS = 60_000_000_000
-# A short lingering close, so that the answer is not lost in a reset.
-cdef long long LINGER_NS = 800_000_000
+# A lingering close, so that the answer is not lost in a reset: for as long as the caller still
+# sends, but not for ever (as nginx, which has 5 s and 30 s). Our own end is closed at once.
+cdef long long LINGER_NS = 5_000_000_000
+cdef long long LINGER_TOTAL_NS = 15_000_000_000
 # Bytes of further requests that wait while one is served; then reading pauses.
 cdef Py_ssize_t PIPELINED = 65536
+# Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
+cdef Py_ssize_t TURN_BYTES = 262144
 # The largest body for an endpoint that is not /proxy.
 cdef long long MAX_CONTROL_BODY = 1 << 20
 # Protocol section 7: refusals before authentication that are recorded one by one.
@@ -159,6 +163,22 @@ cdef class Front:
                 for tail in respond.records:
                     self.outbox.record(tail)
 
+    @property
+    def expecting(self):
+        """Whether a caller is connected that has not sent its first request yet."""
+        cdef Door door
+        for door in self.doors:
+            if door.fresh and door.listener == "data":
+                return True
+        return False
+
+    def close_used(self):
+        """Ends the connections that wait for a further request."""
+        cdef Door door
+        for door in tuple(self.doors):
+            if door.state == READ_HEAD and door.pending is None and not door.fresh:
+                door.finish(CLOSE)
+
     def close_idle(self):
         """Ends the connections that wait for a request."""
         cdef Door door
@@ -172,6 +192,8 @@ cdef class Front:
         self.agent.expel()
         for door in tuple(self.doors):
             door.cut()
+        # What is left works for callers that went away.
+        self.agent.recall()
 
     def abort(self):
         """Drops every connection."""
@@ -226,10 +248,15 @@ cdef class Door(Exchange):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        if self.peer.startswith("::ffff:") and "." in self.peer:
+            # What a socket for both families calls an IPv4 caller.
+            self.peer = self.peer[7:]
         self.front.doors.add(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, 1)
+        self.fresh = True
         self.deadline_ns = monotonic_ns() + HEAD_NS
-        if len(self.front.doors) > self.front.max_connections:
+        # Callers may not keep operators and probes out.
+        if self.listener == "data" and len(self.front.doors) > self.front.max_connections:
             self._refuse("too_many_connections", True, b"")
 
     def get_buffer(self, sizehint):
@@ -240,6 +267,8 @@ cdef class Door(Exchange):
         cdef Py_ssize_t used
         try:
             if self.state == LINGERING or self.state == CLOSED:
+                if self.state == LINGERING and not self.reading_paused:
+                    self.deadline_ns = min(monotonic_ns() + LINGER_NS, self.linger_end_ns)
                 return
             while n > 0 and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                 used = self._read_body(p, n)
@@ -267,14 +296,14 @@ cdef class Door(Exchange):
             # The last answer leaves at the end of this turn.
             self.finish(CLOSE)
             return True
-        self.keep = False
         try:
             if self.state == READ_LENGTH or self.state == READ_CHUNKS:
                 self._caller_gone()
                 return False
-            if self.state == WAITING and self.governed and self.cell < 0 and self.link is None:
+            if self.waits:
                 # It waits for a slot: a caller that closed is taken out. One that only ended
                 # its own side gets an answer all the same.
+                self.keep = False
                 self.front.agent.cancel(self)
                 self._end_forward("caller_gone")
                 return True
@@ -304,7 +333,11 @@ cdef class Door(Exchange):
 
     def resume_writing(self):
         self.reading_paused = False
-        self.deadline_ns = monotonic_ns() + IDLE_NS if self.state == READ_HEAD else 0
+        self.deadline_ns = 0
+        if self.state == READ_HEAD:
+            self.deadline_ns = monotonic_ns() + IDLE_NS
+        elif self.state == LINGERING:
+            self.deadline_ns = monotonic_ns() + LINGER_NS
         if self.link is not None:
             self.link.resume()
         self._resume_input()
@@ -345,29 +378,38 @@ cdef class Door(Exchange):
             if self.state == WAITING:
                 if link is not None:
                     link.detach()
-                elif self.governed and self.cell < 0:
-                    self.front.agent.cancel(self)
                 else:
-                    self.abandoned = True
-                    self.front.agent.released(self)
+                    self._give_up()
                 self.answer_failed("draining")
             elif self.state == ANSWERING:
                 if link is not None:
                     link.detach()
                 self.answer_failed("draining")
-            elif self.state == CLAIMING:
+            elif self.state == CLAIMING or (
+                self.governed and (self.state == READ_LENGTH or self.state == READ_CHUNKS)
+            ):
                 self._refuse("draining", True, b"")
             elif self.state != CLOSED:
                 self.finish(CLOSE)
         except Exception:
             self._broken()
 
+    cdef int _give_up(self) except -1:
+        """Leaves the agent's queue, or the connection that is being opened for it."""
+        if self.waits:
+            return self.front.agent.cancel(self)
+        self.abandoned = True
+        return self.front.agent.released(self)
+
     def _broken(self):
         # What is not understood is refused: an unknown failure never forwards.
         _log.exception("a request failed inside the sidecar")
+        self.keep = False
         try:
             if self.link is not None:
                 self.link.detach()
+            elif self.governed and self.state == WAITING:
+                self._give_up()
             if self.state != ANSWERING and not self.head_out and self.state < LINGERING:
                 if self.forward is not None and not self.forward.ended:
                     self._end_forward("internal_error")
@@ -390,6 +432,7 @@ cdef class Door(Exchange):
         if self.feeding:
             return 0
         self.feeding = True
+        self.more = False
         try:
             while self.pending is not None and self.state <= READ_CHUNKS:
                 if self.state == READ_HEAD:
@@ -400,14 +443,22 @@ cdef class Door(Exchange):
                 self.pending = None
                 p = rest
                 used = 0
+                self.more = False
                 while used < len(rest) and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
                     used += self._read_body(p + used, len(rest) - used)
                 if used < len(rest) and self.state < LINGERING:
                     self.pending = bytearray(rest[used:])
-            if self.pending is None and not self.reading_paused:
+                self.more = False
+            # Read on where a request is incomplete, or nothing waits behind the one being served.
+            if (self.pending is None or self.state <= READ_CHUNKS) and not self.reading_paused:
                 self._resume_input()
         finally:
             self.feeding = False
+        if self.at_eof and self.state <= READ_CHUNKS:
+            # The caller has ended its side, and what is left is not a whole request.
+            self._caller_gone()
+            self.state = CLOSED
+            return self.finish(CLOSE)
         return 0
 
     cdef int _read_head(self) except -1:
@@ -458,6 +509,7 @@ cdef class Door(Exchange):
         cdef list passed = []
         cdef Field* field
         cdef int i
+        self.fresh = False
         self.request = None
         self.forward = None
         self.request_id = None
@@ -604,6 +656,7 @@ cdef class Door(Exchange):
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
             self.received_ns = monotonic_ns()
+            self.more = used < n
             self._arrived()
         return used
 
@@ -681,6 +734,8 @@ cdef class Door(Exchange):
             if forward.findings[kind]:
                 self.front.counters.finding(kind, forward.findings[kind])
         self.message = self._agent_message(self.request.body)
+        # The message has the body; the forward knows all else that is still asked.
+        self.request = None
         self.repeatable = self.method in _REPEATABLE or (
             self.front.idempotent_agent and self.has_key
         )
@@ -778,7 +833,7 @@ cdef class Door(Exchange):
                 self.front.counters.finding(kind, respond.findings[kind])
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
-        if self.front.draining:
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         self._release_body()
         self.head_out = True
@@ -818,6 +873,7 @@ cdef class Door(Exchange):
         self.state = LINGERING
         self.pending = None
         self.deadline_ns = monotonic_ns() + LINGER_NS
+        self.linger_end_ns = self.deadline_ns - LINGER_NS + LINGER_TOTAL_NS
         if self.transport is None:
             return 0
         if self.at_eof:
@@ -919,7 +975,7 @@ cdef class Door(Exchange):
             else:
                 self.until_close = True
                 self.keep = False
-        if self.front.draining or self.at_eof:
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         if not self.keep:
             lines.append(b"Connection: close\r\n")
@@ -936,6 +992,9 @@ cdef class Door(Exchange):
             self.front.gate.settle_bytes(self.forward, p, n)
         if self.transport is None or self.gone:
             return 0
+        self.turn_bytes += n
+        if self.turn_bytes >= TURN_BYTES and self.link is not None:
+            self.link.hold()
         if self.chunked_out:
             return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
         return self.write_recorded(p[:n])
@@ -962,6 +1021,10 @@ cdef class Door(Exchange):
         return self._next()
 
     cdef int left(self) except -1:
+        self.partly_out = self.state == ANSWERING
+        self.turn_bytes = 0
+        if self.link is not None:
+            self.link.release()
         # The sidecar's own share: deciding, and from the answer's end to its leaving.
         if self.final:
             self.final = False
@@ -999,11 +1062,17 @@ cdef class Door(Exchange):
         self.after = 0
         if self.transport is None:
             return 0
-        if self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING:
+        if not self.partly_out and (
+            self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING
+        ):
+            if self.state == WAITING and self.link is not None:
+                self.link.detach()
+            elif self.state == WAITING:
+                self._give_up()
             self.keep = False
             self.state = WAITING
             self.governed = False
-            return self._refuse("recorder_unavailable", True, b"")
+            return self._refuse(self.outbox.failure(), True, b"")
         self.transport.abort()
         return 0
 
@@ -1043,7 +1112,7 @@ cdef class Door(Exchange):
             self.state = CLOSED
         elif self.state == WAITING or self.state == ANSWERING:
             if link is None:
-                if self.cell < 0:
+                if self.waits:
                     self.front.agent.cancel(self)
                 self.abandoned = True
                 self._record_gone()

@@ -25,6 +25,7 @@ cdef class Outbox:
 
     cdef int record(self, bytes tail) except -1
     cdef int touch(self, Peer peer) except -1
+    cdef str failure(self)
 
 
 cdef class Peer:

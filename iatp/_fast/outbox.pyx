@@ -66,6 +66,10 @@ cdef class Outbox:
         """Queues one record for a caller outside the hot path."""
         self.record(tail)
 
+    cdef str failure(self):
+        """Why this turn's records are not on disk, as a code of FAILURES."""
+        return "recorder_unavailable" if self.failing else "internal_error"
+
     def recovered(self):
         """The recorder has been seen to write again."""
         if self.failing:
@@ -89,6 +93,10 @@ cdef class Outbox:
                 if not self.failing:
                     self.failing = True
                     self.on_recorder(True)
+            except Exception:
+                # Not the disk's fault, so nothing to wait for; it holds for this turn alone.
+                written = False
+                _log.exception("records could not be written")
             else:
                 self.counters.records(len(records))
                 if self.failing:

@@ -1,11 +1,15 @@
 from collections.abc import Iterator
+from typing import final
 
 JSON: int
 TEXT: int
 TARGET: int
 FORM: int
 
+@final
 class Spans:
+    """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
+
     error: str | None
     error_at: int
     def __iter__(self) -> Iterator[tuple[int, int, int, bool]]: ...
@@ -14,3 +18,5 @@ class Spans:
 def scan(data: bytes, form: int) -> Spans: ...
 def redact(data: bytes, spans: Spans) -> bytes: ...
 def counts(spans: Spans) -> tuple[int, ...]: ...
+
+__pyx_capi__: dict[str, object]

@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Finds card numbers, social security numbers and addresses, and checks JSON, in one pass.
 
 Rules (docs/detection.md tells them in full):
@@ -10,6 +11,8 @@ Rules (docs/detection.md tells them in full):
 - A text without enough digits and without an @ is passed over after one look at its bytes.
 """
 
+cimport cython
+
 import unicodedata
 from math import isinf
 
@@ -17,8 +20,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memmove
 
-from iatp.values.exchange import KINDS, REDACTED
-from iatp.values.issuers import ISSUERS
+from iatp.values import exchange, issuers
 
 cdef enum:
     AS_JSON = 0
@@ -52,8 +54,8 @@ TEXT = AS_TEXT
 TARGET = AS_TARGET
 FORM = AS_FORM
 
-cdef int _kinds = len(KINDS)
-cdef list _redacted = [text.encode() for text in REDACTED]
+cdef int _kinds = len(exchange.KINDS)
+cdef list _redacted = [text.encode() for text in exchange.REDACTED]
 
 # No digit, dash or space of Unicode lies beyond, only ideographs and tags.
 cdef enum:
@@ -61,6 +63,7 @@ cdef enum:
     MAX_ZEROS = 128
     MAX_SEPARATORS = 96
     MAX_ISSUERS = 64
+    MAX_CALLS = 16
     MAX_CALL = 24
 
 # Decimal digits of every script: each has its ten digits in a row. In order.
@@ -91,30 +94,33 @@ cdef struct Issuer:
 
 cdef Issuer[MAX_ISSUERS] _issuers
 cdef int _issuer_count = 0
-assert len(ISSUERS) <= MAX_ISSUERS
-for _name, _first, _last, _lengths in ISSUERS:
+assert len(issuers.ISSUERS) <= MAX_ISSUERS
+for _name, _first, _last, _lengths in issuers.ISSUERS:
     _issuers[_issuer_count].first = _first
     _issuers[_issuer_count].last = _last
     _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
     _issuer_count += 1
 
 # What calls a number a social security or taxpayer number. A space stands for one joiner or
-# none (social_security, socialSecurity, taxid). Those of the second tuple are long enough to be
-# meant inside a longer word too (socialsecuritynumber).
+# none (social_security, socialSecurity, taxid). The first counts in keys alone: in a text it is a
+# word of several languages. Those of the second tuple are long enough to be meant inside a longer
+# word too (socialsecuritynumber).
 cdef tuple _words = (
-    b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"itin", b"tin", b"tax id",
+    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"ss #", b"itin", b"tax id",
     b"soc sec",
 )
 cdef tuple _inner_words = (b"social security", b"tax payer")
-cdef char[16][MAX_CALL] _calls
+cdef char[MAX_CALLS][MAX_CALL] _calls
 cdef int _whole_words = len(_words)
 cdef int _call_count = _whole_words + len(_inner_words)
+assert _call_count <= MAX_CALLS
 for _number, _call in enumerate(_words + _inner_words):
     assert len(_call) < MAX_CALL
     for _place in range(len(_call)):
         _calls[_number][_place] = _call[_place]
 
 
+@cython.final
 cdef class Spans:
     """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
 
@@ -344,7 +350,7 @@ cdef bint _matches(
         if call[i] == c' ':
             if at < high and cp[at] in (c' ', c'_', c'-', c'.'):
                 at += 1
-        elif at < high and _is_letter(cp[at]) and (cp[at] | 0x20) == <unsigned char>call[i]:
+        elif at < high and (cp[at] | 0x20 if _is_letter(cp[at]) else cp[at]) == <uint32_t>call[i]:
             at += 1
         else:
             return False
@@ -371,13 +377,13 @@ cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
     return c'A' <= cp <= c'Z'
 
 
-cdef bint _call_in(const uint32_t* cp, int low, int high) noexcept nogil:
+cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
     """Whether a social security or taxpayer number is announced between `low` and `high`."""
     cdef int i, call
     for i in range(low, high):
         if (cp[i] | 0x20) not in (c's', c'i', c't'):
             continue
-        for call in range(_call_count):
+        for call in range(0 if in_key else 1, _call_count):
             if _matches(cp, i, high, _calls[call], call < _whole_words):
                 return True
     return False
@@ -401,7 +407,7 @@ cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
         if digits == 3:
             break
         low -= 1
-    return _call_in(t.cp, low, at)
+    return _call_in(t.cp, low, at, False)
 
 
 cdef bint _key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
@@ -416,7 +422,7 @@ cdef bint _key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
         while at < key.end and n < WORDS:
             at = _read_point(p, at, key.end, AS_JSON, &cp[n])
             n += 1
-        key.says = at == key.end and _call_in(cp, 0, n)
+        key.says = at == key.end and _call_in(cp, 0, n, True)
     return key.says
 
 
@@ -535,6 +541,21 @@ cdef int _exponent_end(
     return at if _is_card(digits, whole + exponent) else 0
 
 
+cdef inline bint _is_printed(
+    const int* starts, const int* ends, int last, int total, bint fours
+) noexcept nogil:
+    """Whether these groups are those on cards: 4-4-4-4 and what begins so, 4-6-5, 4-6-4, 6-13.
+
+    `fours` says that all but the last have four digits.
+    """
+    cdef int size = ends[last] - starts[last]
+    if fours:
+        return size < 5 and total != 14 and total != 15
+    if last == 2:
+        return ends[0] - starts[0] == 4 and ends[1] - starts[1] == 6 and (size == 4 or size == 5)
+    return last == 1 and ends[0] - starts[0] == 6 and size == 13
+
+
 cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     """The kind of the finding whose first digit is at `i`, and its end; or NOTHING.
 
@@ -549,10 +570,10 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef int at = i
     cdef int stop, j, behind
     cdef uint32_t before = t.cp[i - 1] if i > 0 else 0
-    # The row ends where the last of these groups does; else more digits follow.
+    # The row ends where the last of these groups does; else a separator and a digit follow.
     cdef bint ends_here = False
     cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
-    cdef bint regular = True
+    cdef bint fours = True
     cdef bint alike = True
     cdef bint is_fraction
     while True:
@@ -569,6 +590,9 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
         groups += 1
         if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
             ends_here = True
+            break
+        # A card that is not the whole row has at most five groups, 4-4-4-4-3.
+        if not begins_here and groups == 5:
             break
         at = stop + 1
     if groups == 0:
@@ -592,13 +616,15 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
                 if _is_fraction(t, starts[j], ends[j]):
                     break
                 alike = alike and t.cp[ends[j - 1]] == t.cp[ends[0]]
-                regular = regular and ends[j - 1] - starts[j - 1] > 2
+                fours = fours and ends[j - 1] - starts[j - 1] == 4
             # A telephone number has a plus and at most fifteen digits (E.164).
             if totals[j] < 13 or (before == c'+' and totals[j] < 16):
                 continue
-            # Two of three: groups as they are printed, one kind of separator, nothing else in
-            # the row.
-            if j > 0 and regular + alike + (begins_here and ends_here and j == groups - 1) < 2:
+            # Two of three: groups as on a card, one kind of separator, nothing else in the row.
+            if j > 0 and (
+                _is_printed(starts, ends, j, totals[j], fours) + alike
+                + (begins_here and ends_here and j == groups - 1) < 2
+            ):
                 continue
             if _is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
                 if j > 0 or not _in_digest(t, i, ends[j]):

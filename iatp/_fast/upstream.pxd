@@ -14,6 +14,7 @@ cdef class Exchange(Peer):
     cdef bint repeatable         # may be sent a second time where no answer began
     cdef bint head_request       # HEAD: the answer has no body
     cdef bint sent               # bytes have left for the upstream
+    cdef bint waits              # is in the agent's queue
     cdef bint abandoned          # its caller went away while it waited
     cdef bint reading_paused     # the caller does not take what it is sent
     cdef int tries
@@ -33,10 +34,12 @@ cdef class Link(Peer):
     cdef Pool pool
     cdef Exchange exchange
     cdef int state
+    cdef int fd
     cdef bint used               # has carried an exchange before this one
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable
     cdef bint paused
+    cdef bint held               # reading waits for the end of the turn
     cdef bint at_eof
     cdef int interim             # 1xx answers so far
     cdef Py_ssize_t behind       # bytes that came together with an answer's end, behind it
@@ -51,7 +54,10 @@ cdef class Link(Peer):
     cdef int begin(self, Exchange exchange) except -1
     cdef int pause(self) except -1
     cdef int resume(self) except -1
+    cdef int hold(self) except -1
+    cdef int release(self) except -1
     cdef int detach(self) except -1
+    cdef bint _quiet(self) noexcept
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1
@@ -100,7 +106,7 @@ cdef class AgentPool(Pool):
     cdef bint has_room(self) noexcept
     cdef bint failing_fast(self) noexcept
     cdef int _start(self, Exchange exchange) except -1
-    cdef int _queue_grew(self) except -1
-    cdef int _queue_shrank(self) except -1
+    cdef int _queue_grew(self, Exchange exchange) except -1
+    cdef int _queue_shrank(self, Exchange exchange) except -1
     cdef int _fill(self) except -1
     cdef int next_waiting(self, int cell) except -1

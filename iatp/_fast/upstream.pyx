@@ -13,6 +13,8 @@ Rules:
 import logging
 from collections import deque
 
+from libc.errno cimport EAGAIN, errno
+
 from iatp._fast.counters cimport (
     CONNECTIONS_AGENT_ACTIVE, CONNECTIONS_AGENT_IDLE, Counters, UPSTREAM_BREAKER_OPEN,
     UPSTREAM_CONNECT, UPSTREAM_INVALID_ANSWER, UPSTREAM_RESET, UPSTREAM_TIMEOUT,
@@ -24,6 +26,11 @@ from iatp._fast.http cimport (
 )
 from iatp._fast.limits cimport Slots
 from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buffer, size_t length, int flags)
+    int MSG_PEEK
+    int MSG_DONTWAIT
 
 _log = logging.getLogger("iatp")
 
@@ -82,6 +89,9 @@ cdef class Link(Peer):
 
     def connection_made(self, transport):
         self.transport = transport
+        self.fd = transport.get_extra_info("socket").fileno()
+        # It is idle until `connected` is told of it, a turn later: not for ever.
+        self.idle_since_ns = monotonic_ns()
         self.pool.links.add(self)
 
     def get_buffer(self, sizehint):
@@ -147,13 +157,21 @@ cdef class Link(Peer):
         return 0
 
     cdef int leave(self) except -1:
-        # The agent may have closed between the dispatch and the end of the turn.
+        # The agent may have closed, or sent what nobody asked for, since the last turn.
         if self.exchange is not None and not self.exchange.sent:
-            if self.transport is None or self.transport.is_closing():
+            if self.transport is None or self.transport.is_closing() or not self._quiet():
                 self.out = None
                 self._fail("agent_reset")
                 return 0
         return Peer.leave(self)
+
+    cdef bint _quiet(self) noexcept:
+        """Whether nothing waits to be read, not even the end. A new connection is not asked."""
+        cdef char byte
+        return not self.used or (
+            recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0
+            and errno == EAGAIN
+        )
 
     cdef int record_failed(self) except -1:
         """No record, no traffic: nothing was sent, so the link is as good as before."""
@@ -164,7 +182,7 @@ cdef class Link(Peer):
         self._part()
         self._rest()
         self.pool.released(exchange)
-        return exchange.answer_failed("recorder_unavailable")
+        return exchange.answer_failed(self.outbox.failure())
 
     cdef int pause(self) except -1:
         """The caller does not take more: stop reading, and stop the clock."""
@@ -178,6 +196,20 @@ cdef class Link(Peer):
         if self.paused and self.transport is not None:
             self.paused = False
             self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+            self.held = True
+        return self.release()
+
+    cdef int hold(self) except -1:
+        """Enough for this turn: what was read leaves before more is read."""
+        if not self.held and self.transport is not None:
+            self.held = True
+            self.transport.pause_reading()
+        return 0
+
+    cdef int release(self) except -1:
+        """Reads on after `hold`, unless the caller is too slow."""
+        if self.held and not self.paused and self.transport is not None:
+            self.held = False
             self.transport.resume_reading()
         return 0
 
@@ -342,8 +374,8 @@ cdef class Link(Peer):
             or self.transport.is_closing()
         ):
             return self._drop()
-        if self.paused:
-            self.paused = False
+        if self.paused or self.held:
+            self.paused = self.held = False
             self.transport.resume_reading()
         self.state = IDLE
         self.used = True
@@ -388,7 +420,8 @@ cdef class Link(Peer):
             return self._drop()
         again = (
             code == "agent_reset" and not self.answered and not exchange.abandoned
-            and exchange.tries < (2 if exchange.sent else 3)
+            # Each pooled connection that had died costs one try, and there are only so many.
+            and (exchange.tries < 2 if exchange.sent else self.used or exchange.tries < 3)
             and (not exchange.sent or exchange.repeatable)
         )
         self._part()
@@ -440,8 +473,8 @@ cdef class Pool:
                 self.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
             if link.transport is not None and not link.transport.is_closing():
                 return link.begin(exchange)
-        self.opening += 1
         self.connect(self, exchange)
+        self.opening += 1
         return 0
 
     def connected(self, Link link not None, Exchange exchange not None, double seconds):
@@ -515,8 +548,8 @@ cdef class AgentPool(Pool):
         self.poll_handle = self.poll
 
     cdef bint has_room(self) noexcept:
-        """Whether one more request may wait here."""
-        return self.queued < self.queue_limit
+        """Whether one more request may come; `submit` says it for certain, behind its body."""
+        return self.queued == 0 or self.queued < self.queue_limit
 
     cdef bint failing_fast(self) noexcept:
         """Whether the breaker turns this request away; else it may go, perhaps as a probe."""
@@ -541,22 +574,25 @@ cdef class AgentPool(Pool):
             return exchange.answer_failed("agent_failing")
         if self.queued == 0:
             exchange.cell = self.slots.try_acquire()
+        if exchange.cell < 0 and self.queued >= self.queue_limit:
+            return exchange.answer_failed("queue_full")
         if exchange.cell < 0:
             exchange.queued_ns = monotonic_ns()
             self.waiting.append(exchange)
-            self._queue_grew()
+            self._queue_grew(exchange)
             exchange.cell = self.slots.try_acquire() if self.queued == 1 else -1
             if exchange.cell < 0:
                 return 0
             self.waiting.pop()
-            self._queue_shrank()
+            self._queue_shrank(exchange)
         return self._start(exchange)
 
     cdef int _start(self, Exchange exchange) except -1:
         self.counters.inflight(1)
         return self.dispatch(exchange)
 
-    cdef int _queue_grew(self) except -1:
+    cdef int _queue_grew(self, Exchange exchange) except -1:
+        exchange.waits = True
         self.queued += 1
         self.counters.queued(1)
         self.slots.waiting(1)
@@ -565,7 +601,8 @@ cdef class AgentPool(Pool):
             self.outbox.loop.call_later(POLL_S, self.poll_handle)
         return 0
 
-    cdef int _queue_shrank(self) except -1:
+    cdef int _queue_shrank(self, Exchange exchange) except -1:
+        exchange.waits = False
         self.queued -= 1
         self.counters.queued(-1)
         self.slots.waiting(-1)
@@ -593,9 +630,9 @@ cdef class AgentPool(Pool):
         cdef Exchange exchange
         while self.waiting:
             exchange = self.waiting.popleft()
-            if exchange.abandoned:
+            if not exchange.waits:
                 continue
-            self._queue_shrank()
+            self._queue_shrank(exchange)
             exchange.cell = cell
             return self._start(exchange)
         self.slots.release(cell)
@@ -631,8 +668,8 @@ cdef class AgentPool(Pool):
 
     cdef int cancel(self, Exchange exchange) except -1:
         """Takes it out of the queue; where a connection is being opened, that is kept."""
-        if exchange.cell < 0 and not exchange.abandoned:
-            self._queue_shrank()
+        if exchange.waits:
+            self._queue_shrank(exchange)
         exchange.abandoned = True
         return 0
 
@@ -641,10 +678,10 @@ cdef class AgentPool(Pool):
         Pool.tick(self, now_ns)
         while self.waiting:
             exchange = self.waiting[0]
-            if not exchange.abandoned:
+            if exchange.waits:
                 if now_ns - exchange.queued_ns < self.queue_timeout_ns:
                     break
-                self._queue_shrank()
+                self._queue_shrank(exchange)
                 self.waiting.popleft()
                 exchange.answer_failed("queue_timeout")
             else:
@@ -655,6 +692,16 @@ cdef class AgentPool(Pool):
         cdef Exchange exchange
         while self.waiting:
             exchange = self.waiting.popleft()
-            if not exchange.abandoned:
-                self._queue_shrank()
+            if exchange.waits:
+                self._queue_shrank(exchange)
+                exchange.answer_failed("draining")
+
+    def recall(self):
+        """Ends everything that the agent still works on."""
+        cdef Link link
+        cdef Exchange exchange
+        for link in tuple(self.links):
+            exchange = link.exchange
+            if exchange is not None:
+                link.detach()
                 exchange.answer_failed("draining")

@@ -39,8 +39,10 @@ class AgentConnector:
         try:
             async with asyncio.timeout(CONNECT_S):
                 link = await self._connect(pool)
-        except (OSError, TimeoutError, UnicodeError):
+        except Exception as error:
             # UnicodeError: a name that no resolver can be asked for.
+            if not isinstance(error, OSError | UnicodeError):
+                _log.exception("a connection to the agent could not be made")
             self._found_at = float("-inf")
             pool.connect_failed(exchange)
         else:

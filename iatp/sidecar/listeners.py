@@ -7,10 +7,12 @@ all workers accept from one socket.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import os
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -22,6 +24,15 @@ from iatp.values.errors import StartError
 BACKLOG = 4096
 """Connections that wait to be accepted; the kernel caps it at net.core.somaxconn."""
 
+_SO_ATTACH_FILTER = 26
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # the byte of the TCP header that holds the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # drop it: its sender tries again in a second
+    (0x06, 0, 0, 0xFFFF),  # else take it whole
+)
+"""A classic BPF program (linux/filter.h): code, steps if true, steps if false, operand."""
+
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
     """One port and its sockets, one for each worker."""
@@ -31,6 +42,31 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     sockets: tuple[socket.socket, ...]
+
+    def close(self) -> None:
+        """Give up all sockets; the port is free once every process has done so."""
+        for each in self.sockets:
+            each.close()
+
+    def keep_only(self, worker: int) -> None:
+        """Give up the sockets of other workers."""
+        for each in self.sockets:
+            if each is not self.sockets[worker]:
+                each.close()
+
+    def turn_away(self, worker: int) -> None:
+        """Let no new connection begin, while those that have begun can still be accepted.
+
+        Closing alone would reset what the kernel has taken and the worker has not seen yet.
+        Where it can't be done (only Linux can), closing has to do.
+        """
+        if sys.platform == "linux":
+            program = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
+            address, length = program.buffer_info()
+            with contextlib.suppress(OSError):
+                self.sockets[worker].setsockopt(
+                    socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", length // 8, address)
+                )
 
 
 def open_listeners(settings: Settings) -> list[Listener]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
+from typing import Any
 
 import msgspec
 
@@ -27,7 +29,19 @@ def _timestamp(created: float) -> str:
     )
 
 
-class _Text(logging.Formatter):
+class _Discreet(logging.Formatter):
+    """Formats an exception without its text, which could hold a piece of a payload.
+
+    What the operating system said of a file or a socket is kept.
+    """
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  (logging's own name)
+        kind, error, trace = ei
+        said = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        return "".join(traceback.format_tb(trace)) + f"{kind.__name__}{said}"
+
+
+class _Text(_Discreet):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_timestamp(record.created)} {record.levelname.lower()} {record.getMessage()}"
         if record.exc_info:
@@ -35,7 +49,7 @@ class _Text(logging.Formatter):
         return line
 
 
-class _Json(logging.Formatter):
+class _Json(_Discreet):
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "timestamp": _timestamp(record.created),

@@ -3,10 +3,16 @@
 One worker serves in this very process. With more, this process holds the sockets, the
 shared memory and the lock on the log folder, and does nothing but watch: it forks each
 worker after everything is imported, so that they share the pages.
+
+A worker may be told to stop more than once (a terminal and a service manager signal every
+process, and this one hands the signal on), so to a worker all such signals are one. Ending
+at once is this process's to say: it kills. Where this process itself is killed, its workers
+see the other end of a pipe close, and drain: nobody would replace them or free their slots.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -29,6 +35,11 @@ _log = logging.getLogger("iatp")
 
 RESTART_PAUSE_S = 0.5
 """Between the deaths of one worker that did not live a second: no storm of forks."""
+OVERDUE_S = 0.5
+"""After the drain has passed, until a worker that has not ended is killed."""
+TOLD = (-signal.SIGTERM, -signal.SIGKILL)
+"""Exit statuses of a worker that ended as it was told: before it served, or at once."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
 
 def run(loaded: Loaded) -> int:
@@ -55,8 +66,7 @@ def run(loaded: Loaded) -> int:
         return supervisor.run()
     finally:
         for listener in listeners:
-            for each in listener.sockets:
-                each.close()
+            listener.close()
         folder.close()
 
 
@@ -79,6 +89,7 @@ class Supervisor:
         self._workers: dict[int, int] = {}
         self._started: dict[int, float] = {}
         self._stopping = False
+        self._lifeline = (-1, -1)
 
     def run(self) -> int:
         """Serve in this process or in workers, as the settings say."""
@@ -92,13 +103,14 @@ class Supervisor:
         gc.collect()
         gc.freeze()
         self._memory.set_worker(None, os.getpid(), WorkerState.READY)
-        for each in (signal.SIGTERM, signal.SIGINT):
+        self._lifeline = os.pipe()
+        for each in _SIGNALS:
             signal.signal(each, self._on_signal)
         for number in range(count):
             self._start(number)
         return self._watch()
 
-    def _serve(self, number: int) -> int:
+    def _serve(self, number: int, lifeline: int | None = None) -> int:
         from iatp.sidecar.worker import Worker  # noqa: PLC0415  (after the settings are right)
 
         worker = Worker(
@@ -109,17 +121,24 @@ class Supervisor:
             listeners=self._listeners,
             key=self._key,
             prunes=number == 0,
+            lifeline=lifeline,
         )
         return worker.run()
 
     def _start(self, number: int) -> None:
+        # A signal that arrives meanwhile is handled once the new worker can be told of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                for each in (signal.SIGTERM, signal.SIGINT):
+                for each in _SIGNALS:
                     signal.signal(each, signal.SIG_DFL)
-                status = self._serve(number)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                os.close(self._lifeline[1])
+                for listener in self._listeners:
+                    listener.keep_only(number)
+                status = self._serve(number, self._lifeline[0])
             except BaseException:
                 _log.exception("worker %d failed", number)
             finally:
@@ -128,11 +147,20 @@ class Supervisor:
         self._workers[pid] = number
         self._started[number] = time.monotonic()
         self._memory.set_worker(number, pid, WorkerState.READY)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._stopping = True
-        for pid in self._workers:
-            os.kill(pid, number)
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        """Have the workers drain; on the second signal, or when they are overdue, kill them."""
+        told = signal.SIGKILL if self._stopping else signal.SIGTERM
+        if not self._stopping:
+            self._stopping = True
+            signal.setitimer(signal.ITIMER_REAL, self._loaded.settings.drain_s + OVERDUE_S)
+            # A port on which nobody listens any more must refuse, not keep callers waiting.
+            for listener in self._listeners:
+                listener.close()
+        for pid in tuple(self._workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, told)
 
     def _watch(self) -> int:
         """Wait for workers; replace those that die, until all are told to stop."""
@@ -145,7 +173,7 @@ class Supervisor:
             number = self._workers.pop(pid, None)
             if number is None:
                 continue
-            if os.waitstatus_to_exitcode(status) != 0:
+            if os.waitstatus_to_exitcode(status) not in (0, *TOLD):
                 failed = 1
             self._clear(number)
             if self._stopping:

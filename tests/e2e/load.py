@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -38,6 +39,9 @@ def together(count: int, work: Callable[[int], None], within_s: float = 50.0) ->
     assert not any(thread.is_alive() for thread in threads), "a caller still waits"
 
 
+_numbers = itertools.count(1)
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """One answer that a caller of a `Load` has in full."""
 
@@ -58,6 +62,8 @@ class Load:
         self.lost: list[str] = []
         self.refused = 0
         """Connections that were not taken."""
+        # Short, so that no run of digits in it can be taken for a card's.
+        self._name = f"load-{next(_numbers)}"
         self._body = body
         self._headers = dict(headers)
         self._keep = keep
@@ -70,8 +76,12 @@ class Load:
             self._threads.append(thread)
             thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
+        """Have every caller ask no more."""
         self._ended.set()
+
+    def end(self) -> None:
+        self.stop()
         for thread in self._threads:
             thread.join(15)
         assert not any(thread.is_alive() for thread in self._threads)
@@ -89,7 +99,7 @@ class Load:
                 closes = False
                 while not closes and not self._ended.is_set():
                     count += 1
-                    trace_id = f"load-{id(self):x}-{number}-{count}"
+                    trace_id = f"{self._name}-{number}-{count}"
                     headers = {**self._headers, "X-Agent-Trace-ID": trace_id}
                     if not self._keep:
                         headers["Connection"] = "close"

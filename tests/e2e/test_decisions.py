@@ -6,16 +6,23 @@ from nothing of the sidecar's own. A sidecar has one manifest, so there are sixt
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
+import os
 import re
-from concurrent.futures import ThreadPoolExecutor
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.programs import environment
 from tests.e2e.agents import Agent, agent
-from tests.e2e.sidecars import Answer, Sidecar, sidecar
+from tests.e2e.sidecars import Answer, Sidecar, free_ports, is_ready, sidecar, wait_until
 
 TRUST = {"verified_partner": 10, "trusted": 7, "standard": 5, "unknown": 2, "untrusted": 0}
 REVERSIBILITY = {"full": 2, "partial": 2, "none": 0}
@@ -32,7 +39,6 @@ BODIES = {
 }
 VALUES = (b"4111", b"1111", b"123-45", b"6789")
 SAID = b'{ "kept" :  "as it is" }'
-AT_ONCE = 6
 
 
 def clamp(points: int) -> int:
@@ -110,36 +116,86 @@ def check_warned(answer: Answer, score: int, lines: list[str], trace_id: str) ->
     }
 
 
+STARTER = """
+import json, os, sys
+import iatp.sidecar.worker
+from iatp.cli.main import sidecar_main
+for line in sys.stdin:
+    if os.fork() == 0:
+        os.environ.update(json.loads(line))
+        os._exit(sidecar_main([]))
+"""
+"""Becomes a sidecar for each line of settings: sixty starts would be half a minute of imports."""
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
+    with (tmp_path_factory.mktemp("starter") / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STARTER],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("trust", TRUST)
-def test_table(trust: str, tmp_path: Path) -> None:
-    def check_manifest(manifest: tuple[str, str]) -> int:
-        reversibility, retention = manifest
-        base = f"{trust}-{reversibility}-{retention}"
-        score = clamp(TRUST[trust] + REVERSIBILITY[reversibility] + RETENTION[retention])
-        lines = ["No reversibility"] if reversibility == "none" else []
-        lines += ["Data stored permanently"] if retention in ("permanent", "forever") else []
-        variables = {
-            "IATP_TRUST_LEVEL": trust,
-            "IATP_REVERSIBILITY": reversibility,
-            "IATP_RETENTION": retention,
+def test_table(trust: str, starter: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    with agent(says_json) as behind:
+        running = {
+            (reversibility, retention): start(
+                starter,
+                tmp_path / f"{trust}-{reversibility}-{retention}",
+                behind.url,
+                {
+                    "IATP_TRUST_LEVEL": trust,
+                    "IATP_REVERSIBILITY": reversibility,
+                    "IATP_RETENTION": retention,
+                },
+            )
+            for reversibility, retention in itertools.product(REVERSIBILITY, RETENTION)
         }
-        with sidecar(tmp_path / base, f"{behind.url}/{base}", variables) as running:
+        assert len(running) == 12
+        for (reversibility, retention), each in running.items():
+            wait_until(functools.partial(is_ready, each.port), 30.0)
+            lines = ["No reversibility"] if reversibility == "none" else []
+            lines += ["Data stored permanently"] if retention in ("permanent", "forever") else []
             for kind, override in itertools.product(BODIES, (False, True)):
                 check(
-                    running,
+                    each,
                     behind,
-                    base,
+                    each.folder.name,
                     kind=kind,
                     override=override,
                     retention=retention,
-                    score=score,
+                    score=clamp(TRUST[trust] + REVERSIBILITY[reversibility] + RETENTION[retention]),
                     lines=lines,
                 )
-        return 1
 
-    with agent(says_json) as behind, ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(pool.map(check_manifest, itertools.product(REVERSIBILITY, RETENTION)))
-    assert len(done) == 12
+
+def start(
+    starter: subprocess.Popen[bytes], folder: Path, agent_url: str, manifest: dict[str, str]
+) -> Sidecar:
+    """A sidecar that is about to be ready, before `{agent_url}/{name of the folder}`."""
+    (port,) = free_ports(1)
+    settings = {
+        "IATP_AGENT_URL": f"{agent_url}/{folder.name}",
+        "IATP_HOST": "127.0.0.1",
+        "IATP_PORT": str(port),
+        "IATP_ADMIN_PORT": "0",
+        "IATP_LOG_DIR": str(folder / "logs"),
+    }
+    assert starter.stdin is not None
+    starter.stdin.write(json.dumps(settings | manifest).encode() + b"\n")
+    starter.stdin.flush()
+    return Sidecar(starter, port, 0, folder)
 
 
 def says_json(connection: Any, _: Any) -> bool:

@@ -16,7 +16,7 @@ from iatp.adapters.keys import derive, installation_key
 from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
-from tests.e2e.agents import Agent, agent
+from tests.e2e.agents import Agent, agent, says
 from tests.e2e.sidecars import KEEPS, STRANGER, Answer, Caller, Sidecar, request, sidecar
 
 SECRET = "correct-horse-battery-staple"
@@ -179,6 +179,20 @@ def test_ticket(ticket_mode: Pair) -> None:
     check_overridden(
         running, behind, ticket_of(running.post(BODY, {"X-Agent-Trace-ID": "caller.1"}))
     )
+
+
+def test_ticket_is_used_up_where_the_agent_fails(ticket_mode: Pair) -> None:
+    """It was let through; that nothing came of it does not bring the ticket back."""
+    running, behind = ticket_mode
+    ticket = ticket_of(running.post(BODY))
+    behind.reply = lambda _, __: False
+    try:
+        assert running.post(BODY, ticket).status == 502
+    finally:
+        behind.reply = says()
+    assert running.post(BODY, ticket).status == 449
+    kinds = [one["type"] for one in running.trace(ticket["X-Agent-Trace-ID"])]
+    assert kinds == ["warning", "request", "user_override", "error", "warning"]
 
 
 OTHERWISE: dict[str, dict[str, Any]] = {

@@ -260,6 +260,29 @@ def test_expect_continue(pair: Pair) -> None:
     assert behind.seen[-1].all("Expect") == []
 
 
+def test_expect_continue_of_what_is_refused(pair: Pair) -> None:
+    """The body is not asked for where the head alone says no."""
+    running, _ = pair
+    for lines, status in (
+        (b"Content-Length: 99999999", 413),
+        (b"Content-Encoding: br\r\nContent-Length: 2", 415),
+    ):
+        with Caller(running.port) as caller:
+            caller.send(
+                b"POST /proxy HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + lines + b"\r\n\r\n"
+            )
+            assert caller.closes(5.0).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_no_body_is_no_json(pair: Pair) -> None:
+    """A content type without a body, as some clients send it."""
+    running, behind = pair
+    for method, length in (("GET", None), ("DELETE", None), ("POST", b""), ("PUT", b"")):
+        answer = running.ask(method, "/proxy/x", length, {"Content-Type": "application/json"})
+        assert answer.status == 200
+        assert behind.seen[-1].body == b""
+
+
 def deflate(data: bytes, window: int) -> bytes:
     packer = zlib.compressobj(wbits=window)
     return packer.compress(data) + packer.flush()
@@ -356,7 +379,8 @@ def test_findings_count_wherever_they_stand(
 
 
 def ok(*lines: str, body: bytes = b"", status: str = "200 OK") -> Reply:
-    head = "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode()
+    # It closes, and says so: the next request must not meet a connection that is closing.
+    head = "\r\n".join([f"HTTP/1.1 {status}", *lines, "Connection: close", "", ""]).encode()
     return sends(head + body)
 
 
@@ -416,8 +440,8 @@ CHUNKED = b"3;x=y\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
         ok("Trailer: X-Sum", "transfer-encoding: Chunked", body=CHUNKED),
         ok(body=b"abc0123456789"),
         sends(b"HTTP/1.0 200 OK\r\n\r\nabc0123456789"),
-        sends(b"HTTP/1.1 200\r\nContent-Length: 13\r\n\r\nabc0123456789"),
-        sends(b"HTTP/1.1 200 \r\nContent-Length:13\r\n\r\nabc0123456789"),
+        sends(b"HTTP/1.1 200\r\nConnection: close\r\nContent-Length: 13\r\n\r\nabc0123456789"),
+        sends(b"HTTP/1.1 200 \r\nConnection:close\r\nContent-Length:13\r\n\r\nabc0123456789"),
     ],
 )
 def test_framings_of_an_answer(reply: Reply, pair: Pair) -> None:
@@ -444,6 +468,17 @@ def test_a_caller_of_http_1_0(pair: Pair) -> None:
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"chunked" not in head.lower()
     assert body == b"abc0123456789"
+
+
+def test_a_caller_that_asks_to_close(pair: Pair) -> None:
+    running, behind = pair
+    behind.reply = says(b"all of it")
+    with Caller(running.port) as caller:
+        caller.send(request(body="{}", headers={"Connection": "close"}))
+        whole = caller.closes(5.0)
+    head, _, body = whole.partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head
+    assert body == b"all of it"
 
 
 def test_interim_answers_are_read_over(pair: Pair) -> None:

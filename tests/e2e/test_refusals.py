@@ -610,6 +610,8 @@ def test_caller_that_goes_away_while_the_agent_works(method: str, pair: Pair) ->
         caller.send(request(method, "/proxy/x", body, {"X-Agent-Trace-ID": mine}))
         assert holding.seen.wait(5)
         reset(caller)
+    # The connection that asks is the only one left.
+    wait_until(lambda: running.metric('iatp_connections{state="active"}') == 1)
     if method == "GET":
         # Idempotent: given up at once, whatever the agent does.
         wait_until(lambda: len(running.trace(mine)) == 2)
@@ -660,8 +662,10 @@ def test_loop(tmp_path: Path) -> None:
 
 
 def test_every_request_has_ended_once(pair: Pair) -> None:
-    """Over all that this file has sent: one ending each, and the order of seq without gaps."""
-    running, _ = pair
+    """Over all that this file has sent: one ending each, and seq without gaps."""
+    running, behind = pair
+    for body in ("{}", "{", f'"{CARD}"'):
+        running.post(body)
     records = running.records()
     endings: dict[str, list[str]] = {}
     for record in records:
@@ -670,9 +674,9 @@ def test_every_request_has_ended_once(pair: Pair) -> None:
             endings[record["request_id"]].append(record["type"])
         elif record["type"] == "access":
             del endings[record["request_id"]]
-    assert len(endings) > 100
+    assert len(endings) >= 3
     assert {name: kinds for name, kinds in endings.items() if len(kinds) != 1} == {}
     seqs = [record["seq"] for record in records]
     assert seqs == list(range(len(seqs)))
     forwarded = sum(record["type"] == "request" for record in records)
-    assert forwarded == len(pair[1].seen)
+    assert forwarded == len(behind.seen)

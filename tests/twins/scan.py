@@ -122,24 +122,32 @@ MORE_BEFORE = re.compile(rf"\d{SEPARATOR}\Z")
 MORE_BEHIND = re.compile(rf"{SEPARATOR}\d")
 POINT = re.compile(r"""(?:\A|\d|[ \t\n\r+\-=:,;(\[{"'])\.\Z""")
 SECOND_POINT = re.compile(r"\d\.\d{1,20}\.\Z")
+PRINTED = re.compile("4 4 4 1|4 4 4 4( [123])?|4 6 [45]|6 13")
 EXPONENT = re.compile(r"[eE]\+?([0-9]{1,2})(?!\d)")
 HEX = re.compile(r"[0-9a-fA-F]{24,}")
 UUID = re.compile(
     r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-fA-F])"
 )
-WORDS = re.compile(
-    r"""
-    (?i: social[ _.-]?security | tax[ _.-]?payer)
-    |
-    (?: (?<![a-zA-Z]) | (?<=[a-z])(?=[A-Z]) )
-    (?i: ssn | ssn[ _.-]?number | ssn[ _.-]?no | ss[ _.-]?number | ss[ _.-]?no
-    | itin | tin | tax[ _.-]?id | soc[ _.-]?sec)
-    (?: (?![a-zA-Z]) | (?=[sS](?![a-zA-Z])) | (?<=[a-z])(?=[A-Z]) | (?=[A-Z][a-z]) )
-    """,
-    re.VERBOSE,
-)
 
 
+def call(words: str) -> re.Pattern[str]:
+    """Return what calls a number an SSN: long words anywhere, `words` as words of their own."""
+    return re.compile(
+        rf"""
+        (?i: social[ _.-]?security | tax[ _.-]?payer)
+        |
+        (?: (?<![a-zA-Z]) | (?<=[a-z])(?=[A-Z]) )
+        (?i: {words})
+        (?: (?![a-zA-Z]) | (?=[sS](?![a-zA-Z])) | (?<=[a-z])(?=[A-Z]) | (?=[A-Z][a-z]) )
+        """,
+        re.VERBOSE | re.ASCII,
+    )
+
+
+SAID = r"""ssn | ssn[ _.-]?number | ssn[ _.-]?no | ss[ _.-]?number | ss[ _.-]?no
+    | ss[ _.-]?\# | itin | tax[ _.-]?id | soc[ _.-]?sec"""
+WORDS = call(SAID)
+KEY_WORDS = call(f"{SAID} | tin")
 STOP = re.compile(r"[\n\r,;!?&|{}]|(?<![nN][oO])\.|\d{3}")
 
 
@@ -222,7 +230,7 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
         if len(digits) <= 15 and before.endswith("+"):
             continue
         marks = [
-            all(size >= 3 for size in sizes[: count - 1]),
+            PRINTED.fullmatch(" ".join(map(str, sizes[:count]))) is not None,
             len(set(seps[: count - 1])) == 1,
             begins_row and count == len(groups) and not MORE_BEHIND.match(text, high),
         ]
@@ -242,7 +250,7 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
     end = groups[0][1]
     if sizes[0] == 9 and not fraction and is_ssn(ascii_digits(text, groups[:1])):
         glued = re.search(r"[a-zA-Z]\Z", before) is not None
-        announced = words_before(text, at) or (WORDS.search(key) is not None and not glued)
+        announced = words_before(text, at) or (KEY_WORDS.search(key) is not None and not glued)
         if announced and not re.match("[a-zA-Z]", text[end:]):
             return SSN, end
     return None
@@ -430,7 +438,7 @@ class Json:
         digits = whole_digits(text)
         if is_card(digits):
             self.spans.append((CARD, start, self.at, True))
-        elif len(digits) == 9 and is_ssn(digits) and WORDS.search(key):
+        elif len(digits) == 9 and is_ssn(digits) and KEY_WORDS.search(key):
             self.spans.append((SSN, start, self.at, True))
 
     def broken(self, match: re.Match[bytes]) -> int:

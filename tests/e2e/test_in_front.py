@@ -1,0 +1,166 @@
+"""What stands in front: nginx, a web page, and what strace sees leave."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.agents import agent
+from tests.e2e.sidecars import TRUSTED, Sidecar, free_ports, is_ready, sidecar, wait_until
+
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+
+NGINX = """
+daemon off; master_process off; worker_processes 1;
+error_log {folder}/error.log; pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2;
+    fastcgi_temp_path {folder}/t3; uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            {header}
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, behind: int, header: str) -> Iterator[int]:
+    """A plain nginx before this port; gives its own."""
+    program = shutil.which("nginx", path=PROGRAMS)
+    assert program, "these tests need nginx"
+    folder.mkdir()
+    (port,) = free_ports(1)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX.format(folder=folder, port=port, behind=behind, header=header))
+    process = subprocess.Popen([program, "-p", folder, "-c", configuration])
+    try:
+        wait_until(lambda: is_ready(port))
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    "header",
+    [
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        "proxy_set_header X-Real-IP $remote_addr;",
+        'proxy_set_header Forwarded "for=$remote_addr";',
+        'proxy_set_header Via "1.1 nginx";',
+    ],
+)
+def test_callers_from_outside_reach_no_control_endpoint(tmp_path: Path, header: str) -> None:
+    with (
+        agent() as behind,
+        sidecar(tmp_path / "sidecar", behind.url, TRUSTED) as running,
+        nginx(tmp_path / "nginx", running.port, header) as port,
+    ):
+        outside = {
+            "X-Forwarded-For": "6.6.6.6",
+            "X-Forwarded-Host": "evil",
+            "X-Forwarded-Proto": "x",
+        }
+        answer = running.ask(body='{"a":1}', headers=outside, port=port)
+        assert answer.status == 200
+        trace_id = answer.header("x-agent-trace-id")
+        for target in (f"/trace/{trace_id}", "/metrics", f"/quarantine/{trace_id}"):
+            refused = running.ask("GET", target, port=port)
+            assert (refused.status, refused.json()["code"]) == (403, "control_forbidden")
+        for target in ("/health", "/livez", "/readyz", "/capabilities"):
+            assert running.ask("GET", target, port=port).status == 200
+        # The same from the machine itself, without a proxy, is allowed.
+        assert running.get(f"/trace/{trace_id}").status == 200
+        assert running.get("/metrics").status == 200
+        (seen,) = behind.seen
+        assert seen.header("x-forwarded-for") == "127.0.0.1"
+        assert seen.header("x-forwarded-proto") == "http"
+        assert seen.header("x-real-ip") is None
+        assert seen.header("forwarded") is None
+        assert "6.6.6.6" not in str(seen.headers)
+        assert "evil" not in str(seen.headers)
+        assert running.records()[0]["peer"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:9901"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_web_page_does_not_reach_the_admin_port(tmp_path: Path, headers: dict[str, str]) -> None:
+    with agent() as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        running.post(headers={"X-Agent-Trace-ID": "secret"})
+        for target in ("/trace/secret", "/metrics"):
+            refused = running.admin(target, headers)
+            assert refused.status == 403
+            assert b"secret" not in refused.body
+            assert running.admin(target).status == 200
+            assert running.admin(target, {"Host": f"127.0.0.1:{running.admin_port}"}).status == 200
+
+
+_CALL = re.compile(r"\b(?:write|writev|sendto|sendmsg|pwrite64)\(\d+<(.*?)>, (.*)")
+
+
+@contextlib.contextmanager
+def strace(running: Sidecar, output: Path) -> Iterator[None]:
+    """What a sidecar writes, with the file or connection that it goes to."""
+    program = shutil.which("strace", path=PROGRAMS)
+    assert program, "these tests need strace"
+    calls = "trace=write,writev,sendto,sendmsg,pwrite64"
+    process = subprocess.Popen(
+        [program, "-yy", "-s", "600", "-e", calls, "-o", output, "-p", str(running.process.pid)],
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    assert b"attached" in process.stderr.readline()
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+
+@pytest.mark.servers
+def test_a_record_is_on_disk_before_what_it_records_leaves(tmp_path: Path) -> None:
+    with agent() as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        with strace(running, tmp_path / "strace"):
+            for number in range(5):
+                assert running.post(b'{"n":%d}' % number).status == 200
+            assert running.post("{").status == 400
+        steps = []
+        for line in (tmp_path / "strace").read_text().splitlines():
+            found = _CALL.search(line)
+            if not found:
+                continue
+            target, data = found.groups()
+            if ".open.jsonl" in target:
+                steps += re.findall(r'\\"type\\":\\"(\w+)\\"', data)
+            elif f":{behind.port}" in target and "POST / HTTP/1.1" in data:
+                steps.append("to the agent")
+            elif f":{running.port}" in target and "HTTP/1.1" in data:
+                steps.append("to the caller")
+        served = ["request", "to the agent", "response", "to the caller"]
+        assert steps == served * 5 + ["error", "to the caller"]

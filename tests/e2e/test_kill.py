@@ -1,0 +1,109 @@
+"""`kill -9` at any moment: the last paragraph of protocol section 7, and a start afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.agents import Agent, Seen, agent, says
+from tests.e2e.load import Load, kill, lives, load
+from tests.e2e.sidecars import STRANGER, Sidecar, sidecar, wait_until
+
+SETTINGS = STRANGER | {"IATP_RETENTION": "permanent"}
+CONFIRMED = {"X-User-Override": "true"}
+KINDS: tuple[tuple[bytes, dict[str, str]], ...] = (
+    (b'{"a":1}', CONFIRMED),
+    (b'{"a":1}', CONFIRMED),
+    (b'{"a":1}', {}),
+    (b'{"a":"4111111111111111"}', {}),
+)
+"""Two that are forwarded, one that is warned, one that is blocked."""
+
+
+def _kill(running: Sidecar, what: str) -> None:
+    if what == "worker":
+        kill(random.choice(running.workers()))
+    elif what == "supervisor":
+        kill(running.process.pid)
+    else:
+        os.killpg(running.process.pid, signal.SIGKILL)
+
+
+def _round(tmp_path: Path, behind: Agent, number: int, workers: int, what: str) -> None:
+    """One start on the same folder, a load, a kill in the middle of it."""
+    settings = SETTINGS | {"IATP_WORKERS": str(workers)}
+    with sidecar(tmp_path, behind.url, settings) as running, contextlib.ExitStack() as stack:
+        children = running.workers()
+        loads = [
+            stack.enter_context(load(running.port, 3, body=body, headers=headers))
+            for body, headers in KINDS
+        ]
+        wait_until(lambda: all(len(each.told) >= 10 for each in loads))
+        time.sleep(random.Random(number).random() * 0.05)
+        _kill(running, what)
+        if what == "worker":
+            # The other one goes on, and so does a new one.
+            after = sum(len(each.told) for each in loads)
+            wait_until(lambda: sum(len(each.told) for each in loads) > after + 40)
+            os.killpg(running.process.pid, signal.SIGKILL)
+        for each in loads:
+            each.stop()
+        running.process.wait(10)
+        wait_until(lambda: not any(map(lives, children)))
+        _check(running, behind, loads)
+
+
+def _check(running: Sidecar, behind: Agent, loads: list[Load]) -> None:
+    # A line that is torn would raise here.
+    records = running.records()
+    requests = {record["trace_id"] for record in records if record["type"] == "request"}
+    reached = {one.header("x-agent-trace-id") for one in behind.seen}
+    assert reached <= requests
+    statuses: dict[str, set[int]] = {}
+    for record in records:
+        status = {"blocked": 403, "warning": 449}.get(record["type"]) or record.get("status_code")
+        if status:
+            statuses.setdefault(record["trace_id"], set()).add(status)
+    told = [one for each in loads for one in each.told]
+    assert told
+    for one in told:
+        assert statuses.get(one.trace_id) == {one.answer.status}, one
+    assert {one.answer.status for one in told} == {200, 403, 449}
+
+
+def _rounds(tmp_path: Path, rounds: list[tuple[int, str]]) -> None:
+    with agent(_answer) as behind:
+        for number, (workers, what) in enumerate(rounds):
+            _round(tmp_path, behind, number, workers, what)
+        # One more start on what all of these left.
+        with sidecar(tmp_path, behind.url, SETTINGS) as running:
+            (first, *_) = behind.seen
+            assert running.trace(first.header("x-agent-trace-id") or "")[0]["type"] == "request"
+            assert running.post(headers=CONFIRMED).status == 200
+            assert running.stop() == 0
+            assert not list(running.logs.glob("*.open.jsonl"))
+
+
+_says = says(b'{"done":true}' + b" " * 500)
+
+
+def _answer(connection: socket.socket, seen: Seen) -> bool | None:
+    return _says(connection, seen)
+
+
+def test_nothing_that_was_promised_is_lost(tmp_path: Path) -> None:
+    _rounds(tmp_path, [(1, "all"), (2, "worker"), (2, "supervisor")])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_nothing_that_was_promised_is_lost_in_twenty_kills(tmp_path: Path) -> None:
+    kinds = [(1, "all"), (2, "worker"), (1, "all"), (2, "supervisor"), (2, "all")]
+    _rounds(tmp_path, kinds * 4)
