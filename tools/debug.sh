@@ -23,8 +23,8 @@ case $(uname -s) in
     *) library=$(cc -print-file-name=libasan.so); preload=LD_PRELOAD ;;
 esac
 cd $copy
-# Limits of time do not hold here: tests of what something costs are left out, and each test
-# has ten minutes.
+# Limits of time do not hold here: tests of what something costs are left out, each test has
+# ten minutes, and hypothesis has no deadline (its profile for continuous integration).
 exec env "$preload=$library" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$(pwd)" \
     "$python" -m pytest --override-ini=testpaths=tests/_fast --timeout=600 \
-    -k "not cost_little and not costs_little" "$@"
+    --hypothesis-profile=ci -k "not cost_little and not costs_" "$@"
