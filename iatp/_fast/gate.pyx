@@ -246,13 +246,14 @@ cdef Py_ssize_t _settled(bytes text):
     return at
 
 
-cdef bint _looks_like_json(bytes text):
+cdef bint _may_hold_json(bytes text):
+    # It is JSON, or holds an escape that only JSON has: a part of a form, an event of a stream.
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t length = PyBytes_GET_SIZE(text)
     cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
     while at < length and data[at] in b" \t\r\n":
         at += 1
-    return at < length and data[at] in b"{[\""
+    return at < length and data[at] in b"{[\"" or b"\\u" in text
 
 
 cdef class _Reading:
@@ -279,7 +280,7 @@ cdef int _read_loose(_Reading reading, bytes text, int form, long* counts) excep
     cdef bytes narrow
     reading.source = text
     reading.form = form
-    if _looks_like_json(text):
+    if _may_hold_json(text):
         # Also where it ends in an error: what stands before that is read as JSON all the same.
         spans = scan(text, AS_JSON)
         if spans.count:
@@ -1058,7 +1059,7 @@ cdef class Gate:
         if reading.source is not None:
             # The passes of `_read` build on each other; here the offsets have to be those of
             # one text.
-            if _looks_like_json(reading.source):
+            if _may_hold_json(reading.source):
                 found |= _spans_of("body", scan(reading.source, AS_JSON))
             found |= _spans_of("body", scan(reading.source, reading.form))
         elif reading.spans is not None:

@@ -20,7 +20,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memmove
 
-from iatp.values import exchange, issuers
+from iatp.values import characters, exchange, issuers
 
 cdef enum:
     AS_JSON = 0
@@ -57,9 +57,7 @@ FORM = AS_FORM
 cdef int _kinds = len(exchange.KINDS)
 cdef list _redacted = [text.encode() for text in exchange.REDACTED]
 
-# No digit, dash or space of Unicode lies beyond, only ideographs and tags.
 cdef enum:
-    LAST = 0x20000
     MAX_ZEROS = 128
     MAX_SEPARATORS = 96
     MAX_ISSUERS = 64
@@ -69,23 +67,18 @@ cdef enum:
 # Decimal digits of every script: each has its ten digits in a row. In order.
 cdef uint32_t[MAX_ZEROS] _zeros
 cdef int _zero_count = 0
-# What stands between groups of digits beyond ASCII: all dashes and spaces of Unicode, and what
-# looks like one or like nothing, or is an ASCII separator in another width. In order.
-cdef uint32_t[MAX_SEPARATORS] _separators
-cdef int _separator_count = 0
-_LOOKALIKES = (
-    "\u00ad\u00b7\u200b\u200c\u200d\u2024\u2043\u2044\u2060\u2212\u2215\ufeff\uff0e\uff0f\uff3f"
-)
-for _number in range(0x80, LAST):
-    _character = chr(_number)
-    if unicodedata.decimal(_character, None) == 0:
-        assert _zero_count < MAX_ZEROS
-        _zeros[_zero_count] = _number
+assert len(characters.DIGIT_ZEROS) <= MAX_ZEROS
+for _code in characters.DIGIT_ZEROS:
+    # As far as this Python knows them: its strings and this scan agree on what is a digit.
+    if unicodedata.decimal(chr(_code), None) == 0:
+        _zeros[_zero_count] = _code
         _zero_count += 1
-    elif unicodedata.category(_character) in ("Pd", "Zs") or _character in _LOOKALIKES:
-        assert _separator_count < MAX_SEPARATORS
-        _separators[_separator_count] = _number
-        _separator_count += 1
+# What stands between groups of digits beyond ASCII. In order.
+cdef uint32_t[MAX_SEPARATORS] _separators
+cdef int _separator_count = len(characters.SEPARATORS)
+assert _separator_count <= MAX_SEPARATORS
+for _number, _code in enumerate(characters.SEPARATORS):
+    _separators[_number] = _code
 
 cdef struct Issuer:
     int first

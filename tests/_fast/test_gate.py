@@ -435,6 +435,8 @@ def test_wide_text_hides_nothing(encoding: str) -> None:
         b'{"a":"\\u0034111111111111111"}',
         b'{"a":"\\u0034111111111111111"} and more',
         b'["4111111111111111"]',
+        b'data: {"a":"\\u0034111111111111111"}\n\n',
+        b'--b\r\nContent-Type: application/json\r\n\r\n{"a":"\\u0034111111111111111"}\r\n--b--',
         b"card=4111+1111+1111+1111",
         b"card=4111 1111 1111 1111",
     ],

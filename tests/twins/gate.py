@@ -144,7 +144,7 @@ def from_latin(data: bytes) -> bytes:
 def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[int]]:
     """Return the text for the record, its spans, and the kinds of all that was found."""
     kinds: list[int] = []
-    if text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):
+    if text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in text:
         spans = find(text, JSON)
         kinds += [span[0] for span in spans]
         text = scrub(text, spans)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from decimal import Decimal
 from typing import NamedTuple
 
+from iatp.values.characters import SEPARATORS
 from iatp.values.exchange import KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
 
@@ -108,14 +108,7 @@ def utf8(units: list[bytes]) -> tuple[int, str]:
 
 # Numbers.
 
-LOOKALIKES = (
-    "\u00ad\u00b7\u200b\u200c\u200d\u2024\u2043\u2044\u2060\u2212\u2215\ufeff\uff0e\uff0f\uff3f"
-)
-DASHES = "".join(
-    chr(code)
-    for code in range(0x80, 0x110000)
-    if unicodedata.category(chr(code)) in ("Pd", "Zs") or chr(code) in LOOKALIKES
-)
+DASHES = "".join(map(chr, SEPARATORS))
 SEPARATOR = f"[ ./_\\t{DASHES}-]"
 ROW = re.compile(rf"\d+(?:{SEPARATOR}\d+){{0,19}}")
 MORE_BEFORE = re.compile(rf"\d{SEPARATOR}\Z")
