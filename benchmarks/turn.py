@@ -7,6 +7,7 @@ instructions of a request can be counted, and are the same each time.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
 from iatp._fast.counters import Counters
@@ -34,10 +35,11 @@ class _Loop:
 class _Transport:
     def __init__(self) -> None:
         self.sent = b""
+        # Open and silent, for who looks whether the other end has closed.
+        self._sockets = socket.socketpair()
 
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        assert name == "peername"
-        return ("127.0.0.1", 50000)
+    def get_extra_info(self, name: str) -> object:
+        return {"peername": ("127.0.0.1", 50000), "socket": self._sockets[0]}[name]
 
     def write(self, data: bytes) -> None:
         self.sent = data
