@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from benchmarks.baseline import Baseline
 from tests.e2e.load import resident_kib
 from tests.e2e.sidecars import TRUSTED, Sidecar, free_ports, request, sidecar, wait_until
 
@@ -166,7 +167,9 @@ def _buckets(running: Sidecar) -> dict[float, float]:
     return found
 
 
-def test_a_hundred_connections_wait_less_than_ten_milliseconds_more(tmp_path: Path) -> None:
+def test_a_hundred_connections_wait_less_than_ten_milliseconds_more(
+    tmp_path: Path, baseline: Baseline
+) -> None:
     with (
         quick_agent() as port,
         sidecar(tmp_path, f"http://127.0.0.1:{port}", TRUSTED) as running,
@@ -181,8 +184,8 @@ def test_a_hundred_connections_wait_less_than_ten_milliseconds_more(tmp_path: Pa
             for share in (0.5, 0.9, 0.99)
         }
         count = sum(len(through) for _, through in rounds)
-        print(
-            f"\n{CONNECTIONS} connections, {count} requests: p99 of iatp_overhead_seconds "
+        baseline.lines.append(
+            f"{CONNECTIONS} connections, {count} requests: p99 of iatp_overhead_seconds "
             f"≤ {overhead * 1000:.2f} ms; added, seen from outside: p50 "
             f"{added[0.5] * 1000:.2f} ms, p90 {added[0.9] * 1000:.2f} ms, "
             f"p99 {added[0.99] * 1000:.2f} ms"
@@ -191,7 +194,7 @@ def test_a_hundred_connections_wait_less_than_ten_milliseconds_more(tmp_path: Pa
         assert added[0.99] < 0.010
 
 
-def test_one_idle_worker_holds_less_than_48_mebibytes(tmp_path: Path) -> None:
+def test_one_idle_worker_holds_less_than_48_mebibytes(tmp_path: Path, baseline: Baseline) -> None:
     with (
         quick_agent() as port,
         sidecar(tmp_path, f"http://127.0.0.1:{port}", TRUSTED) as running,
@@ -200,12 +203,14 @@ def test_one_idle_worker_holds_less_than_48_mebibytes(tmp_path: Path) -> None:
         for _ in range(20):
             assert running.post(b'{"a":1}').status == 200
         used = resident_kib(running.process.pid) / 1024
-        print(f"\nresident: {started:.1f} MiB once ready, {used:.1f} MiB after requests")
+        baseline.lines.append(
+            f"resident: {started:.1f} MiB once ready, {used:.1f} MiB after requests"
+        )
         assert used <= 48
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_it_is_ready_within_a_second(tmp_path: Path, workers: int) -> None:
+def test_it_is_ready_within_a_second(tmp_path: Path, workers: int, baseline: Baseline) -> None:
     took = []
     for _ in range(5):
         began = time.monotonic()
@@ -213,5 +218,7 @@ def test_it_is_ready_within_a_second(tmp_path: Path, workers: int) -> None:
         with sidecar(tmp_path, "http://127.0.0.1:9", settings) as running:
             took.append(time.monotonic() - began)
             assert running.stop() == 0
-    print(f"\nready after {min(took):.2f} s (best of {len(took)}) with {workers} worker(s)")
+    baseline.lines.append(
+        f"ready after {min(took):.2f} s (best of {len(took)}) with {workers} worker(s)"
+    )
     assert min(took) < 1.0

@@ -35,11 +35,11 @@ class _Loop:
 class _Transport:
     def __init__(self) -> None:
         self.sent = b""
-        # Quiet, as the connection of an agent is between two requests.
-        self._socket, self._other_end = socket.socketpair()
+        # Open and silent, for who looks whether the other end has closed.
+        self._sockets = socket.socketpair()
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": ("127.0.0.1", 50000), "socket": self._socket}[name]
+        return {"peername": ("127.0.0.1", 50000), "socket": self._sockets[0]}[name]
 
     def write(self, data: bytes) -> None:
         self.sent = data
