@@ -1,9 +1,10 @@
 # The only parser of what comes from a socket; see door.pyx.
 from iatp._fast.counters cimport Counters
 from iatp._fast.gate cimport Gate
-from iatp._fast.http cimport Chunks, Head
+from iatp._fast.http cimport Chunks, Head, Slice
 from iatp._fast.limits cimport RateLimiter
 from iatp._fast.outbox cimport Outbox
+from iatp._fast.record cimport Line
 from iatp._fast.upstream cimport AgentPool, Exchange, Pool
 
 
@@ -17,7 +18,13 @@ cdef class Front:
     cdef object read_buffer
     cdef unsigned char[::1] read_view
     cdef object settle_claim     # settle_claim(door, claim): asks the control state
-    cdef bytes agent_host
+    cdef bytes to_agent          # behind the target: version and Host
+    cdef bytes via_line
+    cdef Line line               # heads are put together here
+    # The last one seen of each: mostly the next is the same.
+    cdef bytes content_type
+    cdef bytes target
+    cdef bytes host
     cdef bytes agent_base
     cdef bytes agent_target
     cdef bytes via
@@ -36,7 +43,8 @@ cdef class Front:
     cdef bytes entropy
     cdef Py_ssize_t entropy_at
 
-    cdef bytes random(self, Py_ssize_t n)
+    cdef const unsigned char* random(self, Py_ssize_t n) except NULL
+    cdef bytes same(self, bytes last, Slice s)
     cdef str new_id(self, long long time_ns)
     cdef bytes date_line(self)
     cdef bint may_record_refusal(self, str peer) except -1
@@ -121,4 +129,4 @@ cdef class Door(Exchange):
     cdef int _release_body(self) except -1
     cdef bytes _agent_message(self, bytes body)
     cdef bytes _application_message(self, bytes body)
-    cdef bytes _trace_lines(self)
+    cdef int _add_trace_lines(self, Line line) except -1

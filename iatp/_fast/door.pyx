@@ -15,7 +15,9 @@ import logging
 import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memcmp, memcpy
 
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
@@ -32,6 +34,7 @@ from iatp._fast.http cimport (
     read_request_head,
 )
 from iatp._fast.limits cimport RateLimiter, caller_key
+from iatp._fast.record cimport Line
 from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
 from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
 
@@ -81,6 +84,8 @@ cdef Head _head
 
 cdef dict FAILURES = errors.FAILURES
 
+cdef const char* HEX = "0123456789abcdef"
+
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[449] = b"Retry With"
 _REASONS[499] = b"Client Closed Request"
@@ -103,6 +108,14 @@ cdef bytes _bytes(Slice s):
     return PyBytes_FromStringAndSize(<const char*>s.p, s.n)
 
 
+cdef int _add_field(Line line, Field* field) except -1:
+    # Name and value are copied as they came; they were checked when the head was read.
+    line._raw(<const char*>field.name.p, field.name.n)
+    line._raw(b": ", 2)
+    line._raw(<const char*>field.value.p, field.value.n)
+    return line._raw(b"\r\n", 2)
+
+
 cdef class Front:
     """What all doors of a worker share: where requests go, and the limits they keep."""
 
@@ -122,10 +135,13 @@ cdef class Front:
         self.read_buffer = memoryview(read_buffer)
         self.read_view = read_buffer
         self.settle_claim = settle_claim
-        self.agent_host = agent_host
         self.agent_base = agent_base
         self.agent_target = agent_target
         self.via = via
+        self.to_agent = b" HTTP/1.1\r\nHost: %b\r\n" % agent_host
+        self.via_line = b"1.1 %b\r\n" % via
+        self.line = Line()
+        self.content_type = self.target = self.host = b""
         self.idempotent_agent = idempotent_agent
         self.max_body = max_body
         self.max_buffered = max_buffered
@@ -209,18 +225,39 @@ cdef class Front:
             if door.transport is not None:
                 door.transport.abort()
 
-    cdef bytes random(self, Py_ssize_t n):
+    cdef const unsigned char* random(self, Py_ssize_t n) except NULL:
+        """`n` random bytes, at most 4096; good until the next call."""
         if self.entropy is None or self.entropy_at + n > 4096:
             self.entropy = os.urandom(4096)
             self.entropy_at = 0
         self.entropy_at += n
-        return self.entropy[self.entropy_at - n:self.entropy_at]
+        return <const unsigned char*>PyBytes_AS_STRING(self.entropy) + self.entropy_at - n
 
     cdef str new_id(self, long long time_ns):
         """A UUIDv7 (RFC 9562)."""
-        cdef str text = f"{time_ns // 1000000:012x}" + self.random(10).hex()
-        variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+        cdef unsigned char[16] id
+        cdef char[36] text
+        cdef long long ms = time_ns // 1000000
+        cdef int i, at = 0
+        memcpy(&id[6], self.random(10), 10)
+        for i in range(6):
+            id[i] = <unsigned char>(ms >> (40 - 8 * i))
+        id[6] = 0x70 | (id[6] & 0x0f)
+        id[8] = 0x80 | (id[8] & 0x3f)
+        for i in range(16):
+            if i == 4 or i == 6 or i == 8 or i == 10:
+                text[at] = c'-'
+                at += 1
+            text[at] = HEX[id[i] >> 4]
+            text[at + 1] = HEX[id[i] & 15]
+            at += 2
+        return PyUnicode_DecodeASCII(text, 36, NULL)
+
+    cdef bytes same(self, bytes last, Slice s):
+        """These bytes; `last` where it is the same, which spares making another."""
+        if PyBytes_GET_SIZE(last) == s.n and memcmp(PyBytes_AS_STRING(last), s.p, s.n) == 0:
+            return last
+        return _bytes(s)
 
     cdef bytes date_line(self):
         cdef long long now_s = wall_ns() // 1000000000
@@ -517,9 +554,11 @@ cdef class Door(Exchange):
 
     cdef int _keep_head(self, Head* head) except -1:
         """Keeps what outlives the head: facts, and the lines that are passed on."""
-        cdef list passed = []
+        cdef Front front = self.front
+        cdef Line passed = front.line
         cdef Field* field
         cdef int i
+        passed.clear()
         self.fresh = False
         self.request = None
         self.forward = None
@@ -528,8 +567,11 @@ cdef class Door(Exchange):
         self.own_ns = 0
         self.cell = -1
         self.abandoned = False
-        self.method = _bytes(head.method).decode("ascii")
-        self.target = _bytes(head.target)
+        if head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0:
+            self.method = "POST"
+        else:
+            self.method = _bytes(head.method).decode("ascii")
+        self.target = front.target = front.same(front.target, head.target)
         self.minor = head.minor
         self.head_request = self.method == "HEAD"
         self.keep = not head.close and (head.minor == 1 or head.keep_alive)
@@ -543,7 +585,7 @@ cdef class Door(Exchange):
         for i in range(head.count):
             field = &head.fields[i]
             if field.known == HOST:
-                self.host = _bytes(field.value)
+                self.host = front.host = front.same(front.host, field.value)
             elif field.known == VIA:
                 self.forwarded = True
                 self.old_via += (b", " if self.old_via else b"") + _bytes(field.value)
@@ -564,17 +606,15 @@ cdef class Door(Exchange):
                 or field.known == IDEMPOTENCY_KEY or field.known >= SERVER
             ):
                 if field.known == CONTENT_TYPE:
-                    self.content_type = _bytes(field.value)
+                    self.content_type = front.same(front.content_type, field.value)
+                    front.content_type = self.content_type
                 elif field.known == CONTENT_ENCODING:
                     self.content_encoding = _bytes(field.value)
                 elif field.known == IDEMPOTENCY_KEY:
                     self.has_key = True
                 if not field.dropped:
-                    passed.append(_bytes(field.name))
-                    passed.append(b": ")
-                    passed.append(_bytes(field.value))
-                    passed.append(b"\r\n")
-        self.passed = b"".join(passed)
+                    _add_field(passed, field)
+        self.passed = passed.done()
         return 0
 
     cdef int _route(self, Head* head) except -1:
@@ -604,7 +644,10 @@ cdef class Door(Exchange):
             if self.front.limiter is not None and self.front.limiter.is_on():
                 key = caller_key("anonymous", self.peer)
                 retry_after = self.front.limiter.check(key, self.received_ns)
-            if retry_after or (self.has_length and head.content_length):
+            if (
+                retry_after or head.content_length > self.front.max_body or self.content_encoding
+                or (self.content_type and not self.front.gate.reads(self.content_type))
+            ) and (retry_after or (self.has_length and head.content_length)):
                 respond = self.front.gate.admit_head(
                     self._as_request(b""),
                     head.content_length if head.content_length >= 0 else None, retry_after,
@@ -762,42 +805,68 @@ cdef class Door(Exchange):
         return self.front.application.submit(self)
 
     cdef bytes _agent_message(self, bytes body):
-        cdef bytes rest = self.target[6:]
+        cdef Line line = self.front.line
         cdef bytes target
-        if not rest:
+        cdef bytes rest
+        if PyBytes_GET_SIZE(self.target) == 6:
             target = self.front.agent_target
-        elif rest.startswith(b"?"):
+        elif (rest := self.target[6:]).startswith(b"?"):
             target = self.front.agent_target + rest
         else:
             target = self.front.agent_base + rest
-        return b"".join((
-            self.method.encode(), b" ", target, b" HTTP/1.1\r\nHost: ", self.front.agent_host,
-            b"\r\n", self.passed, b"Accept-Encoding: identity\r\n",
-            b"X-Agent-Trace-ID: ", self.forward.trace_id.encode(), b"\r\n", self._trace_lines(),
-            b"Via: ", self.old_via + b", " if self.old_via else b"", b"1.1 ", self.front.via,
-            b"\r\nX-Forwarded-For: ", self.peer.encode(), b"\r\nX-Forwarded-Proto: http\r\n",
-            b"X-Forwarded-Host: " + self.host + b"\r\n" if self.host else b"",
-            b"Content-Length: %d\r\n\r\n" % len(body)
-            if self.has_length or self.method in ("POST", "PUT", "PATCH") else b"\r\n",
-            body,
-        ))
+        line.clear()
+        line.ascii(self.method)
+        line._raw(b" ", 1)
+        line.raw(target)
+        line.raw(self.front.to_agent)
+        line.raw(self.passed)
+        line._raw(b"Accept-Encoding: identity\r\nX-Agent-Trace-ID: ", 45)
+        line.ascii(self.forward.trace_id)
+        line._raw(b"\r\n", 2)
+        self._add_trace_lines(line)
+        line._raw(b"Via: ", 5)
+        if self.old_via:
+            line.raw(self.old_via)
+            line._raw(b", ", 2)
+        line.raw(self.front.via_line)
+        line._raw(b"X-Forwarded-For: ", 17)
+        line.ascii(self.peer)
+        line._raw(b"\r\nX-Forwarded-Proto: http\r\n", 27)
+        if self.host:
+            line._raw(b"X-Forwarded-Host: ", 18)
+            line.raw(self.host)
+            line._raw(b"\r\n", 2)
+        if self.has_length or self.method in ("POST", "PUT", "PATCH"):
+            line._raw(b"Content-Length: ", 16)
+            line.integer(PyBytes_GET_SIZE(body))
+            line._raw(b"\r\n", 2)
+        line._raw(b"\r\n", 2)
+        line.raw(body)
+        return line.done()
 
-    cdef bytes _trace_lines(self):
+    cdef int _add_trace_lines(self, Line line) except -1:
         """W3C trace context: the caller's trace with a new parent, or a new trace."""
         cdef bytes given = self.traceparent
-        cdef bytes span = self.front.random(8).hex().encode()
+        cdef bytes span
+        if not given:
+            line._raw(b"traceparent: 00-", 16)
+            line.hex(self.front.random(16), 16)
+            line._raw(b"-", 1)
+            line.hex(self.front.random(8), 8)
+            return line._raw(b"-01\r\n", 5)
+        span = self.front.random(8)[:8].hex().encode()
         if (
             len(given) == 55 and given.startswith(b"00-") and given[35:36] == b"-"
             and given[52:53] == b"-" and not given[3:35].strip(b"0123456789abcdef")
             and not given[36:52].strip(b"0123456789abcdef") and given[3:35].strip(b"0")
             and given[36:52].strip(b"0") and not given[53:].strip(b"0123456789abcdef")
         ):
+            line.raw(b"traceparent: %b%b-%b\r\n" % (given[:36], span, given[53:]))
             if self.tracestate:
-                return b"traceparent: %b%b-%b\r\ntracestate: %b\r\n" % (
-                    given[:36], span, given[53:], self.tracestate
-                )
-            return b"traceparent: %b%b-%b\r\n" % (given[:36], span, given[53:])
-        return b"traceparent: 00-%b-%b-01\r\n" % (self.front.random(16).hex().encode(), span)
+                line.raw(b"tracestate: %b\r\n" % self.tracestate)
+            return 0
+        trace = self.front.random(16)[:16].hex().encode()
+        return line.raw(b"traceparent: 00-%b-%b-01\r\n" % (trace, span))
 
     cdef bytes _application_message(self, bytes body):
         trace_id = self.front.gate.trace_id(self.request)
@@ -932,7 +1001,7 @@ cdef class Door(Exchange):
         return 0
 
     cdef int answer_head(self, Link link, Head* head) except -1:
-        cdef list lines
+        cdef Line line = self.front.line
         cdef Field* field
         cdef long long now = monotonic_ns()
         cdef bytes content_type = b""
@@ -941,11 +1010,16 @@ cdef class Door(Exchange):
         cdef int i
         self.answered_ns = now
         self.state = ANSWERING
-        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, _bytes(head.reason))]
+        line.clear()
+        line._raw(b"HTTP/1.1 ", 9)
+        line.integer(head.status)
+        line._raw(b" ", 1)
+        line._raw(<const char*>head.reason.p, head.reason.n)
+        line._raw(b"\r\n", 2)
         for i in range(head.count):
             field = &head.fields[i]
             if field.known == CONTENT_TYPE:
-                content_type = _bytes(field.value)
+                content_type = self.front.same(self.front.content_type, field.value)
             elif field.known == CONTENT_ENCODING:
                 content_encoding = _bytes(field.value)
             if (
@@ -956,46 +1030,46 @@ cdef class Door(Exchange):
                 continue
             if field.known == OURS and self.governed:
                 continue
-            lines.append(_bytes(field.name))
-            lines.append(b": ")
-            lines.append(_bytes(field.value))
-            lines.append(b"\r\n")
+            _add_field(line, field)
         if self.governed:
             (<AgentPool>self.front.agent).answered()
             self.front.gate.settle_head(self.forward, head.status, content_type, content_encoding)
-            lines.append(
-                b"X-Agent-Trace-ID: %b\r\nX-Agent-Trust-Score: %d\r\nX-Agent-Latency-Ms: %.2f\r\n"
-                b"X-IATP-Decision: allow\r\n" % (
-                    self.forward.trace_id.encode(), self.forward.trust_score,
-                    (now - self.received_ns) / 1e6,
-                )
-            )
+            line._raw(b"X-Agent-Trace-ID: ", 18)
+            line.ascii(self.forward.trace_id)
+            line._raw(b"\r\nX-Agent-Trust-Score: ", 23)
+            line.integer(self.forward.trust_score)
+            line._raw(b"\r\nX-Agent-Latency-Ms: ", 22)
+            line.hundredths((now - self.received_ns) // 10000)
+            line._raw(b"\r\nX-IATP-Decision: allow\r\n", 26)
             if self.forward.quarantined:
-                lines.append(b"X-Agent-Quarantined: true\r\n")
+                line._raw(b"X-Agent-Quarantined: true\r\n", 27)
         else:
-            trace_id = self.front.gate.trace_id(self.request)
-            lines.append(b"X-Agent-Trace-ID: %b\r\n" % trace_id.encode())
+            line._raw(b"X-Agent-Trace-ID: ", 18)
+            line.ascii(self.front.gate.trace_id(self.request))
+            line._raw(b"\r\n", 2)
         has_body = not (self.head_request or head.status == 204 or head.status == 304)
         if head.content_length >= 0:
             if head.status != 204:
-                lines.append(b"Content-Length: %d\r\n" % head.content_length)
+                line._raw(b"Content-Length: ", 16)
+                line.integer(head.content_length)
+                line._raw(b"\r\n", 2)
         elif has_body:
             if self.minor == 1:
                 self.chunked_out = True
-                lines.append(b"Transfer-Encoding: chunked\r\n")
+                line._raw(b"Transfer-Encoding: chunked\r\n", 28)
             else:
                 self.until_close = True
                 self.keep = False
         if self.front.draining or (self.at_eof and self.pending is None and not self.more):
             self.keep = False
         if not self.keep:
-            lines.append(b"Connection: close\r\n")
+            line._raw(b"Connection: close\r\n", 19)
         elif self.minor == 0:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+            line._raw(b"Connection: keep-alive\r\n", 24)
+        line._raw(b"\r\n", 2)
         self.head_out = True
         if self.transport is not None:
-            self.write_recorded(b"".join(lines))
+            self.write_recorded(line.done())
         return 0
 
     cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:

@@ -41,6 +41,7 @@ cdef class Gate:
     cdef Py_ssize_t _max_body
 
     cpdef str trace_id(self, object request)
+    cdef bint reads(self, bytes content_type) except -1
     cpdef object admit_head(
         self, object request, object declared_length=*, int rate_retry_after_s=*
     )

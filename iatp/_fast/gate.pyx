@@ -872,6 +872,10 @@ cdef class Gate:
         """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
         return _trace_id(request)
 
+    cdef bint reads(self, bytes content_type) except -1:
+        # Whether a body of this type can be read, however it is asked for.
+        return _content_type(content_type).charset == CHARSET_UTF8
+
     cpdef object admit_head(
         self, object request, object declared_length=None, int rate_retry_after_s=0
     ):

@@ -1,5 +1,5 @@
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from typing_extensions import disjoint_base
@@ -7,7 +7,7 @@ from typing_extensions import disjoint_base
 from iatp._fast.counters import Counters
 
 class _Recorder(Protocol):
-    def append(self, tails: Sequence[bytes]) -> None: ...
+    def append(self, tails: list[bytes]) -> None: ...
 
 @disjoint_base
 class Outbox:

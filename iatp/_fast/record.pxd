@@ -18,8 +18,13 @@ cdef class Line:
     cpdef int integer(self, long long value) except -1
     cpdef int milliseconds(self, long long microseconds) except -1
     cpdef int timestamp(self, long long time_ns) except -1
+    cdef int ascii(self, str text) except -1
+    cdef int hex(self, const unsigned char* data, Py_ssize_t length) except -1
+    cdef int hundredths(self, long long value) except -1
+    cdef void clear(self) noexcept
     cpdef bytes done(self)
 
 
+cpdef bytes lines(list tails, long long first, bytes middle)
 cpdef bytes json_string(bytes text)
 cpdef Py_ssize_t cut_at(bytes text, Py_ssize_t limit)

@@ -7,8 +7,10 @@ stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 # How each byte is treated inside a string: 0 copied, 1 escaped by itself, 2 and 3 looked at
 # with the bytes behind it (U+0080-009F begin with C2, U+2028 and U+2029 with E2 80).
@@ -19,7 +21,15 @@ for _byte in range(256):
 TREATMENT[0xC2] = 2
 TREATMENT[0xE2] = 3
 
+# A builder that is used again keeps no more than this.
+cdef enum:
+    KEPT_BYTES = 1 << 18
+
 cdef const char* HEX = "0123456789abcdef"
+
+cdef long long DAY_US = 86400000000
+# The last microsecond of the year 9999.
+cdef long long LAST_US = 253402300799999999
 
 
 @cython.final
@@ -35,9 +45,9 @@ cdef class Line:
         free(self._text)
 
     cdef int _reserve(self, Py_ssize_t more) except -1:
-        cdef Py_ssize_t capacity = self._capacity
+        cdef Py_ssize_t capacity = self._capacity or 1024
         cdef char* text
-        if self._length + more <= capacity:
+        if self._length + more <= self._capacity:
             return 0
         while capacity < self._length + more:
             capacity *= 2
@@ -111,6 +121,9 @@ cdef class Line:
         cdef unsigned char kind
         cdef unsigned char byte
         while at < length:
+            at += plain_bytes(text + at, length - at)
+            if at >= length:
+                break
             byte = text[at]
             kind = TREATMENT[byte]
             if kind == 0 or byte == 0x22 or byte == 0x5C:
@@ -192,6 +205,16 @@ cdef class Line:
         tail[3] = <char>(48 + part % 10)
         return self._raw(tail, 4)
 
+    cdef int hundredths(self, long long value) except -1:
+        # `value` hundredths (not below 0) with two decimals.
+        cdef char[3] tail
+        cdef int part = <int>(value % 100) if value > 0 else 0
+        self.integer(value // 100 if value > 0 else 0)
+        tail[0] = b"."
+        tail[1] = <char>(48 + part // 10)
+        tail[2] = <char>(48 + part % 10)
+        return self._raw(tail, 3)
+
     cpdef int timestamp(self, long long time_ns) except -1:
         """Add a quoted RFC 3339 time in UTC with microseconds; `time_ns` since 1970.
 
@@ -200,9 +223,11 @@ cdef class Line:
         cdef char[30] out
         cdef long long us, days, era, day_of_era, year_of_era, year, day_of_year, shifted
         cdef int month, day, hour, minute, second, micro
-        us = min(max(time_ns, 0) // 1000, 253402300799999999)
-        days = us // 86400000000
-        us -= days * 86400000000
+        us = time_ns // 1000 if time_ns > 0 else 0
+        if us > LAST_US:
+            us = LAST_US
+        days = us // DAY_US
+        us -= days * DAY_US
         # Days to a date in the proleptic Gregorian calendar: Howard Hinnant,
         # "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
         days += 719468
@@ -239,9 +264,73 @@ cdef class Line:
         out[28] = b"\""
         return self._raw(out, 29)
 
+    cdef int ascii(self, str text) except -1:
+        # Text that is known to be ASCII, as it is.
+        cdef Py_ssize_t length
+        cdef const char* data = PyUnicode_AsUTF8AndSize(text, &length)
+        return self._raw(data, length)
+
+    cdef int hex(self, const unsigned char* data, Py_ssize_t length) except -1:
+        cdef Py_ssize_t at
+        cdef char* out
+        self._reserve(2 * length)
+        out = self._text + self._length
+        for at in range(length):
+            out[2 * at] = HEX[data[at] >> 4]
+            out[2 * at + 1] = HEX[data[at] & 15]
+        self._length += 2 * length
+        return 0
+
+    cdef void clear(self) noexcept:
+        # Ready for another text; what one large text needed is not kept for ever.
+        self._length = 0
+        if self._capacity > KEPT_BYTES:
+            free(self._text)
+            self._capacity = 0
+            self._text = NULL
+
     cpdef bytes done(self):
         """Return what was written."""
         return PyBytes_FromStringAndSize(self._text, self._length)
+
+
+cdef Py_ssize_t plain_bytes(const unsigned char* text, Py_ssize_t length) noexcept nogil:
+    # How many bytes at the start of `text` are ASCII, no control character and not U+007F, in
+    # steps of eight: at least that many may be copied as they are into an embedded value.
+    cdef Py_ssize_t at = 0
+    cdef uint64_t word
+    cdef uint64_t odd
+    while at + 8 <= length:
+        memcpy(&word, text + at, 8)
+        # The top bit of a byte: set in it, or it is below 0x20, or 0x7f.
+        odd = (
+            word | (word - <uint64_t>0x2020202020202020)
+            | (word + <uint64_t>0x0101010101010101)
+        ) & <uint64_t>0x8080808080808080
+        if odd:
+            return at
+        at += 8
+    return at
+
+
+cpdef bytes lines(list tails, long long first, bytes middle):
+    """Return whole lines: `{"seq":N`, `middle` and a tail for each, N counting up from `first`.
+
+    Raises:
+        ValueError: a tail holds a line end.
+    """
+    cdef Line line = Line()
+    cdef bytes tail
+    for tail in tails:
+        if memchr(PyBytes_AS_STRING(tail), b"\n", PyBytes_GET_SIZE(tail)) != NULL:
+            raise ValueError("a record must be one line")
+        line._raw(b'{"seq":', 7)
+        line.integer(first)
+        line._raw(PyBytes_AS_STRING(middle), PyBytes_GET_SIZE(middle))
+        line._raw(PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+        line._raw(b"\n", 1)
+        first += 1
+    return line.done()
 
 
 cdef void _digits(char* out, int value, int width) noexcept nogil:

@@ -16,7 +16,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from iatp.adapters.log_folder import (
     Leftover,
@@ -39,6 +39,25 @@ _ROOM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """After these the same file may well be written again; after any other a new one is tried."""
 
 
+Join = Callable[[list[bytes], int, bytes], bytes]
+
+
+def join_lines(tails: list[bytes], first: int, middle: bytes) -> bytes:
+    """Return whole lines: `{"seq":N`, `middle` and a tail for each, N counting up from `first`.
+
+    The plain form of what a worker passes in compiled (iatp/_fast/record).
+
+    Raises:
+        ValueError: a tail holds a line end.
+    """
+    data = b"".join(
+        [b'{"seq":%d%b%b\n' % (seq, middle, tail) for seq, tail in enumerate(tails, first)]
+    )
+    if data.count(b"\n") != len(tails):
+        raise ValueError("a record must be one line")
+    return data
+
+
 class Recorder:
     """Appends records to the segments of one worker.
 
@@ -46,7 +65,15 @@ class Recorder:
     opens the first segment; where the disk refuses, `failing` is true from the start.
     """
 
-    def __init__(self, folder: LogFolder, worker: int, boot_id: str, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: LogFolder,
+        worker: int,
+        boot_id: str,
+        segment_bytes: int,
+        *,
+        join: Join = join_lines,
+    ) -> None:
         self.folder = folder
         self.worker = worker
         self.boot_id = boot_id
@@ -55,6 +82,7 @@ class Recorder:
         """Records on disk since this recorder was made."""
         self.failing = False
         """The last attempt to write failed."""
+        self._join = join
         self._middle = b',"worker":%d,"boot_id":"%s",' % (worker, boot_id.encode("ascii"))
         self._fd = -1
         self._segment: Segment | None = None
@@ -76,7 +104,7 @@ class Recorder:
         except OSError as error:
             self._failed(error)
 
-    def append(self, tails: Sequence[bytes]) -> None:
+    def append(self, tails: list[bytes]) -> None:
         """Write the records whose tails these are, in order: all of them, or none.
 
         A tail is the text of a record from `"type":` to the closing brace, in one line.
@@ -90,7 +118,7 @@ class Recorder:
         try:
             if time.monotonic() >= self._check_due or self._uncut or self._suspect:
                 self._check()
-            data = self._lines(tails, self._seq)
+            data = self._join(tails, self._seq, self._middle)
             if self._size + len(data) > self._rotate_at and self._size:
                 data = self._rotate_for(tails, data)
             self._write(data)
@@ -150,22 +178,13 @@ class Recorder:
         self._segment = None
         self._fd = -1
 
-    def _lines(self, tails: Sequence[bytes], first: int) -> bytes:
-        middle = self._middle
-        data = b"".join(
-            [b'{"seq":%d%b%b\n' % (seq, middle, tail) for seq, tail in enumerate(tails, first)]
-        )
-        if data.count(b"\n") != len(tails):
-            raise ValueError("a record must be one line")
-        return data
-
     def _write(self, data: bytes) -> None:
         self._uncut = True
         _write_all(self._fd, data)
         self._size += len(data)
         self._uncut = False
 
-    def _rotate_for(self, tails: Sequence[bytes], data: bytes) -> bytes:
+    def _rotate_for(self, tails: list[bytes], data: bytes) -> bytes:
         """Return the lines as they stand in a new segment, or `data` where there is none."""
         try:
             self._replace()
@@ -174,7 +193,7 @@ class Recorder:
             self._rotate_at = self._size + len(data) + max(self.segment_bytes // 16, 1)
             _log.warning("No new segment could be opened (%s); the old one grows.", error.strerror)
             return data
-        return self._lines(tails, 0)
+        return self._join(tails, 0, self._middle)
 
     def _check(self) -> None:
         """Leave behind a file that is cut, gone, changed by others, or old."""
@@ -219,7 +238,7 @@ class Recorder:
         fd, segment = create_segment(
             self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
         )
-        data = self._lines(saved, 0)
+        data = self._join(saved, 0, self._middle)
         try:
             _write_all(fd, data)
         except OSError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from iatp._fast import record
 from iatp._fast.counters import Counters
 from iatp._fast.door import Front
 from iatp._fast.gate import Gate
@@ -107,7 +108,11 @@ class Worker:
         views = self._memory.attach(self._number)
         self._counters = Counters(views.counters)
         self._recorder = Recorder(
-            self._folder, self._number, new_boot_id(), settings.log_segment_bytes
+            self._folder,
+            self._number,
+            new_boot_id(),
+            settings.log_segment_bytes,
+            join=record.lines,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)

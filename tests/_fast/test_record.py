@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iatp._fast.record import Line, cut_at, json_string
+from iatp._fast.record import Line, cut_at, json_string, lines
+from iatp.adapters.recorder import Join, join_lines
 
 HOSTILE = [
     b"\r",
@@ -142,3 +143,27 @@ def test_what_is_not_utf8_is_cut_at_the_limit(data: bytes) -> None:
 def test_a_line_grows() -> None:
     assert written("raw", *[b"x" * 1000] * 50) == b"x" * 50_000
     assert len(written("string", b"\x00" * 5000)) == 30_002
+
+
+@pytest.mark.parametrize("join", [lines, join_lines], ids=["compiled", "plain"])
+def test_lines(join: Join) -> None:
+    middle = b',"worker":3,"boot_id":"a-b",'
+    tails = [b'"type":"request"}', b'"type":"response","payload":"' + b"x" * 5000 + b'"}']
+    assert join([], 7, middle) == b""
+    assert join(tails, 9, middle) == b"".join(
+        b'{"seq":%d%b%b\n' % (number, middle, tail) for number, tail in enumerate(tails, 9)
+    )
+    with pytest.raises(ValueError, match="one line"):
+        join([*tails, b'"a":\n1}'], 0, middle)
+
+
+def test_a_value_is_embedded_the_same_at_every_place() -> None:
+    for odd in (b"\n", b"\t", b"\x7f", "\u0085".encode(), "\u2028".encode(), "é".encode(), b'"'):
+        for place in range(40):
+            value = b"a" * place + odd + b"b" * (20 - place % 20)
+            line = Line()
+            line.json(value)
+            kept = odd if odd in ("é".encode(), b'"') else b""
+            if odd not in (b"\n", b"\t") and not kept:
+                kept = b"\\u%04x" % ord(odd.decode())
+            assert line.done() == value.replace(odd, kept)
