@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def start(work: Callable[[], None]) -> int:
@@ -57,3 +59,30 @@ def gate() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     finally:
         open_()
         os.close(reader)
+
+
+NOBODY = 65534
+
+
+@contextmanager
+def unprivileged() -> Iterator[tuple[Path, Callable[[Callable[[], None]], None]]]:
+    """Give a folder and what runs a function as a user that modes bind: us, or not root."""
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(prefix="iatp-test-") as name:
+        folder = Path(name)
+
+        def run(work: Callable[[], None]) -> None:
+            if not is_root:
+                work()
+                return
+
+            def drop() -> None:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                work()
+
+            for path in [folder, *folder.rglob("*")]:
+                os.chown(path, NOBODY, NOBODY)
+            join(start(drop))
+
+        yield folder, run

@@ -38,6 +38,8 @@ cdef enum:
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
     LOOKAHEAD = 512
+    # How far before a cut is looked for what only the cut made look like a value.
+    LOOKBACK = 1024
     FEED_BYTES = 1 << 16
     # Each costs at most a copy of FEED_BYTES; bgzip makes one per 64 KiB of text.
     GZIP_MEMBERS = 1000
@@ -221,7 +223,9 @@ cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
             spans.count = count
     if end == PyBytes_GET_SIZE(text) and PyBytes_GET_SIZE(out) <= limit:
         return out
-    out = _scrubbed(out[:cut_at(out, limit)])
+    out = out[:cut_at(out, limit)]
+    end = cut_at(out, PyBytes_GET_SIZE(out) - LOOKBACK)
+    out = out[:end] + _scrubbed(out[end:])
     return out[:cut_at(out, limit)]
 
 

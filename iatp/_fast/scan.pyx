@@ -22,6 +22,56 @@ from libc.string cimport memcmp, memmove
 
 from iatp.values import characters, exchange, issuers
 
+cdef extern from *:
+    """
+    /* Sixteen bytes at a time, in the vector types that gcc and clang share: SSE2 on x86-64,
+       NEON on ARM, plain words elsewhere. */
+    typedef unsigned char iatp_v16 __attribute__((vector_size(16)));
+    typedef unsigned long long iatp_v2 __attribute__((vector_size(16)));
+
+    static inline int iatp_any(iatp_v16 v) {
+        iatp_v2 w = (iatp_v2)v;
+        return (w[0] | w[1]) != 0;
+    }
+
+    /* Bytes before the first digit, '@', `extra` or byte beyond ASCII. */
+    static inline Py_ssize_t quiet_bytes(
+        const unsigned char *p, Py_ssize_t n, unsigned char extra
+    ) {
+        Py_ssize_t at = 0;
+        iatp_v16 v;
+        while (at + 16 <= n) {
+            memcpy(&v, p + at, 16);
+            if (iatp_any((iatp_v16)((iatp_v16)(v - '0') < 10) | (iatp_v16)(v == '@')
+                         | (iatp_v16)(v == extra) | (iatp_v16)(v > 0x7f)))
+                break;
+            at += 16;
+        }
+        while (at < n && (unsigned char)(p[at] - '0') > 9 && p[at] != '@' && p[at] != extra
+               && p[at] < 0x80)
+            at++;
+        return at;
+    }
+
+    /* Bytes before the first that a JSON string does not hold as it is, or beyond ASCII. */
+    static inline Py_ssize_t string_bytes(const unsigned char *p, Py_ssize_t n) {
+        Py_ssize_t at = 0;
+        iatp_v16 v;
+        while (at + 16 <= n) {
+            memcpy(&v, p + at, 16);
+            if (iatp_any((iatp_v16)(v == '"') | (iatp_v16)(v == 92) | (iatp_v16)(v < 0x20)
+                         | (iatp_v16)(v > 0x7f)))
+                break;
+            at += 16;
+        }
+        while (at < n && p[at] != '"' && p[at] != 92 && p[at] >= 0x20 && p[at] < 0x80)
+            at++;
+        return at;
+    }
+    """
+    Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra) nogil
+    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n) nogil
+
 cdef enum:
     AS_JSON = 0
     AS_TEXT = 1
@@ -719,24 +769,6 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     return i
 
 
-cdef bint _worth_reading(
-    const unsigned char* p, Py_ssize_t start, Py_ssize_t end, int form
-) noexcept nogil:
-    """Whether a finding could be in here at all: nine digits, an @, or something encoded."""
-    cdef Py_ssize_t i
-    cdef int digits = 0
-    for i in range(start, end):
-        if c'0' <= p[i] <= c'9':
-            digits += 1
-            if digits == 9:
-                return True
-        elif p[i] == c'@' or p[i] >= 0xc0:
-            return True
-        elif p[i] == c'\\' and form == AS_JSON or p[i] == c'%' and form >= AS_TARGET:
-            return True
-    return False
-
-
 cdef struct Reader:
     const unsigned char* p
     Py_ssize_t n
@@ -744,17 +776,152 @@ cdef struct Reader:
     Text* text    # made when it is first needed
 
 
+# Most of a text holds nothing. It is looked through for *rows*: digits, and what may stand for
+# one or for a separator (escapes, percent encoding, some of what is not ASCII), with at most one
+# separator between two of them. Only around a row that is long enough for a finding, and around
+# an @, the text is read as code points, with the margin that decides what is found there.
+
+cdef enum:
+    ROW = 9    # the digits of a social security number
+
+
+cdef inline bint _is_mark(unsigned char c, int form) noexcept nogil:
+    """Whether a digit or a separator beyond ASCII can begin here, plain or encoded."""
+    if c < 0x80:
+        return (
+            c'0' <= c <= c'9' or form == AS_JSON and c == c'\\'
+            or form >= AS_TARGET and c == c'%'
+        )
+    # Letters of Latin, Greek, Cyrillic, Hebrew, and ideographs: neither digits nor separators
+    # begin so in UTF-8. D6 begins the hyphens of Armenian and Hebrew, E3 U+3000.
+    return not (0xc3 <= c <= 0xd8 and c != 0xd6 or 0xe4 <= c <= 0xe9)
+
+
+cdef inline Py_ssize_t _mark_end(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* weight, int* points
+) noexcept nogil:
+    """Where what begins at a mark ends; how many digits it can be, how many code points it is.
+
+    Of code points it says rather too few, and of digits rather too many.
+    """
+    cdef unsigned char c = p[at]
+    cdef unsigned char byte
+    cdef int unit, rest
+    weight[0] = points[0] = 1
+    if c < 0x80:
+        if c == c'\\':
+            unit = _unit(p, at, end)
+            if unit < 0:
+                weight[0] = 0
+                return at + 2 if at + 2 <= end else end
+            if 0xd800 <= unit < 0xdc00 and _unit(p, at + 6, end) >= 0xdc00:
+                return at + 12
+            return at + 6
+        if c == c'%':
+            at = _read_byte(p, at, end, form, &byte)
+            points[0] = byte & 0xc0 != 0x80
+            return at
+        return at + 1
+    rest = _utf8_rest(c)
+    at += 1
+    while rest and at < end and p[at] & 0xc0 == 0x80:
+        at += 1
+        rest -= 1
+    return at
+
+
+cdef inline bint _joins(unsigned char c, int form) noexcept nogil:
+    """Whether this byte may stand between two digits of one number."""
+    return c in (c' ', c'-', c'.', c'/', c'_', c'\t') or form == AS_FORM and c == c'+'
+
+
 cdef int _read_text(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1:
     """Adds what is found in one text, the bytes from `start` to `end`."""
+    cdef const unsigned char* p = r.p
+    cdef Py_ssize_t at = start
+    cdef Py_ssize_t points = 0          # code points before `at`, rather too few
+    # Two places behind, each with the points before it: the earlier is far enough from `at`.
+    cdef Py_ssize_t near = start, near_points = 0
+    cdef Py_ssize_t far = start
+    cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
+    cdef Py_ssize_t until = 0           # the points at which it ends
+    cdef Py_ssize_t quiet, row, row_points, behind
+    cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
+    cdef int weight, width, digits
+    cdef bint dotted
+    while at < end:
+        quiet = quiet_bytes(p + at, end - at, extra)
+        at += quiet
+        points += quiet
+        if begin >= 0 and points >= until and quiet >= points - until:
+            # In a quiet run each byte is a point, so its end can be placed exactly.
+            behind = at - (points - until)
+            _read_stretch(r, begin, behind, form, key, spans)
+            begin = -1
+            near = far = behind
+            near_points = until
+        if at >= end:
+            break
+        if quiet >= MARGIN:
+            near = far = at - MARGIN if at - MARGIN > far else far
+            near_points = points - MARGIN
+        elif points - near_points >= MARGIN:
+            far = near
+            near = at
+            near_points = points
+        row = at
+        row_points = points
+        if p[at] == c'@':
+            at += 1
+            points += 1
+        elif not _is_mark(p[at], form):
+            # A letter beyond ASCII.
+            width = _utf8_rest(p[at])
+            at += 1
+            points += 1
+            while width and at < end and p[at] & 0xc0 == 0x80:
+                at += 1
+                width -= 1
+            continue
+        else:
+            digits = 0
+            dotted = False
+            while True:
+                at = _mark_end(p, at, end, form, &weight, &width)
+                digits += weight
+                points += width
+                if at >= end:
+                    break
+                if _is_mark(p[at], form):
+                    continue
+                if at + 1 < end and _joins(p[at], form) and _is_mark(p[at + 1], form):
+                    dotted = dotted or p[at] == c'.'
+                    at += 1
+                    points += 1
+                    continue
+                break
+            # A number with a point and an exponent may stand for more digits than it has.
+            if digits < ROW and not (dotted and at < end and (p[at] | 0x20) == c'e'):
+                continue
+        if begin < 0:
+            begin = near if row_points - near_points >= MARGIN else far
+        until = points + MARGIN
+    if begin >= 0:
+        _read_stretch(r, begin, end, form, key, spans)
+    return 0
+
+
+cdef int _read_stretch(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1:
+    """Adds what is found in the bytes from `start` to `end`, read as code points."""
     cdef Text* t
     cdef Py_ssize_t at = start
     cdef int next_ = 0
     cdef int floor = 0
     cdef int shift
-    if not _worth_reading(r.p, start, end, form):
-        return 0
     if r.text == NULL:
         r.text = <Text*>malloc(sizeof(Text))
         if r.text == NULL:
@@ -818,7 +985,10 @@ cdef int _pass_string(Reader* r) noexcept nogil:
     cdef Py_ssize_t at = r.at + 1
     cdef unsigned char c
     cdef int rest, i, unit, low
-    while at < n:
+    while True:
+        at += string_bytes(p + at, n - at)
+        if at >= n:
+            break
         c = p[at]
         r.at = at
         if c == c'"':

@@ -26,6 +26,7 @@ from iatp.adapters.configuration import (
 from iatp.values.address import TextError
 from iatp.values.errors import ConfigurationError
 from iatp.values.settings import SETTINGS
+from tests.forks import unprivileged
 
 TOKEN = "correct-horse-battery"
 
@@ -152,11 +153,15 @@ def test_manifest_may_be_read_and_written_by_others(tmp_path: Path) -> None:
     assert load({}, {"IATP_MANIFEST": path}).settings.agent_id == "x"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "token", TOKEN, 0o000)
-    with pytest.raises(TextError, match="may not be read by this user"):
-        read_file(path, True)
+def test_unreadable_file() -> None:
+    with unprivileged() as (folder, run):
+        path = write(folder / "token", TOKEN, 0o000)
+
+        def read() -> None:
+            with pytest.raises(TextError, match="may not be read by this user"):
+                read_file(path, True)
+
+        run(read)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device"])

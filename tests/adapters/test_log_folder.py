@@ -14,6 +14,7 @@ from iatp.adapters.log_folder import LogFolder, Segment, list_segments, segment_
 from iatp.adapters.recorder import Recorder, new_boot_id
 from iatp.values.errors import StartError
 from tests.adapters.recording import run_python, start_python, tail
+from tests.forks import unprivileged
 
 
 @pytest.fixture
@@ -62,12 +63,16 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         LogFolder(tmp_path / "logs")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="modes don't bind root")
-def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs").chmod(0o500)
-    with pytest.raises(StartError, match=r"cannot be written \(Permission denied\)"):
-        LogFolder(tmp_path / "logs")
+def test_a_read_only_folder_is_refused() -> None:
+    with unprivileged() as (folder, run):
+        (folder / "logs").mkdir()
+        (folder / "logs").chmod(0o500)
+
+        def make() -> None:
+            with pytest.raises(StartError, match=r"cannot be written \(Permission denied\)"):
+                LogFolder(folder / "logs")
+
+        run(make)
 
 
 def test_a_folder_on_a_read_only_file_system_is_refused() -> None:

@@ -73,7 +73,9 @@ def cut(data: bytes, spans: Found, limit: int) -> bytes:
     if end == len(data) and len(out) <= limit:
         return out
     out = out[: cut_at(out, limit)]
-    out = scrub(out, find(out, TEXT))
+    end = cut_at(out, len(out) - 1024)
+    tail = out[end:]
+    out = out[:end] + scrub(tail, find(tail, TEXT))
     return out[: cut_at(out, limit)]
 
 
