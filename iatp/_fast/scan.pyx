@@ -847,7 +847,7 @@ cdef int _read_text(
     cdef Py_ssize_t far = start
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
-    cdef Py_ssize_t quiet, row, row_points, behind
+    cdef Py_ssize_t quiet, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int weight, width, digits
     cdef bint dotted
@@ -871,7 +871,6 @@ cdef int _read_text(
             far = near
             near = at
             near_points = points
-        row = at
         row_points = points
         if p[at] == c'@':
             at += 1
