@@ -24,53 +24,67 @@ from iatp.values import characters, exchange, issuers
 
 cdef extern from *:
     """
-    /* Sixteen bytes at a time, in the vector types that gcc and clang share: SSE2 on x86-64,
-       NEON on ARM, plain words elsewhere. */
-    typedef unsigned char iatp_v16 __attribute__((vector_size(16)));
-    typedef unsigned long long iatp_v2 __attribute__((vector_size(16)));
-
-    static inline int iatp_any(iatp_v16 v) {
-        iatp_v2 w = (iatp_v2)v;
-        return (w[0] | w[1]) != 0;
+    /* Sixteen bytes at a time where there is SSE2, which every x86-64 has. */
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #define IATP_HAS(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
+    /* Digits: what is at most 9 once '0' is taken off, as unsigned bytes. */
+    static inline __m128i iatp_digits(__m128i v) {
+        __m128i off = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+        return _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(9)), off);
     }
+    #endif
 
     /* Bytes before the first digit, '@', `extra` or byte beyond ASCII. */
     static inline Py_ssize_t quiet_bytes(
         const unsigned char *p, Py_ssize_t n, unsigned char extra
     ) {
         Py_ssize_t at = 0;
-        iatp_v16 v;
+    #if defined(__SSE2__)
         while (at + 16 <= n) {
-            memcpy(&v, p + at, 16);
-            if (iatp_any((iatp_v16)((iatp_v16)(v - '0') < 10) | (iatp_v16)(v == '@')
-                         | (iatp_v16)(v == extra) | (iatp_v16)(v > 0x7f)))
-                break;
+            __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+            int hit = _mm_movemask_epi8(v) | _mm_movemask_epi8(_mm_or_si128(
+                iatp_digits(v), _mm_or_si128(IATP_HAS(v, '@'), IATP_HAS(v, extra))));
+            if (hit)
+                return at + __builtin_ctz(hit);
             at += 16;
         }
+    #endif
         while (at < n && (unsigned char)(p[at] - '0') > 9 && p[at] != '@' && p[at] != extra
                && p[at] < 0x80)
             at++;
         return at;
     }
 
-    /* Bytes before the first that a JSON string does not hold as it is, or beyond ASCII. */
-    static inline Py_ssize_t string_bytes(const unsigned char *p, Py_ssize_t n) {
+    /* Bytes before the first that a JSON string does not hold as it is, or beyond ASCII.
+       `calls` becomes 1 where a digit or an '@' is among them. */
+    static inline Py_ssize_t string_bytes(const unsigned char *p, Py_ssize_t n, int *calls) {
         Py_ssize_t at = 0;
-        iatp_v16 v;
+    #if defined(__SSE2__)
         while (at + 16 <= n) {
-            memcpy(&v, p + at, 16);
-            if (iatp_any((iatp_v16)(v == '"') | (iatp_v16)(v == 92) | (iatp_v16)(v < 0x20)
-                         | (iatp_v16)(v > 0x7f)))
-                break;
+            __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+            int call = _mm_movemask_epi8(_mm_or_si128(iatp_digits(v), IATP_HAS(v, '@')));
+            /* At most 0x1f, as unsigned bytes: a control character. */
+            __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+            int end = _mm_movemask_epi8(v) | _mm_movemask_epi8(_mm_or_si128(
+                control, _mm_or_si128(IATP_HAS(v, '"'), IATP_HAS(v, 92))));
+            if (end) {
+                *calls |= (call & (end ^ (end - 1))) != 0;
+                return at + __builtin_ctz(end);
+            }
+            *calls |= call != 0;
             at += 16;
         }
-        while (at < n && p[at] != '"' && p[at] != 92 && p[at] >= 0x20 && p[at] < 0x80)
+    #endif
+        while (at < n && p[at] != '"' && p[at] != 92 && p[at] >= 0x20 && p[at] < 0x80) {
+            *calls |= (unsigned char)(p[at] - '0') < 10 || p[at] == '@';
             at++;
+        }
         return at;
     }
     """
     Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra) nogil
-    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n) nogil
+    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls) nogil
 
 cdef enum:
     AS_JSON = 0
@@ -802,7 +816,8 @@ cdef inline Py_ssize_t _mark_end(
 ) noexcept nogil:
     """Where what begins at a mark ends; how many digits it can be, how many code points it is.
 
-    Of code points it says rather too few, and of digits rather too many.
+    Of code points it says rather too few, and of digits rather too many. An @ weighs as much
+    as a row.
     """
     cdef unsigned char c = p[at]
     cdef unsigned char byte
@@ -814,12 +829,16 @@ cdef inline Py_ssize_t _mark_end(
             if unit < 0:
                 weight[0] = 0
                 return at + 2 if at + 2 <= end else end
+            if unit == c'@':
+                weight[0] = ROW
             if 0xd800 <= unit < 0xdc00 and _unit(p, at + 6, end) >= 0xdc00:
                 return at + 12
             return at + 6
         if c == c'%':
             at = _read_byte(p, at, end, form, &byte)
             points[0] = byte & 0xc0 != 0x80
+            if byte == c'@':
+                weight[0] = ROW
             return at
         return at + 1
     rest = _utf8_rest(c)
@@ -977,15 +996,19 @@ cdef inline void _skip_space(Reader* r) noexcept nogil:
         r.at += 1
 
 
-cdef int _pass_string(Reader* r) noexcept nogil:
-    """VALID and `at` behind the string that begins at `at`, or what is wrong and where."""
+cdef int _pass_string(Reader* r, int* calls) noexcept nogil:
+    """VALID and `at` behind the string that begins at `at`, or what is wrong and where.
+
+    `calls` is 0 where nothing in it could be part of a finding.
+    """
     cdef const unsigned char* p = r.p
     cdef Py_ssize_t n = r.n
     cdef Py_ssize_t at = r.at + 1
     cdef unsigned char c
     cdef int rest, i, unit, low
+    calls[0] = 0
     while True:
-        at += string_bytes(p + at, n - at)
+        at += string_bytes(p + at, n - at, calls)
         if at >= n:
             break
         c = p[at]
@@ -997,6 +1020,9 @@ cdef int _pass_string(Reader* r) noexcept nogil:
             return BAD_STRING
         if c == c'\\':
             unit = _unit(p, at, n)
+            if unit >= 0:
+                # It may be a digit, or an @.
+                calls[0] = 1
             if 0xd800 <= unit < 0xe000:
                 low = _unit(p, at + 6, n) if unit < 0xdc00 else -1
                 if not 0xdc00 <= low < 0xe000:
@@ -1017,6 +1043,8 @@ cdef int _pass_string(Reader* r) noexcept nogil:
         rest = _utf8_rest(c)
         if rest == 0 or at + rest > n:
             return BAD_UTF8
+        if _is_mark(c, AS_JSON):
+            calls[0] = 1
         for i in range(rest):
             if not _utf8_fits(c, i, p[at + i]):
                 return BAD_UTF8
@@ -1097,11 +1125,26 @@ cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nog
     return NEAR_LIMIT if point == 309 else VALID
 
 
+cdef bint _is_uuid(const unsigned char* p, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """Whether these bytes are a UUID and nothing else: the string that messages hold most."""
+    cdef Py_ssize_t i
+    if end - start != UUID or p[start + 8] != c'-' or p[start + 13] != c'-':
+        return False
+    for i in range(UUID):
+        if i == 8 or i == 13 or i == 18 or i == 23:
+            if p[start + i] != c'-':
+                return False
+        elif not _is_hex(p[start + i]):
+            return False
+    return True
+
+
 cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
     """VALID and what is found in the string at `at`, or what is wrong with it."""
     cdef Py_ssize_t start = r.at + 1
-    cdef int wrong = _pass_string(r)
-    if not wrong:
+    cdef int calls
+    cdef int wrong = _pass_string(r, &calls)
+    if not wrong and calls and not _is_uuid(r.p, start, r.at - 1):
         _read_text(r, start, r.at - 1, AS_JSON, key, spans)
     return wrong
 

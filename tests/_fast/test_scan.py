@@ -1201,3 +1201,19 @@ def test_two_hundred_thousand_bodies_like_the_twin(seed: int) -> None:
         found = both(made, form)
         if form == JSON:
             assert (found.error is None) is strictly_valid(made)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("data", "form", "start", "end"),
+    [
+        (rb'{"a":"ada\u0040example.org"}', JSON, 6, 26),
+        (rb'{"a":"it is \u0061da\u0040example.org."}', JSON, 12, 37),
+        (b"/proxy/x?m=ada%40example.org", TARGET, 11, 28),
+        (b"m=ada%40example.org&n=1", FORM, 2, 19),
+    ],
+)
+def test_an_at_sign_may_be_encoded(
+    scan: Scan, data: bytes, form: int, start: int, end: int
+) -> None:
+    assert scan(data, form).spans == [(EMAIL, start, end, False)]
