@@ -1,4 +1,5 @@
 cimport cython
+from iatp._fast.mac cimport Mac
 
 
 @cython.final
@@ -34,6 +35,7 @@ cdef class Gate:
     cdef bytes _agent                    # agent_id as JSON
     cdef bytes _score
     cdef bytes _secret
+    cdef Mac _mac
     cdef str _warning
     cdef bytes _warning_json
     cdef str _policy_version

@@ -10,11 +10,11 @@ Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, json_string
 from iatp._fast.scan cimport Spans, redact, scan
 
 import base64
-import hashlib
 import hmac
 import re
 import zlib
@@ -492,10 +492,7 @@ cdef int _describe(
     elif PyBytes_GET_SIZE(reading.decoded) > gate._keep:
         _add_text(line, b"payload", _cut(reading.text, reading.spans, gate._keep))
         line.raw(b',"payload_mac":"')
-        line.raw(
-            hashlib.blake2b(reading.decoded, digest_size=16, key=gate.policy.mac_key)
-            .hexdigest().encode()
-        )
+        line.ascii(gate._mac.of(reading.decoded))
         line.raw(b'"')
     else:
         text = redact(reading.text, reading.spans) if reading.spans.count else reading.text
@@ -851,8 +848,6 @@ cdef class Gate:
             raise ValueError("mode ticket needs a ticket_key of 16 bytes or more")
         if policy.override == OverrideMode.SECRET and len(policy.override_token) < 16:
             raise ValueError("mode secret needs an override_token of 16 characters or more")
-        if not 16 <= len(policy.mac_key) <= 64:
-            raise ValueError("mac_key has 16 to 64 bytes")
         self.policy = policy
         self.trust_score = trust.score(
             policy.trust_level, policy.reversibility, policy.retention,
@@ -866,6 +861,7 @@ cdef class Gate:
         self._agent = json_string(_utf8(policy.agent_id))
         self._score = str(self.trust_score).encode()
         self._secret = policy.override_token.encode()
+        self._mac = Mac(policy.mac_key)
         self._warning = decisions.warning_text(policy, self.trust_score)
         self._warning_json = json_string(self._warning.encode())
         self._policy_version = policy.policy_version

@@ -6,7 +6,6 @@ Verdicts are dicts, records are parsed. The scan is its twin too, so nothing her
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 import zlib
@@ -17,6 +16,7 @@ from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
+from tests.twins.mac import mac
 from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, scan
 from tests.twins.scan import redact as scrub
 
@@ -198,9 +198,7 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
     limit = policy.record_body_bytes
     if len(body) > limit:
         fields |= as_string("payload", cut(text, spans, limit))
-        fields["payload_mac"] = hashlib.blake2b(
-            body, digest_size=16, key=policy.mac_key
-        ).hexdigest()
+        fields["payload_mac"] = mac(policy.mac_key, body)
     elif embeds:
         fields["payload"] = parsed(scrub(text, spans))
     else:
