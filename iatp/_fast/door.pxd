@@ -89,6 +89,7 @@ cdef class Door(Exchange):
     cdef bint forwarded          # came with Forwarded, X-Forwarded-*, X-Real-IP or Via
     cdef bint safe_method
     cdef bytearray body
+    cdef bytes whole             # or this, where the length is known and not large
     cdef long long body_left
     cdef long long body_bytes
     cdef Chunks chunks
@@ -127,6 +128,7 @@ cdef class Door(Exchange):
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1
-    cdef bytes _agent_message(self, bytes body)
+    cdef bytes _agent_head(self, bytes body)
+    cdef bytes _take_body(self)
     cdef bytes _application_message(self, bytes body)
     cdef int _add_trace_lines(self, Line line) except -1

@@ -75,6 +75,13 @@ cdef long long LINGER_TOTAL_NS = 15_000_000_000
 cdef Py_ssize_t PIPELINED = 65536
 # Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
 cdef Py_ssize_t TURN_BYTES = 262144
+# A body up to this length gets its memory at once; what is not received of it is not touched.
+# A larger one grows as it comes, so that a declared length alone takes no memory.
+cdef enum:
+    WHOLE = 1 << 18
+# A body up to this length is sent in one piece with its head; a longer one is not copied.
+cdef enum:
+    TOGETHER = 4096
 # The largest body for an endpoint that is not /proxy.
 cdef long long MAX_CONTROL_BODY = 1 << 20
 # Protocol section 7: refusals before authentication that are recorded one by one.
@@ -581,6 +588,7 @@ cdef class Door(Exchange):
         self.has_key = self.forwarded = False
         self.has_length = head.content_length >= 0 or head.chunked
         self.body = None
+        self.whole = None
         self.body_bytes = 0
         for i in range(head.count):
             field = &head.fields[i]
@@ -666,12 +674,16 @@ cdef class Door(Exchange):
         if head.chunked:
             chunks_begin(&self.chunks)
             self.state = READ_CHUNKS
+            self.body = bytearray()
         elif head.content_length > 0:
             self.body_left = head.content_length
             self.state = READ_LENGTH
+            if head.content_length <= WHOLE:
+                self.whole = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>head.content_length)
+            else:
+                self.body = bytearray()
         else:
             return self._arrived()
-        self.body = bytearray()
         self.deadline_ns = self.received_ns + BODY_NS
         if head.expect_continue and self.pending is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -705,7 +717,10 @@ cdef class Door(Exchange):
             if self.front.buffered > self.front.max_buffered:
                 self._refuse("buffers_full", True, b"")
                 return n
-            self.body += data.p[:data.n]
+            if self.whole is not None:
+                memcpy(PyBytes_AS_STRING(self.whole) + self.body_bytes - data.n, data.p, data.n)
+            else:
+                self.body += data.p[:data.n]
         if (self.state == READ_LENGTH and self.body_left == 0) or (
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
@@ -739,8 +754,7 @@ cdef class Door(Exchange):
     cdef int _decide(self, object grant) except -1:
         """Asks the gate; a Claim comes back here with its grant."""
         if grant is None:
-            self._as_request(bytes(self.body) if self.body is not None else b"")
-            self.body = None
+            self._as_request(self._take_body())
         verdict = self.front.gate.admit(self.request, grant)
         if isinstance(verdict, Forward):
             self.forward = verdict
@@ -776,6 +790,7 @@ cdef class Door(Exchange):
     cdef int _govern(self) except -1:
         """Sends what the gate let pass to the agent."""
         cdef Forward forward = self.forward
+        cdef bytes body
         cdef int kind
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
@@ -787,9 +802,14 @@ cdef class Door(Exchange):
         for kind in range(len(forward.findings)):
             if forward.findings[kind]:
                 self.front.counters.finding(kind, forward.findings[kind])
-        self.message = self._agent_message(self.request.body)
-        # The message has the body; the forward knows all else that is still asked.
+        body = self.request.body
+        # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
+        self.message = self._agent_head(body)
+        if PyBytes_GET_SIZE(body) <= TOGETHER:
+            self.message += body
+        else:
+            self.message_body = body
         self.repeatable = self.method in _REPEATABLE or (
             self.front.idempotent_agent and self.has_key
         )
@@ -797,14 +817,13 @@ cdef class Door(Exchange):
         return self.front.agent.submit(self)
 
     cdef int _ask_application(self) except -1:
-        cdef bytes body = bytes(self.body) if self.body is not None else b""
-        self.body = None
+        cdef bytes body = self._take_body()
         self._as_request(b"")
         self.message = self._application_message(body)
         self.repeatable = False
         return self.front.application.submit(self)
 
-    cdef bytes _agent_message(self, bytes body):
+    cdef bytes _agent_head(self, bytes body):
         cdef Line line = self.front.line
         cdef bytes target
         cdef bytes rest
@@ -841,7 +860,6 @@ cdef class Door(Exchange):
             line.integer(PyBytes_GET_SIZE(body))
             line._raw(b"\r\n", 2)
         line._raw(b"\r\n", 2)
-        line.raw(body)
         return line.done()
 
     cdef int _add_trace_lines(self, Line line) except -1:
@@ -967,7 +985,7 @@ cdef class Door(Exchange):
             self.front.inflight -= 1
         self._release_body()
         self.request = None
-        self.message = None
+        self.message = self.message_body = None
         self.method = None
         self.target = None
         self.request_id = None
@@ -982,8 +1000,18 @@ cdef class Door(Exchange):
         self.deadline_ns = monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS)
         return self._feed()
 
+    cdef bytes _take_body(self):
+        """The complete body."""
+        cdef bytes body = self.whole
+        if body is None:
+            body = bytes(self.body) if self.body is not None else b""
+        self.body = None
+        self.whole = None
+        return body
+
     cdef int _release_body(self) except -1:
         self.body = None
+        self.whole = None
         if self.body_bytes:
             self.front.buffered -= self.body_bytes
             self.front.counters.buffered(-self.body_bytes)

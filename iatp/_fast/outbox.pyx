@@ -10,9 +10,14 @@ Rules:
 
 import logging
 
+from cpython.bytes cimport PyBytes_GET_SIZE
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 _log = logging.getLogger("iatp")
+
+# From this length on a piece is not worth copying to be sent together with others.
+cdef enum:
+    SCATTER = 4096
 
 
 cdef long long monotonic_ns() noexcept nogil:
@@ -154,6 +159,8 @@ cdef class Peer:
         if out is not None and after != ABORT:
             if len(out) == 1:
                 self.transport.write(out[0])
+            elif PyBytes_GET_SIZE(<bytes>out[len(out) - 1]) > SCATTER:
+                self.transport.writelines(out)
             else:
                 self.transport.write(b"".join(out))
         self.left()

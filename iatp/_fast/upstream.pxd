@@ -9,6 +9,7 @@ from iatp._fast.outbox cimport Outbox, Peer
 cdef class Exchange(Peer):
     # One request on its way upstream; the door is one.
     cdef bytes message           # the request as the upstream gets it, head and body
+    cdef bytes message_body      # or the body, where it is not worth a copy
     cdef Forward forward         # None on the way to the application
     cdef Link link               # the connection that serves it
     cdef bint repeatable         # may be sent a second time where no answer began

@@ -148,7 +148,10 @@ cdef class Link(Peer):
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, 1)
         exchange.dispatched()
-        return self.write_recorded(exchange.message)
+        self.write_recorded(exchange.message)
+        if exchange.message_body is not None:
+            self.write_recorded(exchange.message_body)
+        return 0
 
     cdef int left(self) except -1:
         if self.exchange is not None and not self.exchange.sent:
