@@ -28,6 +28,8 @@ extensions = [
     Extension(
         f"iatp._fast.{name}",
         [str(FAST / f"{name}.pyx")],
+        include_dirs=[str(FAST)],
+        depends=[str(FAST / "runs.h")],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )

@@ -12,6 +12,9 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
+cdef extern from "runs.h" nogil:
+    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
+
 # How each byte is treated inside a string: 0 copied, 1 escaped by itself, 2 and 3 looked at
 # with the bytes behind it (U+0080-009F begin with C2, U+2028 and U+2029 with E2 80).
 cdef unsigned char[256] TREATMENT
@@ -71,8 +74,12 @@ cdef class Line:
         cdef Py_ssize_t width
         cdef unsigned char kind
         cdef char* out
+        cdef int calls
         self._reserve(length + 16)
         while at < length:
+            at += string_bytes(text + at, length - at, &calls)
+            if at >= length:
+                break
             kind = TREATMENT[text[at]]
             if kind == 0:
                 at += 1

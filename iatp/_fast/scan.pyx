@@ -22,69 +22,9 @@ from libc.string cimport memcmp, memmove
 
 from iatp.values import characters, exchange, issuers
 
-cdef extern from *:
-    """
-    /* Sixteen bytes at a time where there is SSE2, which every x86-64 has. */
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #define IATP_HAS(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
-    /* Digits: what is at most 9 once '0' is taken off, as unsigned bytes. */
-    static inline __m128i iatp_digits(__m128i v) {
-        __m128i off = _mm_sub_epi8(v, _mm_set1_epi8('0'));
-        return _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(9)), off);
-    }
-    #endif
-
-    /* Bytes before the first digit, '@', `extra` or byte beyond ASCII. */
-    static inline Py_ssize_t quiet_bytes(
-        const unsigned char *p, Py_ssize_t n, unsigned char extra
-    ) {
-        Py_ssize_t at = 0;
-    #if defined(__SSE2__)
-        while (at + 16 <= n) {
-            __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
-            int hit = _mm_movemask_epi8(v) | _mm_movemask_epi8(_mm_or_si128(
-                iatp_digits(v), _mm_or_si128(IATP_HAS(v, '@'), IATP_HAS(v, extra))));
-            if (hit)
-                return at + __builtin_ctz(hit);
-            at += 16;
-        }
-    #endif
-        while (at < n && (unsigned char)(p[at] - '0') > 9 && p[at] != '@' && p[at] != extra
-               && p[at] < 0x80)
-            at++;
-        return at;
-    }
-
-    /* Bytes before the first that a JSON string does not hold as it is, or beyond ASCII.
-       `calls` becomes 1 where a digit or an '@' is among them. */
-    static inline Py_ssize_t string_bytes(const unsigned char *p, Py_ssize_t n, int *calls) {
-        Py_ssize_t at = 0;
-    #if defined(__SSE2__)
-        while (at + 16 <= n) {
-            __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
-            int call = _mm_movemask_epi8(_mm_or_si128(iatp_digits(v), IATP_HAS(v, '@')));
-            /* At most 0x1f, as unsigned bytes: a control character. */
-            __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
-            int end = _mm_movemask_epi8(v) | _mm_movemask_epi8(_mm_or_si128(
-                control, _mm_or_si128(IATP_HAS(v, '"'), IATP_HAS(v, 92))));
-            if (end) {
-                *calls |= (call & (end ^ (end - 1))) != 0;
-                return at + __builtin_ctz(end);
-            }
-            *calls |= call != 0;
-            at += 16;
-        }
-    #endif
-        while (at < n && p[at] != '"' && p[at] != 92 && p[at] >= 0x20 && p[at] < 0x80) {
-            *calls |= (unsigned char)(p[at] - '0') < 10 || p[at] == '@';
-            at++;
-        }
-        return at;
-    }
-    """
-    Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra) nogil
-    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls) nogil
+cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra)
+    Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
 
 cdef enum:
     AS_JSON = 0
