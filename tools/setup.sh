@@ -221,7 +221,7 @@ fi
 # --- the compiled modules -------------------------------------------------------------
 
 suffix=$($venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
-sources=$(cat setup.py iatp/_fast/*.pyx iatp/_fast/*.pxd 2>/dev/null | cksum)
+sources=$(cat setup.py iatp/_fast/*.pyx iatp/_fast/*.pxd iatp/_fast/*.h 2>/dev/null | cksum)
 wanted="$suffix $sources"
 missing=
 count=0

@@ -256,7 +256,8 @@ class TestFairness:
         for worker in workers:
             worker.waiting(1)
         order = list(range(len(workers)))
-        for _ in range(limit * 3 + 20):
+        # So many that chance alone leaves nobody out.
+        for _ in range(limit * 3 + 60 * len(workers)):
             chance.shuffle(order)
             for n in order:
                 give = bool(mine[n]) and workers[n].release(mine[n].pop(0))
