@@ -775,7 +775,11 @@ cdef class Door(Exchange):
             b"\r\n", self.passed, b"Accept-Encoding: identity\r\n",
             b"X-Agent-Trace-ID: ", self.forward.trace_id.encode(), b"\r\n", self._trace_lines(),
             b"Via: ", self.old_via + b", " if self.old_via else b"", b"1.1 ", self.front.via,
-            b"\r\nX-Forwarded-For: ", self.peer.encode(), b"\r\nX-Forwarded-Proto: http\r\n",
+            b"\r\n",
+            # The other end of a Unix socket has no address, and a name in its place would be
+            # taken for one.
+            b"X-Forwarded-For: " + self.peer.encode() + b"\r\n" if self.peer != "unix" else b"",
+            b"X-Forwarded-Proto: http\r\n",
             b"X-Forwarded-Host: " + self.host + b"\r\n" if self.host else b"",
             b"Content-Length: %d\r\n\r\n" % len(body)
             if self.has_length or self.method in ("POST", "PUT", "PATCH") else b"\r\n",
