@@ -45,7 +45,6 @@ cdef class Front:
 cdef class Door(Exchange):
     cdef Front front
     cdef readonly str listener   # data, admin or metrics
-    cdef readonly str peer
     cdef bint tls
     cdef int state
     cdef bytearray pending
