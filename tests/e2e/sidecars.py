@@ -67,7 +67,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Caller:
     """One connection to a listener: to a port, or to a Unix socket by its path."""
 
-    def __init__(self, place: int | str, timeout_s: float = 20.0) -> None:
+    def __init__(self, place: int | str, timeout_s: float = 20.0, source: str = "") -> None:
         if isinstance(place, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout_s)
@@ -77,7 +77,9 @@ class Caller:
                 self.socket.close()
                 raise
         else:
-            self.socket = socket.create_connection(("127.0.0.1", place), timeout=timeout_s)
+            self.socket = socket.create_connection(
+                ("127.0.0.1", place), timeout_s, source_address=(source, 0)
+            )
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
