@@ -39,7 +39,7 @@ class _Transport:
         self._sockets = socket.socketpair()
 
     def get_extra_info(self, name: str) -> object:
-        return {"peername": ("127.0.0.1", 50000), "socket": self._sockets[0]}[name]
+        return {"peername": ("127.0.0.1", 50000), "socket": self._sockets[0]}.get(name)
 
     def write(self, data: bytes) -> None:
         self.sent = data

@@ -53,7 +53,7 @@ cdef class Front:
 cdef class Door(Exchange):
     cdef Front front
     cdef readonly str listener   # data, admin or metrics
-    cdef readonly str peer
+    cdef bint tls
     cdef int state
     cdef bytearray pending
     cdef Py_ssize_t searched
@@ -107,6 +107,7 @@ cdef class Door(Exchange):
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
+    cdef bint _ended(self) except -1
     cdef int _feed(self) except -1
     cdef int _read_head(self) except -1
     cdef int _keep_head(self, Head* head) except -1

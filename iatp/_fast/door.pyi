@@ -55,7 +55,6 @@ class Door(Exchange):
     """One connection of a caller."""
 
     listener: str
-    peer: str
 
     def __init__(self, front: Front, listener: str) -> None: ...
     def connection_made(self, transport: BaseTransport) -> None: ...

@@ -299,6 +299,7 @@ cdef class Door(Exchange):
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
+        self.tls = transport.get_extra_info("sslcontext") is not None
         if self.peer.startswith("::ffff:") and "." in self.peer:
             # What a socket for both families calls an IPv4 caller.
             self.peer = self.peer[7:]
@@ -338,6 +339,11 @@ cdef class Door(Exchange):
             self._broken()
 
     def eof_received(self):
+        # TLS has no half that stays open: its caller is gone, whatever this says.
+        return self._ended() and not self.tls
+
+    cdef bint _ended(self) except -1:
+        """Whether the connection still has an answer to take to a caller that ended its side."""
         self.at_eof = True
         if self.state == LINGERING or self.state == CLOSED:
             return False
@@ -412,7 +418,8 @@ cdef class Door(Exchange):
             if self.state == PROVING:
                 self._proved()
             elif self.reading_paused or self.state == LINGERING:
-                self.finish(ABORT if self.reading_paused else CLOSE)
+                # TLS is closed since `_linger`, and waits for the caller to say the same.
+                self.finish(ABORT if self.reading_paused or self.tls else CLOSE)
             elif self.state == READ_HEAD:
                 if self.pending is None:
                     self.finish(CLOSE)
@@ -848,9 +855,16 @@ cdef class Door(Exchange):
             line.raw(self.old_via)
             line._raw(b", ", 2)
         line.raw(self.front.via_line)
-        line._raw(b"X-Forwarded-For: ", 17)
-        line.ascii(self.peer)
-        line._raw(b"\r\nX-Forwarded-Proto: http\r\n", 27)
+        # The other end of a Unix socket has no address, and a name in its place would be taken
+        # for one.
+        if self.peer != "unix":
+            line._raw(b"X-Forwarded-For: ", 17)
+            line.ascii(self.peer)
+            line._raw(b"\r\n", 2)
+        if self.tls:
+            line._raw(b"X-Forwarded-Proto: https\r\n", 26)
+        else:
+            line._raw(b"X-Forwarded-Proto: http\r\n", 25)
         if self.host:
             line._raw(b"X-Forwarded-Host: ", 18)
             line.raw(self.host)
@@ -970,8 +984,9 @@ cdef class Door(Exchange):
         self._done()
         self.state = LINGERING
         self.pending = None
-        self.deadline_ns = monotonic_ns() + LINGER_NS
-        self.linger_end_ns = self.deadline_ns - LINGER_NS + LINGER_TOTAL_NS
+        self.linger_end_ns = monotonic_ns() + LINGER_TOTAL_NS
+        # Over TLS what the caller still sends is thrown away unseen.
+        self.deadline_ns = self.linger_end_ns - (0 if self.tls else LINGER_TOTAL_NS - LINGER_NS)
         if self.transport is None:
             return 0
         if self.at_eof:

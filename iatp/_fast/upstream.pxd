@@ -8,6 +8,7 @@ from iatp._fast.outbox cimport Outbox, Peer
 
 cdef class Exchange(Peer):
     # One request on its way upstream; the door is one.
+    cdef readonly str peer       # who asks, as records name it
     cdef bytes message           # the request as the upstream gets it, head and body
     cdef bytes message_body      # or the body, where it is not worth a copy
     cdef Forward forward         # None on the way to the application
@@ -100,12 +101,14 @@ cdef class AgentPool(Pool):
     cdef int queue_limit
     cdef long long queue_timeout_ns
     cdef int failures            # connects and resets failed in a row
-    cdef long long probe_ns      # the breaker lets one request through after this
+    cdef str culprit             # whose request failed last
+    cdef long long probe_ns      # the breaker lets one of its requests through after this
+    cdef long long others_ns     # and one of somebody else's after this
     cdef object poll_handle
     cdef bint polling
 
     cdef bint has_room(self) noexcept
-    cdef bint failing_fast(self) noexcept
+    cdef bint failing_fast(self, Exchange exchange) except -1
     cdef int _start(self, Exchange exchange) except -1
     cdef int _queue_grew(self, Exchange exchange) except -1
     cdef int _queue_shrank(self, Exchange exchange) except -1

@@ -11,6 +11,8 @@ from iatp._fast.outbox import Outbox, Peer
 class Exchange(Peer):
     """What wants an answer from an upstream."""
 
+    peer: str
+
 @disjoint_base
 class Link(Peer):
     """One connection to an upstream: a buffered protocol of the event loop."""

@@ -554,15 +554,23 @@ cdef class AgentPool(Pool):
         """Whether one more request may come; `submit` says it for certain, behind its body."""
         return self.queued == 0 or self.queued < self.queue_limit
 
-    cdef bint failing_fast(self) noexcept:
-        """Whether the breaker turns this request away; else it may go, perhaps as a probe."""
+    cdef bint failing_fast(self, Exchange exchange) except -1:
+        """Whether the breaker turns this request away; else it may go, perhaps as a probe.
+
+        Who makes the agent fail must not take every probe: others have theirs.
+        """
         cdef long long now
         if self.failures < BREAKER_FAILURES:
             return False
         now = monotonic_ns()
-        if now < self.probe_ns:
-            return True
-        self.probe_ns = now + BREAKER_PROBE_NS
+        if exchange.peer == self.culprit:
+            if now < self.probe_ns:
+                return True
+            self.probe_ns = now + BREAKER_PROBE_NS
+        else:
+            if now < self.others_ns:
+                return True
+            self.others_ns = now + BREAKER_PROBE_NS
         return False
 
     cdef int submit(self, Exchange exchange) except -1:
@@ -572,7 +580,7 @@ cdef class AgentPool(Pool):
         exchange.tries = 0
         exchange.cell = -1
         exchange.abandoned = False
-        if self.failing_fast():
+        if self.failing_fast(exchange):
             self.counters.upstream_error(UPSTREAM_BREAKER_OPEN)
             return exchange.answer_failed("agent_failing")
         if self.queued == 0:
@@ -654,6 +662,11 @@ cdef class AgentPool(Pool):
     cdef int failed(self, Exchange exchange, str code) except -1:
         if code == "agent_reset" or code == "agent_unreachable":
             self.failures += 1
+            if exchange.peer != self.culprit:
+                self.culprit = exchange.peer
+                self.others_ns = self.probe_ns
+            if self.failures == BREAKER_FAILURES:
+                self.others_ns = 0
             if self.failures >= BREAKER_FAILURES:
                 self.probe_ns = monotonic_ns() + BREAKER_PROBE_NS
             self.counters.upstream_error(

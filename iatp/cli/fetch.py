@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import http.client
 import math
+import socket
 import ssl
 import threading
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
+
+from iatp.values.address import UNIX, TextError, read_agent_url
 
 LIMIT_BYTES = 1 << 20
 
@@ -29,8 +32,40 @@ class Fetched(NamedTuple):
     body: bytes
 
 
+class UnixUrl(SplitResult):
+    """`unix:/path/of/socket:/path`: its netloc is the path of the socket."""
+
+    def geturl(self) -> str:
+        """The URL as it is written in settings."""
+        return f"{UNIX}{self.netloc}:{self.path}" if self.path else UNIX + self.netloc
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """A connection to a Unix socket; its path stands in no header."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def url_argument(text: str) -> SplitResult:
-    """The parts of an http or https URL with a host and without credentials, for argparse."""
+    """The parts of an http or https URL with a host and without credentials, for argparse.
+
+    Or of a Unix socket, as it stands in IATP_AGENT_URL.
+    """
+    if text[: len(UNIX)].lower() == UNIX:
+        try:
+            address = read_agent_url(text)
+        except TextError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error.complaint}") from None
+        return UnixUrl(
+            scheme="unix", netloc=address.unix_path, path=address.path, query="", fragment=""
+        )
     try:
         parts = urlsplit(text)
         port_fits = parts.port != 0
@@ -38,7 +73,7 @@ def url_argument(text: str) -> SplitResult:
         port_fits = False
     if not port_fits or parts.scheme not in ("http", "https") or not parts.hostname:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a URL such as http://host:port or https://host:port"
+            f"{text!r} is not a URL such as http://host:port, https://host:port or unix:/path"
         )
     if parts.username is not None or parts.password is not None:
         raise argparse.ArgumentTypeError("a user name or password in the URL is not used")
@@ -97,6 +132,8 @@ def fetch(
 def _connection(
     url: SplitResult, timeout_s: float, ca_file: str | None
 ) -> http.client.HTTPConnection:
+    if url.scheme == "unix":
+        return _UnixConnection(url.netloc, timeout_s)
     host = url.hostname or ""
     if url.scheme == "http":
         return http.client.HTTPConnection(host, url.port, timeout=timeout_s)

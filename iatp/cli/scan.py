@@ -21,7 +21,10 @@ PATHS = ("/.well-known/agent-manifest", "/capabilities")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The address, and how to reach it."""
     parser.add_argument(
-        "url", type=url_argument, metavar="URL", help="http://host:port or https://host:port"
+        "url",
+        type=url_argument,
+        metavar="URL",
+        help="http://host:port, https://host:port or unix:/path/of/socket",
     )
     parser.add_argument(
         "--timeout",

@@ -33,13 +33,15 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     listener: Listener
     peer: str
-    """Address of the other end of the caller's socket."""
+    """Address of the other end of the caller's socket; `unix` of a Unix socket."""
     forwarded: bool
     """It carried Forwarded, X-Forwarded-*, X-Real-IP or Via."""
     trace_id: str
     request_id: str
 
 
+UNIX_PEER = "unix"
+"""What the door calls the other end of a Unix socket."""
 _LOCAL_NAMES = frozenset({"localhost", "localhost.", "ip6-localhost", "ip6-loopback"})
 
 
@@ -165,6 +167,13 @@ def _check_data(plane: ControlPlane, origin: Origin, headers: CIMultiDictProxy[s
             "control_forbidden",
             "Control endpoints are closed on this port; use the admin listener "
             "(IATP_ADMIN_PORT), or open them with IATP_CONTROL_ON_DATA.",
+        )
+    if origin.peer == UNIX_PEER:
+        # Who listens behind a Unix socket is often a proxy, and its callers may be anywhere.
+        raise Refused(
+            "control_forbidden",
+            "Control endpoints are not served on a Unix socket; use the admin listener "
+            "(IATP_ADMIN_HOST, IATP_ADMIN_PORT), or IATP_METRICS_PORT for metrics.",
         )
     if origin.forwarded:
         raise Refused(

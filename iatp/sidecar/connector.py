@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import threading
 import time
 from typing import Any
 
@@ -23,8 +25,10 @@ class AgentConnector:
 
     def __init__(self, address: AgentAddress) -> None:
         self._address = address
+        self._place = f"unix:{address.unix_path}" if address.unix_path else address.authority
         self._found: list[Any] = []
         self._found_at = float("-inf")
+        self._preferred: Any = None
         self._lookup: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # What was said last, so that each change is said once.
@@ -48,19 +52,37 @@ class AgentConnector:
             self._found_at = float("-inf")
             if self._reached:
                 self._reached = False
-                _log.warning("the agent at %s cannot be reached", self._address.authority)
+                _log.warning("the agent at %s cannot be reached", self._place)
             pool.connect_failed(exchange)
         else:
             if not self._reached:
                 self._reached = True
-                _log.info("the agent at %s is reached again", self._address.authority)
+                _log.info("the agent at %s is reached again", self._place)
             pool.connected(link, exchange, time.monotonic() - began)
 
     async def _connect(self, pool: Any) -> Any:
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + CONNECT_S
+        made = await self._open_socket(CONNECT_S)
+        try:
+            if made.family == socket.AF_UNIX:
+                _, link = await loop.create_unix_connection(pool.link, sock=made)
+            else:
+                _, link = await loop.create_connection(pool.link, sock=made)
+        except BaseException:
+            made.close()
+            raise
+        return link
+
+    async def _open_socket(self, within_s: float) -> socket.socket:
+        """A connected socket. Raises: OSError."""
+        if self._address.unix_path:
+            return await _connect_unix(self._address.unix_path)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + within_s
         failure: OSError | None = None
         found = await self._resolve()
+        # An address that answered where an earlier one did not is asked first from then on.
+        found = sorted(found, key=lambda one: one[4] != self._preferred)
         for left, (family, kind, protocol, _, address) in zip(
             range(len(found), 0, -1), found, strict=True
         ):
@@ -71,7 +93,6 @@ class AgentConnector:
                 # An address that never answers leaves the others their share of the time.
                 async with asyncio.timeout((ends_at - loop.time()) / left):
                     await loop.sock_connect(made, address)
-                _, link = await loop.create_connection(pool.link, sock=made)
             except OSError as error:
                 made.close()
                 failure = error
@@ -79,7 +100,10 @@ class AgentConnector:
                 made.close()
                 raise
             else:
-                return link
+                if failure is not None:
+                    self._preferred = address
+                return made
+        self._preferred = None
         raise failure or OSError
 
     async def _resolve(self) -> list[Any]:
@@ -87,11 +111,9 @@ class AgentConnector:
         if time.monotonic() - self._found_at < NAME_KEPT_S:
             return self._found
         if self._lookup is None:
-            loop = asyncio.get_running_loop()
-            self._lookup = asyncio.ensure_future(
-                loop.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM)
-            )
+            self._lookup = asyncio.get_running_loop().create_future()
             self._lookup.add_done_callback(self._looked_up)
+            look_up(self._address.host, self._address.port, self._lookup)
         return await asyncio.shield(self._lookup)
 
     def _looked_up(self, lookup: asyncio.Future[Any]) -> None:
@@ -101,14 +123,63 @@ class AgentConnector:
             self._found_at = time.monotonic()
 
     async def answers(self, timeout_s: float = 1.0) -> bool:
-        """Whether the agent's port takes a connection now."""
+        """Whether the agent's port (or Unix socket) takes a connection now."""
         try:
             async with asyncio.timeout(timeout_s):
-                _, writer = await asyncio.open_connection(self._address.host, self._address.port)
-        except (OSError, TimeoutError):
+                made = await self._open_socket(timeout_s)
+        except (OSError, UnicodeError):
+            self._found_at = float("-inf")
             return False
-        writer.close()
+        made.close()
         return True
+
+
+async def _connect_unix(path: str) -> socket.socket:
+    """A connected socket. Raises: OSError; while the agent's queue is full it waits."""
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.setblocking(False)  # noqa: FBT003  (the method's own shape)
+        pause_s = 0.002
+        while True:
+            # Done or refused at once; with a full queue nothing has begun that a
+            # poll could wait for (unix(7)), which the event loop's own connect would do.
+            with contextlib.suppress(BlockingIOError):
+                made.connect(path)
+                return made
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.1)
+    except BaseException:
+        made.close()
+        raise
+
+
+def look_up(host: str, port: int, found: asyncio.Future[Any]) -> None:
+    """Have the resolver find the addresses of a name, on a thread that nobody waits for.
+
+    The event loop's own threads, and those of an executor, are waited for when the process
+    ends, however long a name server keeps them.
+    """
+    loop = asyncio.get_running_loop()
+
+    def tell(addresses: list[Any] | None, error: Exception | None) -> None:
+        if found.done():
+            return
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(addresses)
+
+    def work() -> None:
+        addresses, failure = None, None
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:
+            failure = error
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, addresses, failure)
+
+    threading.Thread(target=work, name="iatp-resolver", daemon=True).start()
 
 
 class ApplicationConnector:

@@ -1,8 +1,12 @@
 """The sockets that callers connect to: made before anything else, kept over a worker's death.
 
 On Linux each worker has a socket of its own on each port (SO_REUSEPORT), so the kernel
-spreads connections and a dead worker's successor finds the queue as it was left. Elsewhere
-all workers accept from one socket.
+spreads connections and a dead worker's successor finds the queue as it was left. Elsewhere,
+and on a Unix socket, all workers accept from one socket.
+
+The file of a Unix socket is replaced where nobody listens on it any more, and taken away
+when the last worker stops listening. Who may connect is said by the folder that it is in:
+with its set-group-ID bit the folder's group, else this user alone.
 """
 
 from __future__ import annotations
@@ -10,14 +14,18 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import stat
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from iatp.values.address import UNIX, socket_path
 from iatp.values.config import Settings
 from iatp.values.errors import StartError
 
@@ -41,7 +49,24 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
     """`data`, `admin` or `metrics`."""
     host: str
     port: int
+    """0: a Unix socket."""
     sockets: tuple[socket.socket, ...]
+    path: str = ""
+    """Of a Unix socket."""
+    file: tuple[int, int] = (0, 0)
+    """Device and inode of its file, by which it is known not to be another's."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"{UNIX}{self.path}" if self.path else f"{self.host} port {self.port}"
+
+    def remove(self) -> None:
+        """Take the file of a Unix socket away; what has connected can still be accepted."""
+        if self.path:
+            with contextlib.suppress(OSError):
+                if _identity(self.path) == self.file:
+                    Path(self.path).unlink()
 
     def close(self) -> None:
         """Give up all sockets; the port is free once every process has done so."""
@@ -58,9 +83,10 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
         """Let no new connection begin, while those that have begun can still be accepted.
 
         Closing alone would reset what the kernel has taken and the worker has not seen yet.
-        Where it can't be done (only Linux can), closing has to do.
+        Where it can't be done (only Linux can), closing has to do. On a Unix socket it is
+        `remove`, for all workers at once.
         """
-        if sys.platform == "linux":
+        if sys.platform == "linux" and not self.path:
             program = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
             address, length = program.buffer_info()
             with contextlib.suppress(OSError):
@@ -71,14 +97,21 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
 
 def open_listeners(settings: Settings) -> list[Listener]:
     """Every listener that the settings ask for. Raises: StartError where a port is taken."""
-    wanted = [("data", settings.host, settings.port, "IATP_PORT")]
+    wanted = []
+    if settings.port is not None:
+        wanted.append(("data", settings.host, settings.port, "IATP_PORT"))
     if settings.admin_port:
         wanted.append(("admin", settings.admin_host, settings.admin_port, "IATP_ADMIN_PORT"))
     if settings.metrics_port is not None:
-        wanted.append(("metrics", settings.host, settings.metrics_port, "IATP_METRICS_PORT"))
-    return [
+        host = settings.metrics_host
+        wanted.append(("metrics", host, settings.metrics_port, "IATP_METRICS_PORT"))
+    opened = [
         _open(name, host, port, variable, settings.workers) for name, host, port, variable in wanted
     ]
+    if path := socket_path(settings.host):
+        # Last: nothing that fails after it leaves a file behind.
+        opened.insert(0, _open_unix(path, settings.workers))
+    return opened
 
 
 def _open(name: str, host: str, port: int, variable: str, workers: int) -> Listener:
@@ -117,6 +150,66 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _open_unix(path: str, workers: int) -> Listener:
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.setblocking(False)  # noqa: FBT003  (the method's own shape)
+        with _folder_lock(path) as group:
+            _clear(path)
+            made.bind(path)
+            # Nobody can connect before it listens, so no one finds it with other rights.
+            Path(path).chmod(0o660 if group else 0o600)
+            made.listen(BACKLOG)
+            file = _identity(path)
+    except OSError as error:
+        made.close()
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise StartError(f"cannot listen on {UNIX}{path}: {why}") from None
+    except StartError:
+        made.close()
+        raise
+    return Listener(
+        name="data", host=UNIX + path, port=0, sockets=(made,) * workers, path=path, file=file
+    )
+
+
+@contextlib.contextmanager
+def _folder_lock(path: str) -> Iterator[bool]:
+    """Keep other sidecars from the socket's folder; give its set-group-ID bit.
+
+    Else two that start at once could each take the other's socket for a stale one.
+    """
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield bool(os.fstat(folder).st_mode & stat.S_ISGID)
+    finally:
+        os.close(folder)
+
+
+def _clear(path: str) -> None:
+    """Take a socket's file away on which nobody listens. Raises: StartError where it is used."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise StartError(f"{path} is there and is not a socket; set IATP_HOST to another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        # A listener with a full queue would keep the probe waiting.
+        probe.setblocking(False)  # noqa: FBT003
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise StartError(
+                f"{UNIX}{path} is in use; stop what listens there, or set IATP_HOST to another path"
+            )
+    Path(path).unlink()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = Path(path).lstat()
+    return found.st_dev, found.st_ino
 
 
 def _why(error: OSError, host: str, port: int, variable: str) -> str:

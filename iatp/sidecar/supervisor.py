@@ -52,6 +52,16 @@ def run(loaded: Loaded) -> int:
     for warning in [*loaded.warnings, *limits_warnings(loaded, raise_file_limit(), memory_limit())]:
         _log.warning("%s", warning)
     listeners = open_listeners(settings)
+    try:
+        return _run(loaded, listeners)
+    finally:
+        for listener in listeners:
+            listener.remove()
+            listener.close()
+
+
+def _run(loaded: Loaded, listeners: list[Listener]) -> int:
+    settings = loaded.settings
     folder = LogFolder(settings.log_dir)
     folder.check_writable()
     for leftover in folder.leftovers:
@@ -60,13 +70,11 @@ def run(loaded: Loaded) -> int:
     ControlState(folder.control_state_path).check()
     memory = SharedMemory(settings.workers, loaded.manifest.capabilities.concurrency_limit)
     for listener in listeners:
-        _log.info("%s listener on %s port %d", listener.name, listener.host, listener.port)
+        _log.info("%s listener on %s", listener.name, listener.place)
     supervisor = Supervisor(loaded, memory, folder, listeners, key)
     try:
         return supervisor.run()
     finally:
-        for listener in listeners:
-            listener.close()
         folder.close()
 
 

@@ -36,6 +36,7 @@ from iatp.sidecar.connector import AgentConnector, ApplicationConnector
 from iatp.sidecar.listeners import BACKLOG, Listener
 from iatp.values.config import ControlOnData, Loaded
 from iatp.values.exchange import Claim
+from iatp.values.layout import WorkerState
 from iatp.values.manifest import served_document
 from iatp.values.version import VERSION
 
@@ -180,13 +181,7 @@ class Worker:
         )
         self._front = front
         self._servers = {
-            listener.name: await loop.create_server(
-                functools.partial(front.door, listener.name),
-                sock=listener.sockets[self._number].dup(),
-                # It listens anew, and would do so with room for a hundred.
-                backlog=BACKLOG,
-            )
-            for listener in self._listeners
+            listener.name: await self._listen(loop, listener) for listener in self._listeners
         }
         gc.collect()
         gc.freeze()
@@ -196,6 +191,19 @@ class Worker:
             self._background(self._look_for_agent())
         await self._stop.wait()
         return await self._drain()
+
+    async def _listen(
+        self, loop: asyncio.AbstractEventLoop, listener: Listener
+    ) -> asyncio.AbstractServer:
+        door = functools.partial(self._front.door, listener.name)
+        sock = listener.sockets[self._number].dup()
+        # It listens anew, and would do so with room for a hundred.
+        named: dict[str, Any] = {"sock": sock, "backlog": BACKLOG}
+        if listener.path:
+            # Its file is `Listener.remove`'s: other workers may listen on it still.
+            named["cleanup_socket"] = False
+            return await loop.create_unix_server(door, **named)
+        return await loop.create_server(door, **named)
 
     # What the parts ask of the worker.
 
@@ -220,8 +228,9 @@ class Worker:
     def _via(self) -> bytes:
         """A pseudonym: the same for all workers of this sidecar, another for every other one."""
         settings = self._settings
-        port = self._listeners[0].port
-        own = f"{settings.agent_id}|{settings.agent_url}|{self._folder.path}|{port}"
+        data = self._listeners[0]
+        place = data.path or data.port
+        own = f"{settings.agent_id}|{settings.agent_url}|{self._folder.path}|{place}"
         name = hashlib.blake2b(own.encode(), key=derive(self._key, "via"), digest_size=8)
         return b"iatp-" + name.hexdigest().encode()
 
@@ -360,6 +369,7 @@ class Worker:
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals > 1 and self._lifeline is None:
+            self._listeners[0].remove()
             os._exit(0)
         self._stop.set()
 
@@ -374,6 +384,10 @@ class Worker:
         """Stop listening to callers; what the kernel has taken for us is accepted before."""
         (data,) = (each for each in self._listeners if each.name == "data")
         data.turn_away(self._number)
+        self._memory.set_worker(self._number, os.getpid(), WorkerState.DRAINING)
+        others = (row.state for row in self._memory.processes() if row.name != "supervisor")
+        if all(state == WorkerState.DRAINING for state in others):
+            data.remove()
         if not self._orphaned:
             await asyncio.sleep(min(BACKLOG_S, self._settings.drain_s / 10))
         self._servers["data"].close()

@@ -1,4 +1,4 @@
-"""Network addresses in settings: the agent's URL and the hosts that listeners bind to.
+"""Addresses in settings: the agent's URL and what listeners bind to, Unix sockets included.
 
 The URL is taken apart here and not by urllib, which drops tabs and line ends silently:
 what is odd is refused, with a complaint that says what was meant. Nothing is resolved.
@@ -22,6 +22,11 @@ _NAME = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?")
 # RFC 3986 path-abempty.
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?")
 
+UNIX = "unix:"
+"""What stands before the path of a Unix socket, as nginx writes it."""
+MOST_SOCKET_PATH_BYTES = 107
+"""sun_path of unix(7) less its closing zero byte."""
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -42,12 +47,12 @@ class AgentAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     scheme: str = "http"
     host: str
-    """Lower case, an IPv6 address without its brackets."""
+    """Lower case, an IPv6 address without its brackets; `localhost` of a Unix socket."""
     port: int
     path: str = ""
     """As it was written: empty, or beginning with a slash."""
     unix_path: str = ""
-    """Empty: unix sockets are not served yet."""
+    """Of the Unix socket on which the agent listens; empty: it listens on host and port."""
 
     @property
     def authority(self) -> str:
@@ -68,6 +73,8 @@ class AgentAddress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """The URL, without credentials, which it cannot have."""
+        if self.unix_path:
+            return f"{UNIX}{self.unix_path}:{self.path}" if self.path else UNIX + self.unix_path
         return f"{self.scheme}://{self.authority}{self.path}"
 
     def __str__(self) -> str:
@@ -76,12 +83,20 @@ class AgentAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_agent_url(text: str) -> AgentAddress:
     """The address in an agent URL. Raises: TextError."""
+    if text[: len(UNIX)].lower() == UNIX:
+        return _read_unix_url(text[len(UNIX) :])
     found = _SCHEME.fullmatch(text)
     if found is None:
         raise TextError("the scheme is missing", _with_scheme(text))
     scheme, rest = found.group(1).lower(), found.group(2)
-    if scheme in ("https", "unix", "http+unix"):
-        raise TextError(f"{scheme} to the agent is not served yet")
+    if scheme == "https":
+        raise TextError("https to the agent is not served yet")
+    if scheme == "http+unix" or rest[: len(UNIX) + 1].lower() == f"{UNIX}/":
+        path = urllib.parse.unquote(rest)
+        raise TextError(
+            "a Unix socket is written without http",
+            _if_valid(path if path[: len(UNIX)].lower() == UNIX else UNIX + path),
+        )
     if scheme != "http":
         raise TextError("the scheme is not http")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
@@ -92,14 +107,7 @@ def read_agent_url(text: str) -> AgentAddress:
         plain = re.split(r"[?#]", text, maxsplit=1)[0]
         raise TextError("it has a query or a fragment", _if_valid(plain))
     host, port = _read_authority(authority)
-    if _PATH.fullmatch(path) is None:
-        quoted = urllib.parse.quote(path, safe="/%", errors="replace")
-        raise TextError(
-            "its path has characters that a URL can't have",
-            f"http://{authority}{quoted}" if "\\" not in path and _is_path(quoted) else "",
-        )
-    if any(urllib.parse.unquote(part) in (".", "..") for part in path.split("/")):
-        raise TextError("its path has a '.' or '..' in it")
+    _check_path(path, f"http://{authority}")
     return AgentAddress(host=host, port=port, path=path)
 
 
@@ -113,8 +121,50 @@ def show_agent_url(text: str) -> str:
     return f"{before}?***" if mark else text
 
 
+def read_socket_path(path: str) -> str:
+    """The path of a Unix socket, as it stands behind `unix:`. Raises: TextError."""
+    if path.startswith("//"):
+        raise TextError("its path begins with more than one slash", _socket_at(path))
+    if not path.startswith("/"):
+        raise TextError("the path of its socket is not absolute")
+    if path.endswith("/"):
+        raise TextError("its path is that of a folder")
+    if ":" in path:
+        raise TextError("the path of its socket has a colon in it")
+    if not path.isprintable():
+        raise TextError("its path holds a character that cannot be printed")
+    if len(path.encode()) > MOST_SOCKET_PATH_BYTES:
+        raise TextError(f"the path of its socket is longer than {MOST_SOCKET_PATH_BYTES} bytes")
+    return path
+
+
+def _socket_at(path: str) -> str:
+    """`unix:` and the path, with one slash before it, if it is a socket's; else empty."""
+    path = f"/{path.lstrip('/')}"
+    try:
+        return UNIX + read_socket_path(path)
+    except TextError:
+        return ""
+
+
+def socket_path(host: str) -> str:
+    """The path of the Unix socket that a host is; empty where it is none."""
+    return host.removeprefix(UNIX) if host.startswith(UNIX) else ""
+
+
+def read_data_host(text: str) -> str:
+    """The host that the data listener binds to, or `unix:` and the path. Raises: TextError."""
+    if text[: len(UNIX)].lower() == UNIX:
+        return UNIX + read_socket_path(text[len(UNIX) :])
+    if text.startswith("/"):
+        raise TextError("it is the path of a file", _socket_at(text))
+    return read_bind_host(text)
+
+
 def read_bind_host(text: str) -> str:
     """The host that a listener binds to. Raises: TextError."""
+    if text[: len(UNIX)].lower() == UNIX:
+        raise TextError("this listener is not served on a Unix socket")
     if text == "*":
         raise TextError("it is not an address", "0.0.0.0")
     if text.startswith("[") and text.endswith("]") and _address(text[1:-1]) is not None:
@@ -164,6 +214,33 @@ def points_at(agent_host: str, bind_host: str, own_hosts: Collection[str]) -> bo
     return is_own and agent is None
 
 
+def _read_unix_url(rest: str) -> AgentAddress:
+    """The address behind `unix:`; what the agent URL holds of a path follows a colon."""
+    if "?" in rest or "#" in rest:
+        plain = re.split(r"[?#]", rest, maxsplit=1)[0]
+        raise TextError("it has a query or a fragment", _if_valid(UNIX + plain))
+    unix_path, colon, path = rest.partition(":")
+    read_socket_path(unix_path)
+    if colon and not path.startswith("/"):
+        raise TextError(
+            "what follows the second colon is not a path",
+            _if_valid(f"{UNIX}{unix_path}:/{path}" if path else UNIX + unix_path),
+        )
+    _check_path(path, f"{UNIX}{unix_path}:")
+    return AgentAddress(scheme="unix", host="localhost", port=80, path=path, unix_path=unix_path)
+
+
+def _check_path(path: str, before: str) -> None:
+    if _PATH.fullmatch(path) is None:
+        quoted = urllib.parse.quote(path, safe="/%", errors="replace")
+        raise TextError(
+            "its path has characters that a URL can't have",
+            before + quoted if "\\" not in path and _is_path(quoted) else "",
+        )
+    if any(urllib.parse.unquote(part) in (".", "..") for part in path.split("/")):
+        raise TextError("its path has a '.' or '..' in it")
+
+
 def _is_path(path: str) -> bool:
     dots = any(urllib.parse.unquote(part) in (".", "..") for part in path.split("/"))
     return _PATH.fullmatch(path) is not None and not dots
@@ -172,6 +249,8 @@ def _is_path(path: str) -> bool:
 def _with_scheme(text: str) -> str:
     if text.isascii() and text.isdigit():
         return _if_valid(f"http://localhost:{text}")
+    if text.startswith("/") and not text.startswith("//"):
+        return _if_valid(UNIX + text)
     return _if_valid("http://" + re.sub(r"(?i)^(?:http:)?/*", "", text))
 
 

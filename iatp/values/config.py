@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from iatp.values.address import AgentAddress, TextError, is_loopback, points_at
+from iatp.values.address import AgentAddress, TextError, is_loopback, points_at, socket_path
 from iatp.values.errors import ConfigurationError
 from iatp.values.manifest import (
     AgentCapabilities,
@@ -33,6 +33,7 @@ from iatp.values.settings import (
     OverrideMode,
     Setting,
     Settings,
+    metrics_host,
 )
 from iatp.values.texts import Reader, Secret, nearest, read_text
 
@@ -185,6 +186,7 @@ class _Parsing:
         self._derive(terminal=terminal)
         effective = self._overlay(manifest)
         self._check_override()
+        self._check_socket()
         self._check_listeners()
         self._check_agent(own_hosts)
         self._check_sizes()
@@ -419,6 +421,18 @@ class _Parsing:
                 "shows that a user saw one; IATP_OVERRIDE=ticket is for production."
             )
 
+    def _check_socket(self) -> None:
+        """A data listener on a Unix socket has no port."""
+        if not self._ok("host", "port") or not socket_path(self.values["host"]):
+            return
+        if self.sources["port"] != "default":
+            self.problems.append(
+                f"{self._name('port')} is {self.values['port']}, but {self._name('host')} is "
+                f"{self.values['host']!r}, which has no port; unset one of them."
+            )
+        self.values["port"] = None
+        self.sources["port"] = f"{self._name('host')} is a Unix socket"
+
     def _check_listeners(self) -> None:
         ports = [
             (field, self.values[field])
@@ -452,6 +466,9 @@ class _Parsing:
         if not self._ok("agent_url"):
             return
         agent: AgentAddress = self.values["agent_url"]
+        if agent.unix_path:
+            self._check_agent_socket(agent)
+            return
         for host_field, port_field in (
             ("host", "port"),
             ("admin_host", "admin_port"),
@@ -459,7 +476,10 @@ class _Parsing:
         ):
             if not self._ok(host_field, port_field) or agent.port != self.values[port_field]:
                 continue
-            if points_at(agent.host, self.values[host_field], own_hosts):
+            host = self.values[host_field]
+            if port_field == "metrics_port":
+                host = metrics_host(host)
+            if points_at(agent.host, host, own_hosts):
                 self.problems.append(
                     f"{self._name('agent_url')} is {agent.url!r}, which is the sidecar itself "
                     f"({self._name(port_field)} is {agent.port}); it must be where the agent "
@@ -469,6 +489,14 @@ class _Parsing:
             self.warnings.append(
                 f"{agent.url} is plain HTTP to another host: whoever is on the way can read "
                 "and change what the agent is sent."
+            )
+
+    def _check_agent_socket(self, agent: AgentAddress) -> None:
+        own = socket_path(self.values["host"]) if self._ok("host") else ""
+        if own and posixpath.normpath(own) == posixpath.normpath(agent.unix_path):
+            self.problems.append(
+                f"{self._name('agent_url')} is {agent.url!r}, which is the sidecar itself "
+                f"({self._name('host')}); it must be where the agent listens."
             )
 
     def _check_sizes(self) -> None:

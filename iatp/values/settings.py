@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from iatp.values.address import AgentAddress
+from iatp.values.address import AgentAddress, socket_path
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
 from iatp.values.texts import (
     AgentUrl,
@@ -70,8 +70,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     agent_url: AgentAddress
     host: str
-    port: int
-    """0: a free port."""
+    """`unix:` and a path: the data listener is a Unix socket."""
+    port: int | None
+    """0: a free port; None: a Unix socket has none."""
     admin_host: str
     admin_port: int
     """0: no admin listener."""
@@ -110,6 +111,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     override_token: Secret | None
     log_level: LogLevel
     log_format: LogFormat
+
+    @property
+    def metrics_host(self) -> str:
+        """Where the metrics listener binds."""
+        return metrics_host(self.host)
+
+
+def metrics_host(host: str) -> str:
+    """Where the metrics listener binds, beside a data listener there: TCP, and no wider."""
+    return "127.0.0.1" if socket_path(host) else host
 
 
 class Older(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,9 +181,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         env="IATP_HOST",
         field="host",
-        reader=_BIND_HOST,
+        reader=BindHost(unix=True),
         default="0.0.0.0",
-        meaning="address of the data listener, and of the metrics listener",
+        meaning="address of the data listener, and of the metrics listener, which is on "
+        "127.0.0.1 where this is a Unix socket",
         reason="callers are on other machines",
     ),
     Setting(
@@ -180,7 +192,7 @@ SETTINGS: tuple[Setting, ...] = (
         field="port",
         reader=Whole(0, 65535, " (0: a free port)"),
         default="8001",
-        meaning="port of the data listener",
+        meaning="port of the data listener; not with a Unix socket",
         reason="the port that published clients use",
     ),
     Setting(

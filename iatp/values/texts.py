@@ -18,6 +18,7 @@ from iatp.values.address import (
     TextError,
     read_agent_url,
     read_bind_host,
+    read_data_host,
     show_agent_url,
 )
 
@@ -320,7 +321,7 @@ class Size(_Measured[int]):
 class AgentUrl(Reader[AgentAddress]):
     """The agent's URL."""
 
-    allowed = "http://host:port/path"
+    allowed = "http://host:port/path or unix:/path/of/socket:/path"
     metavar = "URL"
 
     def read(self, text: str) -> AgentAddress:
@@ -333,14 +334,19 @@ class AgentUrl(Reader[AgentAddress]):
 
 
 class BindHost(Reader[str]):
-    """Where a listener binds."""
+    """Where a listener binds; with `unix` also a Unix socket."""
 
     allowed = "an IP address or a host name, without a port"
     metavar = "HOST"
 
+    def __init__(self, *, unix: bool = False) -> None:
+        self.unix = unix
+        if unix:
+            self.allowed += ", or unix:/path/of/socket"
+
     def read(self, text: str) -> str:
         """The host in lower case."""
-        return read_bind_host(text)
+        return read_data_host(text) if self.unix else read_bind_host(text)
 
 
 class Text(Reader[str]):

@@ -64,7 +64,7 @@ class Agent:
     it); what is not is kept in `broken`.
     """
 
-    def __init__(self, reply: Reply, port: int = 0) -> None:
+    def __init__(self, reply: Reply, port: int = 0, path: str = "") -> None:
         self.reply = reply
         self.seen: list[Seen] = []
         self.raw: list[bytearray] = []
@@ -73,15 +73,22 @@ class Agent:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        self.port: int = self._listener.getsockname()[1]
+        self.path = path
+        self.port = 0
+        if path:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(path)
+            self._listener.listen(512)
+        else:
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
+            self.port = self._listener.getsockname()[1]
         self._ended = False
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"unix:{self.path}" if self.path else f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         self._ended = True
@@ -102,7 +109,8 @@ class Agent:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self.path:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open.add(connection)
                 self.connections += 1
@@ -163,9 +171,9 @@ class Agent:
 
 
 @contextlib.contextmanager
-def agent(reply: Reply | None = None, port: int = 0) -> Iterator[Agent]:
-    """A running agent; at the end, whatever it got must have been well-formed."""
-    running = Agent(reply or says(), port)
+def agent(reply: Reply | None = None, port: int = 0, path: str = "") -> Iterator[Agent]:
+    """A running agent, at `path` on a Unix socket; whatever it gets must be well-formed."""
+    running = Agent(reply or says(), port, path)
     try:
         yield running
     finally:

@@ -65,11 +65,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caller:
-    """One connection to a listener."""
+    """One connection to a listener: to a port, or to a Unix socket by its path."""
 
-    def __init__(self, port: int, timeout_s: float = 20.0) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, place: int | str, timeout_s: float = 20.0, source: str = "") -> None:
+        if isinstance(place, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout_s)
+            try:
+                self.socket.connect(place)
+            except OSError:
+                self.socket.close()
+                raise
+        else:
+            self.socket = socket.create_connection(
+                ("127.0.0.1", place), timeout_s, source_address=(source, 0)
+            )
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rest = b""
 
     def __enter__(self) -> Caller:
@@ -146,10 +157,17 @@ class Sidecar:
     """A running sidecar."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, admin_port: int, folder: Path
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        admin_port: int,
+        folder: Path,
+        path: str = "",
     ) -> None:
         self.process = process
         self.port = port
+        self.path = path
+        """Of the Unix socket that its data listener is; empty: it is a port."""
         self.admin_port = admin_port
         self.folder = folder
         self.logs = folder / "logs"
@@ -164,7 +182,7 @@ class Sidecar:
         port: int | None = None,
     ) -> Answer:
         """One request on a connection of its own."""
-        with Caller(port or self.port) as caller:
+        with Caller(port or self.path or self.port) as caller:
             caller.send(request(method, target, body, headers))
             return caller.read(method)
 
@@ -257,6 +275,10 @@ def sidecar(
         "IATP_READY_CHECK_AGENT": "false",
         "IATP_DRAIN": "5s",
     } | dict(variables or {})
+    host, path = settings["IATP_HOST"], ""
+    if host.startswith("unix:"):
+        path = host.removeprefix("unix:")
+        del settings["IATP_PORT"]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "iatp", "run"],
@@ -267,11 +289,10 @@ def sidecar(
             process_group=0,
         )
     try:
-        running = Sidecar(
-            process, int(settings["IATP_PORT"]), int(settings["IATP_ADMIN_PORT"]), folder
-        )
+        port = int(settings.get("IATP_PORT", "0"))
+        running = Sidecar(process, port, int(settings["IATP_ADMIN_PORT"]), folder, path)
         if ready:
-            wait_until(lambda: process.poll() is not None or is_ready(running.port), 15.0)
+            wait_until(lambda: process.poll() is not None or is_ready(path or port), 15.0)
             assert process.poll() is None, running.log()
         yield running
     finally:
@@ -281,10 +302,10 @@ def sidecar(
         process.wait(10)
 
 
-def is_ready(port: int) -> bool:
+def is_ready(place: int | str) -> bool:
     """Whether `/readyz` answers 200."""
     try:
-        with Caller(port, 5.0) as caller:
+        with Caller(place, 5.0) as caller:
             caller.send(request("GET", "/readyz"))
             return caller.read("GET").status == 200
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -320,6 +321,101 @@ def test_the_breaker_opens_after_five_failures_and_probes(tmp_path: Path) -> Non
         with agent(port=port):
             wait_until(lambda: running.post().status == 200, 1.5)
             assert running.post().status == 200
+
+
+POISON = '{"poison":1}'
+
+
+def poisonable(connection: socket.socket, seen: Seen) -> bool | None:
+    """Resets on some requests, and is well otherwise."""
+    return (resets if seen.body == POISON.encode() else says())(connection, seen)
+
+
+def test_a_success_in_between_keeps_the_breaker_closed(tmp_path: Path) -> None:
+    with agent(poisonable) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        for _ in range(5):
+            codes = [running.post(POISON).json()["code"] for _ in range(4)]
+            assert codes == ["agent_reset"] * 4
+            assert running.post().status == 200
+        assert len(behind.seen) == 25
+
+
+def test_what_was_repeated_counts_once(tmp_path: Path) -> None:
+    with agent(resets) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        answers = [running.ask("GET", "/proxy/x").json()["code"] for _ in range(5)]
+        assert answers == ["agent_reset"] * 5
+        assert len(behind.seen) == 10
+        assert running.ask("GET", "/proxy/x").json()["code"] == "agent_failing"
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"", "agent_timeout"),
+        (b"nonsense\r\n\r\n", "agent_invalid_answer"),
+        (HEAD.replace(b"200", b"500") + b"Content-Length: 0\r\n\r\n", None),
+        (HEAD + b"Content-Length: 10\r\n\r\nhello", None),
+    ],
+)
+def test_an_agent_that_is_there_keeps_the_breaker_closed(
+    tmp_path: Path, message: bytes, code: str | None
+) -> None:
+    def reply(connection: socket.socket, _: Seen) -> bool:
+        connection.sendall(message)
+        if not message:
+            connection.settimeout(10)
+            with contextlib.suppress(OSError):
+                connection.recv(1)
+        return False
+
+    settings = TRUSTED | {"IATP_AGENT_TIMEOUT": "50ms"}
+    with agent(reply) as behind, sidecar(tmp_path, behind.url, settings) as running:
+        for number in range(8):
+            if b"hello" in message:
+                with pytest.raises(ConnectionError):
+                    running.post()
+            elif code:
+                assert running.post().json()["code"] == code
+            else:
+                assert running.post().status == 500
+            wait_until(lambda number=number: len(behind.seen) == number + 1)
+        behind.reply = says()
+        assert running.post().status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_one_caller_cannot_shut_the_others_out(tmp_path: Path) -> None:
+    with (
+        agent(poisonable) as behind,
+        sidecar(tmp_path, behind.url, TRUSTED) as running,
+        Caller(running.port, source="127.0.0.2") as poisoner,
+        Caller(running.port, source="127.0.0.3") as other,
+    ):
+        for _ in range(3):
+            # It would also take every probe, if others had none of their own.
+            codes = []
+            while codes[-3:] != ["agent_failing"] * 3:
+                poisoner.send(request(body=POISON))
+                codes.append(poisoner.read().json()["code"])
+            assert codes[:5] == ["agent_reset"] * 5
+            other.send(request(body="{}"))
+            assert other.read().status == 200
+            # All is well again, for both.
+            poisoner.send(request(body="{}"))
+            assert poisoner.read().status == 200
+        behind.close()
+        # Where nobody gets through, nobody has more than two probes in half a second.
+        for _ in range(5):
+            poisoner.send(request(body="{}"))
+            assert poisoner.read().status == 502
+        codes = []
+        until = time.monotonic() + 1.4
+        while time.monotonic() < until:
+            for caller in (poisoner, other):
+                caller.send(request(body="{}"))
+                codes.append(caller.read().json()["code"])
+        assert set(codes) == {"agent_failing", "agent_unreachable"}
+        assert codes.count("agent_unreachable") <= 8
 
 
 def test_a_name_that_does_not_exist_is_502(tmp_path: Path) -> None:

@@ -126,13 +126,25 @@ _CALL = re.compile(r"\b(?:write|writev|sendto|sendmsg|pwrite64)\(\d+<(.*?)>, (.*
 
 
 @contextlib.contextmanager
-def strace(running: Sidecar, output: Path) -> Iterator[None]:
-    """What a sidecar writes, with the file or connection that it goes to."""
+def strace(
+    running: Sidecar, output: Path, calls: str = "write,writev,sendto,sendmsg,pwrite64"
+) -> Iterator[None]:
+    """What a sidecar asks of the kernel, with the file or connection: what it writes."""
     program = shutil.which("strace", path=PROGRAMS)
     assert program, "these tests need strace"
-    calls = "trace=write,writev,sendto,sendmsg,pwrite64"
     process = subprocess.Popen(
-        [program, "-yy", "-s", "600", "-e", calls, "-o", output, "-p", str(running.process.pid)],
+        [
+            program,
+            "-yy",
+            "-s",
+            "600",
+            "-e",
+            f"trace={calls}",
+            "-o",
+            output,
+            "-p",
+            str(running.process.pid),
+        ],
         stderr=subprocess.PIPE,
     )
     assert process.stderr is not None

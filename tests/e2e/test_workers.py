@@ -79,6 +79,49 @@ def test_the_concurrency_limit_holds_over_both(tmp_path: Path) -> None:
         assert running.metric("iatp_queued") == running.metric("iatp_inflight") == 0
 
 
+def test_a_slot_that_one_gives_back_serves_who_waits_at_the_other(tmp_path: Path) -> None:
+    """One slot in all: whoever waits gets it in time, or 503 at the deadline."""
+    hold = threading.Event()
+
+    def reply(connection: socket.socket, seen: Seen) -> bool | None:
+        if seen.body == b'{"hold":1}':
+            hold.wait(20)
+        return says()(connection, seen)
+
+    settings = TWO | {"IATP_CONCURRENCY_LIMIT": "1", "IATP_QUEUE_TIMEOUT": "2s"}
+    with (
+        agent(reply) as behind,
+        sidecar(tmp_path, behind.url, settings) as running,
+        Caller(running.port) as holder,
+        contextlib.ExitStack() as stack,
+    ):
+        holder.send(request(body='{"hold":1}'))
+        wait_until(lambda: len(behind.seen) == 1)
+
+        def wait_in_both(prefix: str) -> list[Caller]:
+            waiting = [stack.enter_context(Caller(running.port)) for _ in range(24)]
+            for number, caller in enumerate(waiting):
+                trace_id = {"X-Agent-Trace-ID": f"{prefix}{number}"}
+                caller.send(request(body="{}", headers=trace_id))
+            return waiting
+
+        began = time.monotonic()
+        for caller in wait_in_both("late"):
+            answer = caller.read()
+            assert (answer.status, answer.json()["code"]) == (503, "queue_timeout")
+            assert answer.header("retry-after")
+        assert 1.9 < time.monotonic() - began < 8.0
+        assert len(behind.seen) == 1
+        workers = {r["worker"] for r in running.endings() if r["trace_id"].startswith("late")}
+        assert workers == {0, 1}
+        waiting = wait_in_both("soon")
+        wait_until(lambda: running.metric("iatp_queued") == 24, 1.5)
+        hold.set()
+        assert [caller.read().status for caller in waiting] == [200] * 24
+        assert holder.read().status == 200
+        assert running.metric("iatp_queued") == running.metric("iatp_inflight") == 0
+
+
 def test_a_ticket_is_good_once_whichever_worker_sees_it(tmp_path: Path) -> None:
     settings = STRANGER | {"IATP_WORKERS": "2", "IATP_OVERRIDE": "ticket"}
     with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:

@@ -39,6 +39,7 @@ def test_control_on_the_data_port(path: str) -> None:
 @pytest.mark.parametrize(
     ("where", "settings"),
     [
+        ({"peer": "unix"}, ["Unix socket", "IATP_ADMIN_PORT", "IATP_METRICS_PORT"]),
         ({"peer": "10.0.0.1"}, ["IATP_ADMIN_HOST", "IATP_ADMIN_TOKEN", "IATP_METRICS_PORT"]),
         ({"forwarded": True}, ["IATP_ADMIN_HOST", "IATP_ADMIN_TOKEN"]),
         ({"host": "rebound.example"}, ["IATP_ADMIN_HOST"]),

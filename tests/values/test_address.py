@@ -13,7 +13,9 @@ from iatp.values.address import (
     points_at,
     read_agent_url,
     read_bind_host,
+    read_data_host,
     show_agent_url,
+    socket_path,
 )
 
 
@@ -56,7 +58,22 @@ def test_targets() -> None:
         ("80801", "the scheme is missing", ""),
         ("user:pw@agent", "the scheme is missing", ""),
         ("https://agent", "https to the agent is not served yet", ""),
-        ("unix:///run/agent", "unix to the agent is not served yet", ""),
+        ("unix:///run/agent", "its path begins with more than one slash", "unix:/run/agent"),
+        ("unix:run/agent", "the path of its socket is not absolute", ""),
+        ("unix:@agent", "the path of its socket is not absolute", ""),
+        ("unix:", "the path of its socket is not absolute", ""),
+        ("unix:/run/", "its path is that of a folder", ""),
+        ("unix:/run/a\tb", "its path holds a character", ""),
+        ("unix:/" + "a" * 107, "the path of its socket is longer than 107 bytes", ""),
+        ("unix:/run/a:8000", "what follows the second colon", "unix:/run/a:/8000"),
+        ("unix:/run/a:", "what follows the second colon", "unix:/run/a"),
+        ("unix:/run/a?x=1", "it has a query or a fragment", "unix:/run/a"),
+        ("unix:/run/a:/b#c", "it has a query or a fragment", "unix:/run/a:/b"),
+        ("unix:/run/a:/b c", "its path has characters", "unix:/run/a:/b%20c"),
+        ("unix:/run/a:/b/../c", "its path has a '.' or '..'", ""),
+        ("http://unix:/run/a.sock:/b", "a Unix socket is written without", "unix:/run/a.sock:/b"),
+        ("http+unix://%2Frun%2Fa", "a Unix socket is written without", "unix:/run/a"),
+        ("/run/agent.sock", "the scheme is missing", "unix:/run/agent.sock"),
         ("ftp://agent", "the scheme is not http", ""),
         ("http://user:pw@agent", "it holds credentials", ""),
         ("http://agent/x?k=v", "it has a query or a fragment", "http://agent/x"),
@@ -87,6 +104,36 @@ def test_agent_url_refused(text: str, complaint: str, meant: str) -> None:
         read_agent_url(text)
     assert caught.value.complaint.startswith(complaint)
     assert caught.value.meant == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "unix_path", "target", "base"),
+    [
+        ("unix:/run/agent.sock", "/run/agent.sock", "/", ""),
+        ("UNIX:/run/agent.sock:/", "/run/agent.sock", "/", ""),
+        ("unix:/run/my agent:/api/v1/", "/run/my agent", "/api/v1/", "/api/v1"),
+        ("unix:/a:/b:c", "/a", "/b:c", "/b:c"),
+        ("unix:/" + "a" * 106, "/" + "a" * 106, "/", ""),
+    ],
+)
+def test_agent_on_a_unix_socket(text: str, unix_path: str, target: str, base: str) -> None:
+    address = read_agent_url(text)
+    assert (address.unix_path, address.target, address.base) == (unix_path, target, base)
+    assert (address.scheme, address.authority) == ("unix", "localhost")
+    assert address.url == "unix:" + text[5:]
+    assert read_agent_url(address.url) == address
+
+
+@given(st.text(alphabet="ab:/.%? #é").map(lambda text: f"unix:{text}"))
+def test_any_unix_url(text: str) -> None:
+    try:
+        address = read_agent_url(text)
+    except TextError as error:
+        if error.meant:
+            read_agent_url(error.meant)
+        return
+    assert read_agent_url(address.url) == address
+    assert address.unix_path.startswith("/")
 
 
 @given(st.text() | st.text(alphabet="htp:/[]@?#.%0aZ \r\\").map(lambda text: f"http://{text}"))
@@ -124,8 +171,39 @@ def test_bind_host(text: str, host: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("unix:/run/x", "unix:/run/x"),
+        ("Unix:/Run/X y", "unix:/Run/X y"),
+        ("LocalHost", "localhost"),
+    ],
+)
+def test_data_host(text: str, host: str) -> None:
+    assert read_data_host(text) == host
+    assert socket_path(host) == host[5:] * host.startswith("unix:")
+
+
+@pytest.mark.parametrize(
     ("text", "meant"),
     [
+        ("unix:run/x", ""),
+        ("unix:///run/x", "unix:/run/x"),
+        ("unix:/run/x:8001", ""),
+        ("unix:/run/x/", ""),
+        ("/run/x", "unix:/run/x"),
+        ("*", "0.0.0.0"),
+    ],
+)
+def test_data_host_refused(text: str, meant: str) -> None:
+    with pytest.raises(TextError) as caught:
+        read_data_host(text)
+    assert caught.value.meant == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("unix:/run/x", ""),
         ("*", "0.0.0.0"),
         ("[::1]", "::1"),
         ("localhost:8001", "localhost"),

@@ -226,12 +226,12 @@ WRONG: dict[str, tuple[str, str]] = {
     "IATP_AGENT_URL": (
         "localhost:8000",
         "IATP_AGENT_URL is 'localhost:8000': the scheme is missing; meant: "
-        "http://localhost:8000; allowed: http://host:port/path.",
+        "http://localhost:8000; allowed: http://host:port/path or unix:/path/of/socket:/path.",
     ),
     "IATP_HOST": (
         "0.0.0.0\r",
         "IATP_HOST is '0.0.0.0\\r': a line end is part of the value; meant: 0.0.0.0; allowed: "
-        "an IP address or a host name, without a port.",
+        "an IP address or a host name, without a port, or unix:/path/of/socket.",
     ),
     "IATP_PORT": (
         "80801",
@@ -591,6 +591,39 @@ def test_agent_is_not_the_sidecar(env: dict[str, str]) -> None:
 )
 def test_every_listener_has_its_port(env: dict[str, str], names: str) -> None:
     assert names in problem(env)
+
+
+UNIX_HOST = {"IATP_HOST": "unix:/run/iatp.sock"}
+
+
+def test_a_unix_socket_has_no_port() -> None:
+    loaded = parse(env=UNIX_HOST | {"IATP_ADMIN_PORT": "8001", "IATP_METRICS_PORT": "9090"})
+    settings = loaded.settings
+    assert (settings.host, settings.port) == ("unix:/run/iatp.sock", None)
+    assert settings.metrics_host == "127.0.0.1"
+    assert ("IATP_PORT", "none", "IATP_HOST is a Unix socket") in render_settings(loaded)
+    # The default port is nobody's then.
+    parse(env=UNIX_HOST | {"IATP_AGENT_URL": "http://localhost:8001"})
+    for number in ("8001", "0"):
+        assert problem(UNIX_HOST | {"IATP_PORT": number}) == (
+            f"IATP_PORT is {number}, but IATP_HOST is 'unix:/run/iatp.sock', which has no port; "
+            "unset one of them."
+        )
+    assert parse(env={"IATP_HOST": "::1"}).settings.metrics_host == "::1"
+
+
+def test_an_agent_on_a_unix_socket_may_not_be_the_sidecar() -> None:
+    parse(env=UNIX_HOST | {"IATP_AGENT_URL": "unix:/run/agent.sock"})
+    parse(env={"IATP_AGENT_URL": "unix:/run/agent.sock", "IATP_PORT": "80"})
+    for url in ("unix:/run/iatp.sock", "unix:/run/x/..//iatp.sock:/proxy"):
+        assert problem(UNIX_HOST | {"IATP_AGENT_URL": url}) == (
+            f"IATP_AGENT_URL is {url!r}, which is the sidecar itself (IATP_HOST); it must be "
+            "where the agent listens."
+        )
+    # The metrics listener is on 127.0.0.1 alone.
+    ports = {"IATP_METRICS_PORT": "9090", "IATP_AGENT_URL": "http://127.0.0.1:9090"}
+    assert "which is the sidecar itself" in problem(UNIX_HOST | ports)
+    parse(env=UNIX_HOST | ports | {"IATP_AGENT_URL": "http://127.0.0.2:9090"})
 
 
 def test_free_ports_do_not_collide() -> None:
