@@ -109,7 +109,9 @@ cdef class Door(Exchange):
 
     cdef bint _ended(self) except -1
     cdef int _feed(self) except -1
+    cdef Py_ssize_t _feed_read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _read_head(self) except -1
+    cdef int _take_head(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t* used) except -1
     cdef int _keep_head(self, Head* head) except -1
     cdef int _route(self, Head* head) except -1
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1
@@ -122,6 +124,7 @@ cdef class Door(Exchange):
     cdef int _respond(self, object respond, bytes extra) except -1
     cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
+    cdef int _done(self) except -1
     cdef int _next(self) except -1
     cdef int _prove(self) except -1
     cdef int _proved(self) except -1

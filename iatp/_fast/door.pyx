@@ -17,7 +17,7 @@ import os
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
@@ -61,6 +61,10 @@ cdef enum:  # what a door is doing
     LINGERING
     CLOSED
 
+cdef enum:  # what came of looking for a head
+    TAKEN = 1
+    ROUTED = 2
+
 cdef long long HEAD_NS = 10_000_000_000
 cdef long long BODY_NS = 30_000_000_000
 cdef long long IDLE_NS = 75_000_000_000
@@ -90,6 +94,8 @@ cdef int REFUSALS_A_SECOND = 10
 cdef Head _head
 
 cdef dict FAILURES = errors.FAILURES
+cdef object ANSWERED = Outcome.ANSWERED
+cdef object TRUNCATED = Outcome.TRUNCATED
 
 cdef const char* HEX = "0123456789abcdef"
 
@@ -322,8 +328,8 @@ cdef class Door(Exchange):
                 if self.state == LINGERING and not self.reading_paused:
                     self.deadline_ns = min(monotonic_ns() + LINGER_NS, self.linger_end_ns)
                 return
-            while n > 0 and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
-                used = self._read_body(p, n)
+            if self.pending is None and not self.feeding:
+                used = self._feed_read(p, n)
                 p += used
                 n -= used
             if n > 0 and self.state < LINGERING:
@@ -523,30 +529,67 @@ cdef class Door(Exchange):
             return self.finish(CLOSE)
         return 0
 
+    cdef Py_ssize_t _feed_read(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Serves what has just been read, where nothing waits before it: bytes that were used."""
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t used
+        cdef int found
+        self.feeding = True
+        try:
+            while at < n and self.state <= READ_CHUNKS:
+                if self.state == READ_HEAD:
+                    found = self._take_head(p + at, n - at, &used)
+                    if not found:
+                        break
+                    at += used
+                    if found == ROUTED:
+                        self.more = at < n
+                        self._route(&_head)
+                else:
+                    at += self._read_body(p + at, n - at)
+        finally:
+            self.feeding = False
+            self.more = False
+        return at
+
     cdef int _read_head(self) except -1:
         """1 where a head was taken off `pending`, 0 where it is not complete."""
         cdef bytearray pending = self.pending
-        cdef const unsigned char* p = <const unsigned char*>PyByteArray_AS_STRING(pending)
-        cdef Py_ssize_t n = len(pending)
+        cdef Py_ssize_t used
+        cdef int found = self._take_head(
+            <const unsigned char*>PyByteArray_AS_STRING(pending), len(pending), &used
+        )
+        if not found:
+            return 0
+        if self.pending is None:
+            return 1
+        if len(pending) == used:
+            self.pending = None
+        else:
+            del pending[:used]
+        if found == ROUTED:
+            self._route(&_head)
+        return 1
+
+    cdef int _take_head(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t* used) except -1:
+        """ROUTED with a head that is kept and to be routed next; TAKEN where that is not so."""
         cdef Py_ssize_t length
         cdef int trouble
         # RFC 9112 section 2.2: one empty line before a request line is passed over.
         if self.searched == 0 and n >= 2 and p[0] == c'\r' and p[1] == c'\n':
-            del pending[:2]
             self.searched = -1
-            if not pending:
-                self.pending = None
-                self.searched = 0
-                return 0
-            return 1
+            used[0] = 2
+            return TAKEN
+        used[0] = n
         length = find_head_end(p, n, self.searched)
         if length < 0:
             trouble = check_partial(p, n, &self.line_seen)
             self.searched = n
             if trouble:
                 self._refuse(_TROUBLES.get(trouble, "malformed_request"), True, b"")
-                return 1
+                return TAKEN
             return 0
+        used[0] = length
         self.received_ns = monotonic_ns()
         trouble = read_request_head(p, length, &_head)
         self.searched = 0
@@ -557,14 +600,9 @@ cdef class Door(Exchange):
             if _head.target.n:
                 self.target = _bytes(_head.target)
             self._refuse(_TROUBLES.get(trouble, "malformed_request"), True, b"")
-            return 1
+            return TAKEN
         self._keep_head(&_head)
-        if len(pending) == length:
-            self.pending = None
-        else:
-            del pending[:length]
-        self._route(&_head)
-        return 1
+        return ROUTED
 
     cdef int _keep_head(self, Head* head) except -1:
         """Keeps what outlives the head: facts, and the lines that are passed on."""
@@ -636,10 +674,11 @@ cdef class Door(Exchange):
         """Where this request goes, and what can be said before its body is read."""
         cdef bytes target = self.target
         cdef const unsigned char* p = target
-        cdef Py_ssize_t path = target.find(b"?")
+        cdef const void* query = memchr(p, c'?', PyBytes_GET_SIZE(target))
+        cdef Py_ssize_t path = PyBytes_GET_SIZE(target)
         cdef int retry_after = 0
-        if path < 0:
-            path = len(target)
+        if query != NULL:
+            path = <const unsigned char*>query - p
         self.governed = (
             self.listener == "data" and target.startswith(b"/proxy")
             and (path == 6 or p[6] == c'/')
@@ -994,7 +1033,7 @@ cdef class Door(Exchange):
         self._resume_input()
         return self.finish(END)
 
-    def _done(self):
+    cdef int _done(self) except -1:
         if self.counted:
             self.counted = False
             self.front.inflight -= 1
@@ -1004,6 +1043,7 @@ cdef class Door(Exchange):
         self.method = None
         self.target = None
         self.request_id = None
+        return 0
 
     cdef int _next(self) except -1:
         """Ready for the next request of this connection."""
@@ -1075,7 +1115,7 @@ cdef class Door(Exchange):
                 continue
             _add_field(line, field)
         if self.governed:
-            (<AgentPool>self.front.agent).answered()
+            self.front.agent.answered()
             self.front.gate.settle_head(self.forward, head.status, content_type, content_encoding)
             line._raw(b"X-Agent-Trace-ID: ", 18)
             line.ascii(self.forward.trace_id)
@@ -1136,7 +1176,7 @@ cdef class Door(Exchange):
             if self.at_eof and not self.proved:
                 return self._prove()
             self.outbox.record(self.front.gate.settle_end(
-                self.forward, Outcome.ANSWERED, (now - self.received_ns) // 1000, wall_ns(), now
+                self.forward, ANSWERED, (now - self.received_ns) // 1000, wall_ns(), now
             ))
             self._count(DECISION_ALLOW, self.forward.agent_status)
             self.final = True
@@ -1213,7 +1253,7 @@ cdef class Door(Exchange):
             now = monotonic_ns()
             self.front.counters.upstream_error(UPSTREAM_TRUNCATED)
             self.outbox.record(self.front.gate.settle_end(
-                self.forward, Outcome.TRUNCATED, (now - self.received_ns) // 1000, wall_ns(), now
+                self.forward, TRUNCATED, (now - self.received_ns) // 1000, wall_ns(), now
             ))
             self._count(DECISION_ERROR, self.forward.agent_status)
             self._done()

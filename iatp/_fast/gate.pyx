@@ -51,6 +51,8 @@ cdef enum:
 
 cdef tuple KINDS = exchange.KINDS
 cdef dict FAILURES = errors.FAILURES
+cdef object ANSWERED = Outcome.ANSWERED
+cdef object TRUNCATED = Outcome.TRUNCATED
 assert len(KINDS) == KIND_COUNT
 
 cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
@@ -1033,8 +1035,8 @@ cdef class Gate:
             RuntimeError: the Forward has ended before, or no head was settled (bugs).
         """
         cdef Line line
-        cdef bint truncated = outcome == Outcome.TRUNCATED
-        if not truncated and outcome != Outcome.ANSWERED:
+        cdef bint truncated = outcome is TRUNCATED or outcome == TRUNCATED
+        if not truncated and outcome is not ANSWERED and outcome != ANSWERED:
             raise ValueError("outcome is 'answered' or 'truncated'")
         if not forward.agent_status:
             raise RuntimeError("no head was settled")

@@ -109,6 +109,7 @@ cdef class AgentPool(Pool):
 
     cdef bint has_room(self) noexcept
     cdef bint failing_fast(self, Exchange exchange) except -1
+    cdef int answered(self) except -1
     cdef int _start(self, Exchange exchange) except -1
     cdef int _queue_grew(self, Exchange exchange) except -1
     cdef int _queue_shrank(self, Exchange exchange) except -1

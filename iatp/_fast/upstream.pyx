@@ -474,7 +474,8 @@ cdef class Pool:
             link = self.idle.pop()
             if self.governed:
                 self.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
-            if link.transport is not None and not link.transport.is_closing():
+            # One that is closing is found when it is to send.
+            if link.transport is not None:
                 return link.begin(exchange)
         self.connect(self, exchange)
         self.opening += 1
@@ -678,9 +679,10 @@ cdef class AgentPool(Pool):
             self.counters.upstream_error(UPSTREAM_INVALID_ANSWER)
         return exchange.answer_failed(code)
 
-    def answered(self):
+    cdef int answered(self) except -1:
         """An answer's head came: the agent is well."""
         self.failures = 0
+        return 0
 
     cdef int cancel(self, Exchange exchange) except -1:
         """Takes it out of the queue; where a connection is being opened, that is kept."""
