@@ -8,10 +8,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 from benchmarks.peers.results import AGENT, Results
 
-_WIDTH, _PANEL, _LEFT, _TOP = 860, 250, 64, 66
+_WIDTH, _PANEL, _LEFT, _TOP = 860, 250, 64, 72
 _GAP = 74
 """Between panels: the names of the groups and the next title."""
 _STYLE = """
+.page { fill: #ffffff }
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 14px }
 .value { font-size: 10px; text-anchor: middle }
@@ -21,6 +22,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 .nginx { fill: #2da189 } .HAProxy { fill: #5b8def } .Envoy { fill: #b07cc6 }
 .aiohttp { fill: #98a1ab } .sidecar { fill: #e5602c }
 @media (prefers-color-scheme: dark) {
+  .page { fill: #0d1117 }
   text { fill: #e6edf3 }
   .nginx { fill: #3fb89d } .HAProxy { fill: #79a6ff } .Envoy { fill: #c79bdb }
   .sidecar { fill: #ff7b45 }
@@ -43,12 +45,13 @@ def svg(results: Results) -> str:
         ),
     ]
     names = [name for name in results.targets if name != AGENT]
-    height = _TOP + len(panels) * (_PANEL + _GAP)
+    height = _TOP + len(panels) * (_PANEL + _GAP) - _GAP // 2
     title = f"The sidecar beside plain proxies, one core, {results.date}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f"aria-label={quoteattr(title)}>",
         f"<title>{escape(title)}</title><style>{_STYLE}</style>",
+        f'<rect class="page" width="{_WIDTH}" height="{height}"/>',
     ]
     for number, name in enumerate(names):
         x = _LEFT + number * 110
@@ -69,12 +72,12 @@ def _panel(
     value: Callable[[str, str], float | None],
 ) -> list[str]:
     values = {(body, name): value(name, body) or 0.0 for body in bodies for name in names}
-    highest = max(values.values(), default=1.0)
+    highest = _highest([max(values[body, name] for body in bodies) for name in names if bodies])
     step = _step(highest)
     ticks = math.ceil(highest / step)
     scale = _PANEL / (ticks * step)
     bottom, right = top + _PANEL, _WIDTH - 8
-    parts = [_text("title", _LEFT, top - 14, heading)]
+    parts = [_text("title", _LEFT, top - 20, heading)]
     for tick in range(ticks + 1):
         y = bottom - tick * step * scale
         parts.append(f'<line class="line" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -85,15 +88,24 @@ def _panel(
         left = _LEFT + (number + 0.08) * group
         parts.append(_text("group", left + 0.42 * group, bottom + 18, body))
         for place, name in enumerate(names):
-            found = max(0.0, values[body, name])
-            x, y = left + place * bar, bottom - found * scale
+            found = values[body, name]
+            tall = min(max(0.0, found * scale), _PANEL)
+            x, y = left + place * bar, bottom - tall
             parts.append(
                 f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{bar - 2:.1f}" '
-                f'height="{found * scale:.1f}">'
+                f'height="{tall:.1f}">'
                 f"<title>{escape(name)}, {escape(body)}: {found:,.0f}</title></rect>"
             )
-            parts.append(_text("value", x + bar / 2 - 1, y - 3, _short(found)))
+            parts.append(
+                _text("value", x + bar / 2 - 1, y - 3, _short(found) + "↑" * (found * scale > tall))
+            )
     return parts
+
+
+def _highest(by_name: list[float]) -> float:
+    """What the axis must reach; bars of one that is far above all others are cut off."""
+    *others, last = sorted(by_name) or [1.0]
+    return 1.2 * others[-1] if others and last > 2 * others[-1] > 0 else last
 
 
 def _text(kind: str, x: float, y: float, said: str) -> str:
