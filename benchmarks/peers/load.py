@@ -30,7 +30,11 @@ end
 
 
 class LoadError(Exception):
-    """An answer was an error, or none came."""
+    """An answer was an error."""
+
+
+class LateError(LoadError):
+    """No answer was an error, but none came in time: the machine is busy, or the target hangs."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ def flat_out(url: str, body: Body, connections: int, seconds: int, folder: Path)
     if said is None:
         raise LoadError(f"wrk failed: {done.stderr or done.stdout}")
     requests, duration_us, p50, p99, errors = (int(number) for number in said.groups())
-    if errors or not requests:
+    if not errors and not requests:
+        raise LateError(f"no answer within {seconds} s")
+    if errors:
         raise LoadError(f"{errors} errors in {requests} requests:\n{done.stdout}")
     return Load(requests, requests / (duration_us / 1e6), p50, p99)
 
@@ -111,7 +117,7 @@ def _ask_paced(
         while due < began + seconds or waiting or asked_at:
             now = clock()
             if now > began + seconds + 5:
-                raise LoadError(f"{len(asked_at)} requests were not answered within 5 s")
+                raise LateError(f"{len(asked_at)} requests were not answered within 5 s")
             while due <= now and due < began + seconds:
                 waiting.append(due)
                 due += draw(rate)

@@ -273,8 +273,15 @@ class RecordCount:
         self._read: dict[int, int] = {}
         """Bytes read so far, by inode: a segment may be renamed."""
 
-    def new(self) -> int:
-        """The lines that came since it was asked last."""
+    def settle(self) -> int:
+        """Those since it was asked last, once no more come."""
+        lines = 0
+        while new := self._new():
+            lines += new
+            time.sleep(0.05)
+        return lines
+
+    def _new(self) -> int:
         lines = 0
         for path in self._folder.rglob("*.jsonl"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:

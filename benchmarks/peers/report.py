@@ -27,12 +27,13 @@ def markdown(results: Results) -> str:
         _rates(results),
         "Latency in ms, p50 / p99:\n",
         _latencies(results),
-        "Added to the agent's own median answer at 1 connection, in µs:\n",
-        _added(results),
         "Resident memory in MiB, idle and at most during the measurements of a body. Of "
         "processes with shared pages, each counts them:\n",
         _memory(results),
     ]
+    if any(connections == 1 for _, connections in results.cases()):
+        said = "Added to the agent's own median answer at 1 connection, in µs:\n"
+        parts += [said, _added(results)]
     if results.paced:
         parts += [
             f"At half of the sidecar's peak load ({results.paced[0].per_second:,.0f} requests/s "
