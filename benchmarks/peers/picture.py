@@ -44,6 +44,8 @@ def svg(results: Results) -> str:
             lambda name, body: results.added_us(name, body, 1),
         ),
     ]
+    measured = {connections for _, connections in results.cases()}
+    panels = [panel for panel in panels if panel[1] in measured]
     names = [name for name in results.targets if name != AGENT]
     height = _TOP + len(panels) * (_PANEL + _GAP) - _GAP // 2
     title = f"The sidecar beside plain proxies, one core, {results.date}"
@@ -72,7 +74,7 @@ def _panel(
     value: Callable[[str, str], float | None],
 ) -> list[str]:
     values = {(body, name): value(name, body) or 0.0 for body in bodies for name in names}
-    highest = _highest([max(values[body, name] for body in bodies) for name in names if bodies])
+    highest = _highest([max(values[body, name] for body in bodies) for name in names])
     step = _step(highest)
     ticks = math.ceil(highest / step)
     scale = _PANEL / (ticks * step)
@@ -82,8 +84,8 @@ def _panel(
         y = bottom - tick * step * scale
         parts.append(f'<line class="line" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text("tick", _LEFT - 8, y + 4, f"{tick * step:,.0f}"))
-    group = (right - _LEFT) / max(1, len(bodies))
-    bar = group * 0.84 / max(1, len(names))
+    group = (right - _LEFT) / len(bodies)
+    bar = group * 0.84 / len(names)
     for number, body in enumerate(bodies):
         left = _LEFT + (number + 0.08) * group
         parts.append(_text("group", left + 0.42 * group, bottom + 18, body))

@@ -234,27 +234,32 @@ def memory_kib(pids: list[int], which: str) -> int:
     return held
 
 
-class Waits:
-    """How long processes wait for their core, because other programs are on it."""
+class CoreTime:
+    """What processes had of their core, and how long other programs kept them from it."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
+        self._began = time.monotonic()
         self._before = self._now()
 
-    def _now(self) -> tuple[float, float]:
-        """The time, and the seconds that all their threads have waited (proc(5), schedstat)."""
-        waited_ns = 0
+    def _now(self) -> dict[str, tuple[int, int]]:
+        """By thread: ns on the core, and ns of waiting for it (proc(5), schedstat)."""
+        times = {}
         for pid in self._pids:
             for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                waited_ns += int(path.read_text().split()[1])
-        return time.monotonic(), waited_ns / 1e9
+                ran, waited, _ = path.read_text().split()
+                times[str(path)] = (int(ran), int(waited))
+        return times
 
-    def share(self) -> float:
-        """The part of the time since this was made."""
-        passed, waited = (
-            now - before for now, before in zip(self._now(), self._before, strict=True)
-        )
-        return waited / passed
+    def since(self) -> tuple[float, float]:
+        """Seconds on the core, of all threads; and the part of the time that one waited most."""
+        passed = time.monotonic() - self._began
+        ran, waited = 0, 0
+        for thread, (ran_ns, waited_ns) in self._now().items():
+            ran_before, waited_before = self._before.get(thread, (0, 0))
+            ran += ran_ns - ran_before
+            waited = max(waited, waited_ns - waited_before)
+        return ran / 1e9, waited / 1e9 / passed
 
 
 def forget_peak(pids: list[int]) -> None:

@@ -25,6 +25,8 @@ def markdown(results: Results) -> str:
         _circumstances(results),
         "Requests per second, and the sidecar's beside those of others:\n",
         _rates(results),
+        "Time on the core of a request, in µs, which other programs change less than the rate:\n",
+        _core_times(results),
         "Latency in ms, p50 / p99:\n",
         _latencies(results),
         "Resident memory in MiB, idle and at most during the measurements of a body. Of "
@@ -74,6 +76,21 @@ def _rates(results: Results) -> str:
     ]
     head = ["Body, connections", *results.targets, *(f"÷ {name}" for name in beside)]
     return _table(head, rows)
+
+
+def _core_times(results: Results) -> str:
+    through = [name for name in results.targets if name != AGENT]
+    rows = [
+        [
+            f"{body}, {connections}",
+            *(
+                _number(results.middle("core_us", name, body, connections), ".1f")
+                for name in through
+            ),
+        ]
+        for body, connections in results.cases()
+    ]
+    return _table(["Body, connections", *through], rows)
 
 
 def _latencies(results: Results) -> str:

@@ -24,6 +24,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     per_second: float
     p50_us: float
     p99_us: float
+    core_us: float
+    """The time on the core that a request took, in the kernel too."""
     waited: float
     """The part of the time in which the proxy could have worked, but others had its core."""
 
