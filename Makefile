@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-ruff check-format check-types check-stubs check-cython \
-        bench load load-full proof debug package lock clean setup-run setup-dev
+        bench peers load load-full proof debug package lock clean setup-run setup-dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -15,6 +15,7 @@ help:
 	@echo "make test       set up, then run the tests"
 	@echo "make check      lint, format, types, stubs"
 	@echo "make bench      benchmarks; fails on a regression (ARGS=--renew: a new baseline)"
+	@echo "make peers      the sidecar beside nginx, HAProxy, Envoy, aiohttp (ARGS=--help; 12 minutes)"
 	@echo "make load       a load test of about a minute (locust); fails where records are wrong"
 	@echo "make load-full  the same for five minutes, with more users and two workers"
 	@echo "make proof      the tests that take minutes"
@@ -59,6 +60,10 @@ check-cython: setup-dev
 
 bench: setup-dev
 	@$(BIN)/python -m pytest benchmarks $(ARGS)
+
+# Needs Debian's nginx-light, haproxy and wrk, and two cores.
+peers: setup-dev
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 load: setup-dev
 	@$(BIN)/python -m loadtest $(ARGS)
