@@ -111,9 +111,10 @@ class AgentConnector:
         if time.monotonic() - self._found_at < NAME_KEPT_S:
             return self._found
         if self._lookup is None:
-            self._lookup = asyncio.get_running_loop().create_future()
-            self._lookup.add_done_callback(self._looked_up)
-            look_up(self._address.host, self._address.port, self._lookup)
+            lookup: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            look_up(self._address.host, self._address.port, lookup)
+            lookup.add_done_callback(self._looked_up)
+            self._lookup = lookup
         return await asyncio.shield(self._lookup)
 
     def _looked_up(self, lookup: asyncio.Future[Any]) -> None:
@@ -158,6 +159,8 @@ def look_up(host: str, port: int, found: asyncio.Future[Any]) -> None:
 
     The event loop's own threads, and those of an executor, are waited for when the process
     ends, however long a name server keeps them.
+
+    Raises: RuntimeError where no thread can be started.
     """
     loop = asyncio.get_running_loop()
 

@@ -308,6 +308,9 @@ def test_after_the_death_of_every_process_it_starts_again(
         with sidecar(tmp_path, behind.url, settings) as running:
             assert running.post().status == 200
             pids = [running.process.pid, *running.workers()]
+            # At once: a worker that sees its supervisor gone would drain and tidy up.
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
             for pid in pids:
                 kill(pid)
             running.process.wait(10)
