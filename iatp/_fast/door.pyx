@@ -480,14 +480,16 @@ cdef class Door(Exchange):
         cdef Py_ssize_t length
         cdef int trouble
         # RFC 9112 section 2.2: one empty line before a request line is passed over.
-        if self.searched == 0 and n >= 2 and p[0] == c'\r' and p[1] == c'\n':
-            del pending[:2]
-            self.searched = -1
-            if not pending:
-                self.pending = None
-                self.searched = 0
+        if self.searched == 0 and p[0] == c'\r':
+            if n == 1:
                 return 0
-            return 1
+            if p[1] == c'\n':
+                del pending[:2]
+                self.searched = -1
+                if not pending:
+                    self.pending = None
+                    return 0
+                return 1
         length = find_head_end(p, n, self.searched)
         if length < 0:
             trouble = check_partial(p, n, &self.line_seen)
