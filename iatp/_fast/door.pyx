@@ -295,18 +295,16 @@ cdef class Door(Exchange):
 
     def eof_received(self):
         self.at_eof = True
-        if self.state == LINGERING or self.state == CLOSED:
-            return False
-        if self.state == READ_HEAD:
-            if self.out is None:
-                return False
-            # The last answer leaves at the end of this turn.
-            self.finish(CLOSE)
-            return True
         try:
             if self.state == READ_LENGTH or self.state == READ_CHUNKS:
                 self._caller_gone()
-                return False
+                self.state = CLOSED
+            if self.state == READ_HEAD or self.state >= LINGERING:
+                if not self.queued:
+                    return False
+                # An answer leaves at the end of this turn: the event loop may not close before.
+                self.finish(CLOSE)
+                return True
             if self.waits:
                 # It waits for a slot: a caller that closed is taken out. One that only ended
                 # its own side gets an answer all the same.

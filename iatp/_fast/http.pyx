@@ -87,6 +87,7 @@ cdef int check_partial(const unsigned char* p, Py_ssize_t n, Py_ssize_t* seen) n
     """
     cdef Py_ssize_t at = seen[0]
     cdef const unsigned char* hit
+    cdef Head scratch
     cdef int trouble
     while at < n:
         hit = <const unsigned char*>memchr(p + at, c'\n', n - at)
@@ -95,11 +96,10 @@ cdef int check_partial(const unsigned char* p, Py_ssize_t n, Py_ssize_t* seen) n
         if hit == p or (hit - 1)[0] != c'\r':
             return MALFORMED
         if at == 0:
-            if hit - p - 1 > MAX_LINE:
-                return URI_TOO_LONG
-            # An HTTP/0.9 line has no version: it would wait for a head that never comes.
-            if not _ends_in_version(p, hit - 1):
-                return MALFORMED
+            # One of HTTP/0.9, say, would wait for a head that never comes.
+            trouble = _read_request_line(p, hit - p - 1, &scratch)
+            if trouble:
+                return trouble
         at = hit - p + 1
     if seen[0] == 0:
         trouble = _check_beginning(p, n)
@@ -146,14 +146,6 @@ cdef int check_partial_answer(
             return MALFORMED
         at = hit - p + 1
     return OK
-
-
-cdef bint _ends_in_version(const unsigned char* p, const unsigned char* end) noexcept nogil:
-    """Whether the line has a second space with something like HTTP/ behind it."""
-    cdef const unsigned char* at = end
-    while at > p and (at - 1)[0] != c' ':
-        at -= 1
-    return at > p and end - at >= 5 and same(at, 5, b"http/", 5)
 
 
 cdef int _known(const unsigned char* p, Py_ssize_t n) noexcept nogil:
@@ -411,9 +403,37 @@ cdef bint _host_valid(Slice host) noexcept nogil:
     return True
 
 
+cdef int _read_request_line(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil:
+    """Reads a request line of `n` bytes, behind which stands its CRLF."""
+    cdef Py_ssize_t at = 0
+    cdef int trouble
+    if n > MAX_LINE:
+        return URI_TOO_LONG
+    while at < n and TCHAR[p[at]]:
+        at += 1
+    if at == 0 or at >= n or p[at] != c' ':
+        return MALFORMED
+    head.method.p = p
+    head.method.n = at
+    at += 1
+    # Only origin-form: an absolute target could contradict Host, and nothing tunnels here.
+    if p[at] != c'/':
+        return MALFORMED
+    head.target.p = p + at
+    while at < n and 0x21 <= p[at] <= 0x7e and p[at] != c'#':
+        at += 1
+    head.target.n = p + at - head.target.p
+    if at >= n or p[at] != c' ':
+        return MALFORMED
+    at += 1
+    trouble = _read_version(p + at, n - at, &head.minor)
+    if trouble:
+        return trouble
+    return OK if method_known(head.method.p, head.method.n) else NOT_IMPLEMENTED
+
+
 cdef int read_request_head(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil:
     """Reads the complete head of `n` bytes at `p`; what is wrong with it, or OK."""
-    cdef Py_ssize_t at = 0
     cdef Py_ssize_t line
     cdef const unsigned char* hit
     cdef int trouble
@@ -424,35 +444,14 @@ cdef int read_request_head(const unsigned char* p, Py_ssize_t n, Head* head) noe
     if hit == NULL or hit == p or (hit - 1)[0] != c'\r':
         return MALFORMED
     line = hit - p - 1
-    if line > MAX_LINE:
-        return URI_TOO_LONG
-    if n > MAX_HEAD:
-        return HEAD_TOO_LARGE
-    while at < line and TCHAR[p[at]]:
-        at += 1
-    if at == 0 or at >= line or p[at] != c' ':
-        return MALFORMED
-    head.method.p = p
-    head.method.n = at
-    at += 1
-    # Only origin-form: an absolute target could contradict Host, and nothing tunnels here.
-    if p[at] != c'/':
-        return MALFORMED
-    head.target.p = p + at
-    while at < line and 0x21 <= p[at] <= 0x7e and p[at] != c'#':
-        at += 1
-    head.target.n = p + at - head.target.p
-    if at >= line or p[at] != c' ':
-        return MALFORMED
-    at += 1
-    trouble = _read_version(p + at, line - at, &head.minor)
+    trouble = _read_request_line(p, line, head)
     if trouble:
         return trouble
+    if n > MAX_HEAD:
+        return HEAD_TOO_LARGE
     trouble = _read_fields(p, line + 2, n, head, True)
     if trouble:
         return trouble
-    if not method_known(head.method.p, head.method.n):
-        return NOT_IMPLEMENTED
     if head.first[HOST] < 0:
         if head.minor == 1:
             return MALFORMED
