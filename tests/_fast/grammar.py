@@ -6,6 +6,7 @@ Everything comes from the `random.Random` that is given, so a seed is a message.
 from __future__ import annotations
 
 import random
+from array import array
 
 SMUGGLED = (
     b"POST /proxy HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -151,6 +152,14 @@ BYTES = [
     b"\xff",
     b"0",
 ]
+
+
+def exact(data: bytes) -> array[int]:
+    """The same bytes in memory that ends where they do, so that one too many is an error.
+
+    Behind those of a bytes object stands a NUL, and an array made of one has room to grow.
+    """
+    return array("B", list(data))
 
 
 class Grammar:

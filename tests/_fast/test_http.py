@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 
 from iatp._fast.http import leaves_base, parse_answer, parse_chunks, parse_request, refused_early
 from tests._fast import oracles
-from tests._fast.grammar import SMUGGLED, Grammar
+from tests._fast.grammar import SMUGGLED, Grammar, exact
 from tests._fast.oracles import Message, RefusedError
 
 HOST = b"Host: a\r\n"
@@ -35,7 +34,7 @@ def trouble(read: Callable[[bytes], object], head: bytes) -> str:
     """What is wrong with a head; empty where nothing is. It is read from a buffer that ends
     where the head does, so that the address sanitizer sees a byte too many."""
     try:
-        read(array("B", head))  # type: ignore[arg-type]
+        read(exact(head))  # type: ignore[arg-type]
     except ValueError as error:
         return str(error)
     return ""
@@ -234,7 +233,7 @@ def test_a_head_that_is_refused(said: str, head: bytes) -> None:
 def test_a_head_at_the_limit_passes_whole_and_in_pieces(head: bytes) -> None:
     assert trouble(parse_request, head) == ""
     for step in (1, 7, 4096):
-        assert refused_early(array("B", head), False, step) == ("", len(head))
+        assert refused_early(exact(head), False, step) == ("", len(head))
 
 
 def test_every_byte_of_names_and_values() -> None:
@@ -276,8 +275,8 @@ def test_every_byte_of_names_and_values() -> None:
     ],
 )
 def test_what_can_never_become_a_request_is_refused_at_once(said: str, begun: bytes) -> None:
-    assert refused_early(array("B", begun), False) == (said, len(begun))
-    assert refused_early(array("B", begun), False, len(begun)) == (said, len(begun))
+    assert refused_early(exact(begun), False) == (said, len(begun))
+    assert refused_early(exact(begun), False, len(begun)) == (said, len(begun))
     assert refused_early(begun[:-1], False) == ("", 0)
 
 
@@ -363,7 +362,7 @@ def test_a_head_of_an_answer_that_is_refused(head: bytes) -> None:
     ],
 )
 def test_a_status_line(start: bytes, status: int, reason: bytes) -> None:
-    read = parse_answer(array("B", answer(b"X: 1", b"X: 2", start=start)))
+    read = parse_answer(exact(answer(b"X: 1", b"X: 2", start=start)))
     assert (read["status"], read["reason"]) == (status, reason)
     assert read["fields"] == [(b"X", b"1"), (b"X", b"2")]
 
@@ -381,7 +380,7 @@ def test_a_status_line(start: bytes, status: int, reason: bytes) -> None:
 )
 def test_what_can_never_become_an_answer_is_refused_at_once(begun: bytes) -> None:
     for step in (1, len(begun)):
-        assert refused_early(array("B", begun), True, step) == ("malformed", len(begun))
+        assert refused_early(exact(begun), True, step) == ("malformed", len(begun))
 
 
 # Chunks.
@@ -401,9 +400,9 @@ def test_what_can_never_become_an_answer_is_refused_at_once(begun: bytes) -> Non
 )
 def test_chunks(stream: bytes, content: bytes) -> None:
     for step in (0, 1, 2, 5):
-        assert parse_chunks(array("B", stream + b"POST"), step) == ("done", content, len(stream))
+        assert parse_chunks(exact(stream + b"POST"), step) == ("done", content, len(stream))
     for end in range(len(stream)):
-        state, begun, used = parse_chunks(array("B", stream[:end]))
+        state, begun, used = parse_chunks(exact(stream[:end]))
         assert (state, used) == ("more", end)
         assert content.startswith(begun)
 
@@ -444,10 +443,10 @@ def test_chunks(stream: bytes, content: bytes) -> None:
     ids=lambda value: repr(value[:40]),
 )
 def test_chunks_that_are_refused(state: str, stream: bytes) -> None:
-    whole = parse_chunks(array("B", stream))
+    whole = parse_chunks(exact(stream))
     assert whole[0] == state
     for step in (1, 3):
-        assert parse_chunks(array("B", stream), step) == whole
+        assert parse_chunks(exact(stream), step) == whole
 
 
 def test_paths_that_leave_their_base() -> None:
@@ -462,9 +461,9 @@ def test_paths_that_leave_their_base() -> None:
         b"/%252e",
         b"/\\",
     ):
-        assert leaves_base(array("B", path)), path
+        assert leaves_base(exact(path)), path
     for path in (b"", b"/", b"/a", b"/a..b", b"/...", b"/%41", b"/;a", b"/%25", b"/a%252"):
-        assert not leaves_base(array("B", path)), path
+        assert not leaves_base(exact(path)), path
 
 
 # Against the others.
@@ -496,12 +495,12 @@ def compare(data: bytes, *, request: bool, tally: Tally) -> None:
     head, rest = data[: at + 4], data[at + 4 :]
     read: dict[str, Any]
     try:
-        read = (parse_request if request else parse_answer)(array("B", head))
+        read = (parse_request if request else parse_answer)(exact(head))
     except ValueError:
         return
     tally.accepted += 1
     # What is accepted whole is accepted byte by byte.
-    assert refused_early(array("B", head), not request) == ("", len(head))
+    assert refused_early(exact(head), not request) == ("", len(head))
     status = read.get("status", 0)
     if status == 101:
         # The upstream refuses it: nothing here asks for another protocol. Nor does h11 take it.
@@ -509,8 +508,8 @@ def compare(data: bytes, *, request: bool, tally: Tally) -> None:
     body, used, ends = b"", 0, True
     if request or not (100 <= status < 200 or status in (204, 304)):
         if read["chunked"]:
-            state, body, used = parse_chunks(array("B", rest))
-            assert parse_chunks(array("B", rest), 1) == (state, body, used)
+            state, body, used = parse_chunks(exact(rest))
+            assert parse_chunks(exact(rest), 1) == (state, body, used)
             if state in ("broken", "too_large"):
                 return
             ends = state == "done"
