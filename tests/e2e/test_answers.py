@@ -7,6 +7,7 @@ answer to one request, and its next request on the same connection gets its own.
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from iatp.values.errors import FAILURES
 from tests._fast import grammar
+from tests._fast.oracles import h11_answer
 from tests.e2e.agents import Agent, Reply, Seen, agent, says
 from tests.e2e.sidecars import TRUSTED, Caller, Sidecar, request, sidecar, wait_until
 
@@ -364,6 +366,36 @@ def test_an_answer_to_the_end_holds_no_second_one(pair: Pair) -> None:
                 assert answer.status == 200
                 assert answer.body == b"".join(parts)[len(head) + 2 :]
                 own_answer(caller, behind)
+
+
+def test_generated_answers_never_split(pair: Pair) -> None:
+    """Mostly broken ones, whole and in pieces: one answer each, with the body that h11 reads."""
+    running, behind = pair
+    delivered = 0
+    statuses = set()
+    for seed in range(300):
+        source = random.Random(seed)
+        message = grammar.Grammar(source, source.choice([0.0, 0.02, 0.1])).answer()
+        for parts in ([message], pieces(message)):
+            behind.reply = sends_parts(parts, keep=False)
+            with Caller(running.port, 10.0) as caller:
+                caller.send(request(body="[1]", headers={"Connection": "close"}))
+                heard = h11_answer(caller.closes(10.0))
+            assert heard is not None
+            assert heard.behind == b"", f"seed {seed}: {message[:2000]!r}"
+            statuses.add(heard.status)
+            if (b"X-IATP-Decision", b"allow") in heard.headers and heard.ends:
+                sent = h11_answer(message)
+                assert sent is not None
+                # Behind an interim answer there may be another.
+                if sent.status >= 200:
+                    delivered += 1
+                    assert (heard.status, heard.body) == (sent.status, sent.body), f"seed {seed}"
+            # An agent that ends where it should not counts as failing until it answers.
+            behind.reply = says(b"mine", "Connection: close", keep=False)
+            assert running.post().body == b"mine"
+    assert delivered > 100
+    assert {200, 204, 304, 404, 502} <= statuses
 
 
 def test_what_an_agent_says_unasked_reaches_nobody(pair: Pair) -> None:
