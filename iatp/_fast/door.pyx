@@ -351,18 +351,16 @@ cdef class Door(Exchange):
     cdef bint _ended(self) except -1:
         """Whether the connection still has an answer to take to a caller that ended its side."""
         self.at_eof = True
-        if self.state == LINGERING or self.state == CLOSED:
-            return False
-        if self.state == READ_HEAD:
-            if self.out is None:
-                return False
-            # The last answer leaves at the end of this turn.
-            self.finish(CLOSE)
-            return True
         try:
             if self.state == READ_LENGTH or self.state == READ_CHUNKS:
                 self._caller_gone()
-                return False
+                self.state = CLOSED
+            if self.state == READ_HEAD or self.state >= LINGERING:
+                if not self.queued:
+                    return False
+                # An answer leaves at the end of this turn: the event loop may not close before.
+                self.finish(CLOSE)
+                return True
             if self.waits:
                 # It waits for a slot: a caller that closed is taken out. One that only ended
                 # its own side gets an answer all the same.
@@ -576,10 +574,13 @@ cdef class Door(Exchange):
         cdef Py_ssize_t length
         cdef int trouble
         # RFC 9112 section 2.2: one empty line before a request line is passed over.
-        if self.searched == 0 and n >= 2 and p[0] == c'\r' and p[1] == c'\n':
-            self.searched = -1
-            used[0] = 2
-            return TAKEN
+        if self.searched == 0 and p[0] == c'\r':
+            if n == 1:
+                return 0
+            if p[1] == c'\n':
+                self.searched = -1
+                used[0] = 2
+                return TAKEN
         used[0] = n
         length = find_head_end(p, n, self.searched)
         if length < 0:

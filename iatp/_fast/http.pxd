@@ -4,6 +4,7 @@ cdef enum:
     MAX_FIELDS = 100
     MAX_LINE = 8192
     MAX_HEAD = 61440
+    MAX_METHOD = 32
 
 cdef enum:  # Trouble
     OK = 0
@@ -89,9 +90,15 @@ cdef struct Chunks:
     unsigned long long left
     Py_ssize_t overhead    # extension and trailer bytes so far
     int trailers
+    int name_bytes         # of a trailer's name, while it may be one that frames a message
+    bint name_framing
+    bint name_coding       # that one would be Transfer-Encoding
 
 cdef Py_ssize_t find_head_end(const unsigned char* p, Py_ssize_t n, Py_ssize_t start) noexcept nogil
 cdef int check_partial(const unsigned char* p, Py_ssize_t n, Py_ssize_t* seen) noexcept nogil
+cdef int check_partial_answer(
+    const unsigned char* p, Py_ssize_t n, Py_ssize_t start
+) noexcept nogil
 cdef int read_request_head(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil
 cdef int read_answer_head(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil
 cdef void chunks_begin(Chunks* c) noexcept nogil

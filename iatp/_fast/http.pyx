@@ -9,16 +9,16 @@ Rules (RFC 9112, and where that leaves room, the stricter reading):
 Every pointer below is bounded by `n` of the same call.
 """
 
-from libc.string cimport memchr, memset
+from libc.string cimport memchr, memcmp, memset
 
 cdef extern from *:
     """
-    #define _GNU_SOURCE
     #include <string.h>
     #include <strings.h>
+    /* 2: one that gateways to CGI and WSGI take for '-' */
     static const unsigned char iatp_tchar[256] = {
         ['!']=1, ['#']=1, ['$']=1, ['%']=1, ['&']=1, ['\\'']=1, ['*']=1, ['+']=1, ['-']=1,
-        ['.']=1, ['^']=1, ['_']=1, ['`']=1, ['|']=1, ['~']=1,
+        ['.']=1, ['^']=1, ['_']=2, ['`']=1, ['|']=1, ['~']=1,
         ['0'...'9']=1, ['A'...'Z']=1, ['a'...'z']=1,
     };
     /* field-vchar, SP, HTAB and obs-text */
@@ -87,6 +87,8 @@ cdef int check_partial(const unsigned char* p, Py_ssize_t n, Py_ssize_t* seen) n
     """
     cdef Py_ssize_t at = seen[0]
     cdef const unsigned char* hit
+    cdef Head scratch
+    cdef int trouble
     while at < n:
         hit = <const unsigned char*>memchr(p + at, c'\n', n - at)
         if hit == NULL:
@@ -94,26 +96,56 @@ cdef int check_partial(const unsigned char* p, Py_ssize_t n, Py_ssize_t* seen) n
         if hit == p or (hit - 1)[0] != c'\r':
             return MALFORMED
         if at == 0:
-            if hit - p > MAX_LINE:
-                return URI_TOO_LONG
-            # An HTTP/0.9 line has no version: it would wait for a head that never comes.
-            if hit - p < 14 or memchr(p, c'/', hit - p) == NULL or not _ends_in_version(p, hit - 1):
-                return MALFORMED
+            # One of HTTP/0.9, say, would wait for a head that never comes.
+            trouble = _read_request_line(p, hit - p - 1, &scratch)
+            if trouble:
+                return trouble
         at = hit - p + 1
+    if seen[0] == 0:
+        trouble = _check_beginning(p, n)
+        if trouble:
+            return trouble
     seen[0] = at
-    if at == 0 and n > MAX_LINE:
+    if at == 0 and n > MAX_LINE + 1:
         return URI_TOO_LONG
     if n >= MAX_HEAD:
         return HEAD_TOO_LARGE
     return OK
 
 
-cdef bint _ends_in_version(const unsigned char* p, const unsigned char* end) noexcept nogil:
-    """Whether the line has a second space with something like HTTP/ behind it."""
-    cdef const unsigned char* at = end
-    while at > p and (at - 1)[0] != c' ':
-        at -= 1
-    return at > p and end - at >= 5 and same(at, 5, b"http/", 5)
+cdef int _check_beginning(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Whether these bytes may begin a request line: a method, and a target that is a path.
+
+    A TLS handshake, say, has no line end at which it would be seen.
+    """
+    cdef Py_ssize_t at = 0
+    while at < n and at < MAX_METHOD and TCHAR[p[at]]:
+        at += 1
+    if at == n:
+        return OK
+    if at == MAX_METHOD and TCHAR[p[at]]:
+        return NOT_IMPLEMENTED
+    if at == 0 or p[at] != c' ' or (at + 1 < n and p[at + 1] != c'/'):
+        return MALFORMED
+    return OK
+
+
+cdef int check_partial_answer(
+    const unsigned char* p, Py_ssize_t n, Py_ssize_t start
+) noexcept nogil:
+    """MALFORMED where an incomplete head can never become an answer's; `start` as above."""
+    cdef Py_ssize_t at = start
+    cdef const unsigned char* hit
+    if start < 7 and memcmp(p, b"HTTP/1.", n if n < 7 else 7) != 0:
+        return MALFORMED
+    while at < n:
+        hit = <const unsigned char*>memchr(p + at, c'\n', n - at)
+        if hit == NULL:
+            return OK
+        if (hit - 1)[0] != c'\r':
+            return MALFORMED
+        at = hit - p + 1
+    return OK
 
 
 cdef int _known(const unsigned char* p, Py_ssize_t n) noexcept nogil:
@@ -182,6 +214,18 @@ cdef int _known(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     return OTHER
 
 
+cdef int _known_with_dashes(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Which field this name is where `_` is read as `-`, as CGI and WSGI do."""
+    cdef unsigned char dashed[32]
+    cdef Py_ssize_t i
+    # No field is told apart behind its 32nd byte.
+    if n > 32:
+        n = 32
+    for i in range(n):
+        dashed[i] = c'-' if p[i] == c'_' else p[i]
+    return _known(dashed, n)
+
+
 cdef bint _single(int known) noexcept nogil:
     """Fields that decide something here: a second one is malformed."""
     return known in (
@@ -198,6 +242,7 @@ cdef int _read_fields(
     cdef Field* field
     cdef int known
     cdef int i
+    cdef unsigned char kinds
     head.count = 0
     head.content_length = -1
     head.chunked = head.close = head.keep_alive = head.expect_continue = False
@@ -207,7 +252,9 @@ cdef int _read_fields(
         if head.count == MAX_FIELDS:
             return HEAD_TOO_LARGE
         begin = at
+        kinds = 0
         while at < n and TCHAR[p[at]]:
+            kinds |= TCHAR[p[at]]
             at += 1
         if at == begin or at >= n or p[at] != c':':
             return MALFORMED
@@ -230,6 +277,9 @@ cdef int _read_fields(
         field.dropped = False
         at += 2
         known = _known(field.name.p, field.name.n)
+        if kinds & 2 and request and _known_with_dashes(field.name.p, field.name.n) != OTHER:
+            # An agent behind such a gateway could take X_Forwarded_For for ours.
+            known = HOP
         field.known = known
         if head.first[known] >= 0:
             # An agent may repeat what does not frame its answer; a caller may not.
@@ -252,7 +302,14 @@ cdef int _read_fields(
     if head.first[TRANSFER_ENCODING] >= 0:
         if head.content_length >= 0 or head.minor == 0:
             return MALFORMED
-        if not same_text(head.fields[head.first[TRANSFER_ENCODING]].value, b"chunked", 7):
+        field = &head.fields[head.first[TRANSFER_ENCODING]]
+        if not same_text(field.value, b"chunked", 7):
+            return NOT_IMPLEMENTED
+        # llhttp, which many agents use, takes `chunked<TAB>` for another coding.
+        at = field.value.p + 7 - p
+        while p[at] == c' ':
+            at += 1
+        if p[at] != c'\r':
             return NOT_IMPLEMENTED
         head.chunked = True
     for i in range(head.count):
@@ -310,23 +367,73 @@ cdef int _read_version(const unsigned char* p, Py_ssize_t n, int* minor) noexcep
 
 cdef bint _host_valid(Slice host) noexcept nogil:
     """Whether Host is a name or address with an optional port (RFC 3986 section 3.2)."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t colon
     cdef unsigned char c
     if host.n == 0 or host.n > 255:
         return False
-    for i in range(host.n):
-        c = host.p[i]
-        if not (
-            c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9'
-            or c in (c'.', c'-', c'_', c':', c'[', c']', c'~', c'%')
-        ):
+    if host.p[0] == c'[':
+        at = 1
+        while at < host.n and (HEX[host.p[at]] or host.p[at] in (c':', c'.')):
+            at += 1
+        if at < 4 or at == host.n or host.p[at] != c']':
+            return False
+        at += 1
+    else:
+        while at < host.n:
+            c = host.p[at]
+            if c == c'%' and at + 2 < host.n and HEX[host.p[at + 1]] and HEX[host.p[at + 2]]:
+                at += 2
+            elif not (
+                c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9'
+                or c in (c'.', c'-', c'_', c'~')
+            ):
+                break
+            at += 1
+        if at == 0:
+            return False
+    if at == host.n:
+        return True
+    if host.p[at] != c':' or host.n - at > 6:
+        return False
+    colon = at
+    for at in range(colon + 1, host.n):
+        if not c'0' <= host.p[at] <= c'9':
             return False
     return True
 
 
+cdef int _read_request_line(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil:
+    """Reads a request line of `n` bytes, behind which stands its CRLF."""
+    cdef Py_ssize_t at = 0
+    cdef int trouble
+    if n > MAX_LINE:
+        return URI_TOO_LONG
+    while at < n and TCHAR[p[at]]:
+        at += 1
+    if at == 0 or at >= n or p[at] != c' ':
+        return MALFORMED
+    head.method.p = p
+    head.method.n = at
+    at += 1
+    # Only origin-form: an absolute target could contradict Host, and nothing tunnels here.
+    if p[at] != c'/':
+        return MALFORMED
+    head.target.p = p + at
+    while at < n and 0x21 <= p[at] <= 0x7e and p[at] != c'#':
+        at += 1
+    head.target.n = p + at - head.target.p
+    if at >= n or p[at] != c' ':
+        return MALFORMED
+    at += 1
+    trouble = _read_version(p + at, n - at, &head.minor)
+    if trouble:
+        return trouble
+    return OK if method_known(head.method.p, head.method.n) else NOT_IMPLEMENTED
+
+
 cdef int read_request_head(const unsigned char* p, Py_ssize_t n, Head* head) noexcept nogil:
     """Reads the complete head of `n` bytes at `p`; what is wrong with it, or OK."""
-    cdef Py_ssize_t at = 0
     cdef Py_ssize_t line
     cdef const unsigned char* hit
     cdef int trouble
@@ -337,35 +444,14 @@ cdef int read_request_head(const unsigned char* p, Py_ssize_t n, Head* head) noe
     if hit == NULL or hit == p or (hit - 1)[0] != c'\r':
         return MALFORMED
     line = hit - p - 1
-    if line > MAX_LINE:
-        return URI_TOO_LONG
-    if n > MAX_HEAD:
-        return HEAD_TOO_LARGE
-    while at < line and TCHAR[p[at]]:
-        at += 1
-    if at == 0 or at >= line or p[at] != c' ':
-        return MALFORMED
-    head.method.p = p
-    head.method.n = at
-    at += 1
-    head.target.p = p + at
-    while at < line and 0x21 <= p[at] <= 0x7e and p[at] != c'#':
-        at += 1
-    head.target.n = p + at - head.target.p
-    if head.target.n == 0 or at >= line or p[at] != c' ':
-        return MALFORMED
-    at += 1
-    trouble = _read_version(p + at, line - at, &head.minor)
+    trouble = _read_request_line(p, line, head)
     if trouble:
         return trouble
+    if n > MAX_HEAD:
+        return HEAD_TOO_LARGE
     trouble = _read_fields(p, line + 2, n, head, True)
     if trouble:
         return trouble
-    if not method_known(head.method.p, head.method.n):
-        return NOT_IMPLEMENTED
-    # Only origin-form: an absolute target could contradict Host, and nothing tunnels here.
-    if head.target.p[0] != c'/':
-        return MALFORMED
     if head.first[HOST] < 0:
         if head.minor == 1:
             return MALFORMED
@@ -411,7 +497,13 @@ cdef int read_answer_head(const unsigned char* p, Py_ssize_t n, Head* head) noex
     for at in range(13, line):
         if not VCHAR[p[at]]:
             return MALFORMED
-    return _read_fields(p, line + 2, n, head, False)
+    trouble = _read_fields(p, line + 2, n, head, False)
+    if trouble:
+        return trouble
+    # RFC 9110 section 15.2: an interim answer has no body, but not every reader knows.
+    if head.status < 200 and (head.chunked or head.content_length >= 0):
+        return MALFORMED
+    return OK
 
 
 cdef int path_trouble(const unsigned char* p, Py_ssize_t n) noexcept nogil:
@@ -465,6 +557,23 @@ cdef void chunks_begin(Chunks* c) noexcept nogil:
     memset(c, 0, sizeof(Chunks))
 
 
+cdef void _follow_name(Chunks* c, unsigned char b) noexcept nogil:
+    """Compares one more byte of a trailer's name with those that frame a message."""
+    cdef const char* name
+    if c.name_bytes == 0:
+        c.name_coding = (b | 0x20) == c't'
+    name = b"transfer-encoding" if c.name_coding else b"content-length"
+    if c.name_framing:
+        # Behind the end stands a NUL, which no byte of a name is.
+        c.name_framing = (b | 0x20) == <unsigned char>name[c.name_bytes]
+        c.name_bytes += 1
+
+
+cdef bint _frames(Chunks* c) noexcept nogil:
+    """Whether the name that was followed is Content-Length or Transfer-Encoding."""
+    return c.name_framing and c.name_bytes == (17 if c.name_coding else 14)
+
+
 cdef Py_ssize_t chunks_read(
     Chunks* c, const unsigned char* p, Py_ssize_t n, Slice* data
 ) noexcept nogil:
@@ -473,7 +582,7 @@ cdef Py_ssize_t chunks_read(
     Returns after each stretch, so it is called until it takes nothing or the state is
     DONE, BROKEN or TRAILER_TOO_LARGE. At most 16 digits a size, extensions only as
     `;name` or `;name=token`, all extensions and trailers together at most 8 KiB and
-    100 trailer fields (as a head).
+    100 trailer fields (as a head), none of which frames a message.
     """
     cdef Py_ssize_t at = 0
     cdef unsigned char b
@@ -544,13 +653,18 @@ cdef Py_ssize_t chunks_read(
                     c.state = END_LF
                 elif TCHAR[b]:
                     c.trailers += 1
+                    c.name_bytes = 0
+                    c.name_framing = True
+                    _follow_name(c, b)
                     c.state = TRAILER_NAME
                 else:
                     c.state = BROKEN
             elif c.state == TRAILER_NAME:
                 if b == c':':
-                    c.state = TRAILER_VALUE
-                elif not TCHAR[b]:
+                    c.state = BROKEN if _frames(c) else TRAILER_VALUE
+                elif TCHAR[b]:
+                    _follow_name(c, b)
+                else:
                     c.state = BROKEN
             elif c.state == TRAILER_VALUE:
                 if b == c'\r':
@@ -589,46 +703,91 @@ cdef dict _as_dict(int trouble, Head* head):
     }
 
 
-def parse_request(bytes head not None):
+cdef const unsigned char* _start(const unsigned char[::1] data) noexcept:
+    """The first byte; an empty buffer has one too, which is never read."""
+    return &data[0] if len(data) else <const unsigned char*>b""
+
+
+def parse_request(const unsigned char[::1] head not None):
     """Return what the door reads in a complete head: method, target, minor, fields, framing.
 
     Raises:
         ValueError: what is wrong with it, by its name in http.pxd.
     """
     cdef Head found
-    cdef const unsigned char* p = head
+    cdef const unsigned char* p = _start(head)
     if find_head_end(p, len(head), 0) != len(head):
         raise ValueError("incomplete")
     seen = _as_dict(read_request_head(p, len(head), &found), &found)
     return seen | {
         "method": found.method.p[:found.method.n], "target": found.target.p[:found.target.n],
+        "expect_continue": bool(found.expect_continue),
     }
 
 
-def parse_answer(bytes head not None):
+def parse_answer(const unsigned char[::1] head not None):
     """Return what the upstream reads in a complete head: status, reason, minor, fields, framing.
 
     Raises:
         ValueError: what is wrong with it, by its name in http.pxd.
     """
     cdef Head found
-    cdef const unsigned char* p = head
+    cdef const unsigned char* p = _start(head)
     if find_head_end(p, len(head), 0) != len(head):
         raise ValueError("incomplete")
     seen = _as_dict(read_answer_head(p, len(head), &found), &found)
     return seen | {"status": found.status, "reason": found.reason.p[:found.reason.n]}
 
 
-def parse_chunks(bytes stream not None):
-    """Return ("done", "broken", "too_large" or "more"), the content, and the bytes used."""
+def refused_early(const unsigned char[::1] head not None, bint answer, int step=1):
+    """Return what a head that comes `step` bytes at a time is refused for before it is complete.
+
+    The name of the trouble and how many bytes had come; or ("", bytes of the head, 0 where
+    they are not a whole one).
+    """
+    cdef const unsigned char* p = _start(head)
+    cdef Py_ssize_t n = 0
+    cdef Py_ssize_t searched = 0
+    cdef Py_ssize_t line_seen = 0
+    cdef Py_ssize_t length
+    cdef int trouble
+    while n < len(head):
+        n = min(n + step, len(head))
+        length = find_head_end(p, n, searched)
+        if length >= 0:
+            return "", length
+        if answer:
+            trouble = check_partial_answer(p, n, searched)
+        else:
+            trouble = check_partial(p, n, &line_seen)
+        if trouble:
+            return _TROUBLES[trouble], n
+        searched = n
+    return "", 0
+
+
+def leaves_base(const unsigned char[::1] path not None):
+    """Return whether the door refuses this path (without `/proxy` and query)."""
+    return bool(path_trouble(_start(path), len(path)))
+
+
+def parse_chunks(const unsigned char[::1] stream not None, Py_ssize_t step=0):
+    """Return ("done", "broken", "too_large" or "more"), the content, and the bytes used.
+
+    `step` bytes come at a time; 0: all at once.
+    """
     cdef Chunks chunks
     cdef Slice data
-    cdef const unsigned char* p = stream
+    cdef const unsigned char* p = _start(stream)
     cdef Py_ssize_t at = 0
+    cdef Py_ssize_t n
     cdef list content = []
     chunks_begin(&chunks)
     while at < len(stream) and chunks.state < DONE:
-        at += chunks_read(&chunks, p + at, len(stream) - at, &data)
+        n = len(stream) - at
+        if 0 < step < n:
+            n = step
+        at += chunks_read(&chunks, p + at, n, &data)
         content.append(data.p[:data.n])
     state = {DONE: "done", BROKEN: "broken", TRAILER_TOO_LARGE: "too_large"}.get(
         chunks.state, "more"

@@ -21,8 +21,8 @@ from iatp._fast.counters cimport (
 )
 from iatp._fast.gate cimport Forward
 from iatp._fast.http cimport (
-    BROKEN, DONE, MAX_HEAD, TRAILER_TOO_LARGE, Head, Slice, chunks_begin, chunks_read,
-    find_head_end, read_answer_head,
+    BROKEN, DONE, MAX_HEAD, TRAILER_TOO_LARGE, Head, Slice, check_partial_answer, chunks_begin,
+    chunks_read, find_head_end, read_answer_head,
 )
 from iatp._fast.limits cimport Slots
 from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
@@ -281,7 +281,7 @@ cdef class Link(Peer):
         """Bytes of the head that were used; 0 where it is not complete."""
         cdef Py_ssize_t length = find_head_end(p, n, self.searched)
         if length < 0:
-            if n > MAX_HEAD:
+            if n > MAX_HEAD or check_partial_answer(p, n, self.searched):
                 self._fail("agent_invalid_answer")
                 return 0
             self.partial = bytearray(p[:n])

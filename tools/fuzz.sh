@@ -1,0 +1,8 @@
+#!/bin/sh
+# Mutated messages for the compiled readers under the address sanitizer.
+#
+#   tools/fuzz.sh [SECONDS [SEED]]   10 seconds and a seed of its own, which it prints
+set -eu
+cd "$(dirname "$0")/.."
+export IATP_BUILD_ONLY=http,scan
+exec sh tools/debug.sh --run tests.fuzz "$@"
