@@ -308,7 +308,9 @@ class _Callers:
             first = began + spread_s * number / count
             caller.begin(told, messages, number, first, began + seconds, every_s)
             loop.call_at(first, caller.ask)
-        await asyncio.gather(*(caller.done for caller in asking))
+        for caller in asking:
+            assert caller.done is not None
+            await caller.done
         told.took_s = array("d", sorted(told.took_s))
         return told
 
