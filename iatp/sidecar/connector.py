@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from iatp.values.address import AgentAddress
@@ -16,6 +17,9 @@ _log = logging.getLogger("iatp")
 
 CONNECT_S = 5.0
 """Name and connection together (the limits of the wire)."""
+OPENING = 64
+"""Connections to the agent that are being opened at a time: more would not be open sooner, and
+thousands of them would cost several KiB each."""
 NAME_KEPT_S = 10.0
 """An agent that moves to another address is found after this."""
 
@@ -30,18 +34,30 @@ class AgentConnector:
         self._found_at = float("-inf")
         self._preferred: Any = None
         self._lookup: asyncio.Future[Any] | None = None
+        self._wanted: deque[tuple[Any, Any, float]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         # What was said last, so that each change is said once.
         self._reached = True
 
     def __call__(self, pool: Any, exchange: Any) -> None:
         """Open a link of `pool` for `exchange` in the background."""
-        task = asyncio.get_running_loop().create_task(self._open(pool, exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._wanted.append((pool, exchange, time.monotonic()))
+        if len(self._tasks) < OPENING:
+            task = asyncio.get_running_loop().create_task(self._open_wanted())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _open(self, pool: Any, exchange: Any) -> None:
+    async def _open_wanted(self) -> None:
+        """Open what is wanted, one after the other; OPENING of these run at a time."""
+        while self._wanted:
+            await self._open(*self._wanted.popleft())
+
+    async def _open(self, pool: Any, exchange: Any, wanted_s: float) -> None:
         began = time.monotonic()
+        if not self._reached and began - wanted_s > CONNECT_S:
+            # It has waited behind connections that failed: that was its time.
+            pool.connect_failed(exchange)
+            return
         try:
             async with asyncio.timeout(CONNECT_S):
                 link = await self._connect(pool)

@@ -141,8 +141,23 @@ def peak_kib(pid: int) -> int:
     return _status(pid, "VmHWM")
 
 
-def _status(pid: int, field: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def shared_out_kib(pid: int) -> int:
+    """The memory that is resident, each page divided by how many processes have it (PSS)."""
+    return _status(pid, "Pss", "smaps_rollup")
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process holds."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def processor_s(pid: int) -> float:
+    """The time that the first thread of a process has had on a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def _status(pid: int, field: str, file: str = "status") -> int:
+    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0])
