@@ -63,7 +63,6 @@ cdef class Door(Exchange):
     cdef bint at_eof
     cdef bint gone
     cdef bint counted
-    cdef long long deadline_ns
     cdef long long linger_end_ns
 
     # the request being read or served

@@ -35,8 +35,9 @@ from iatp._fast.http cimport (
 )
 from iatp._fast.limits cimport RateLimiter, caller_key
 from iatp._fast.record cimport Line
-from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
+from iatp._fast.outbox cimport ABORT, CLOSE, END, TURN_PEERS, Outbox, monotonic_ns, wall_ns
 from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
+from iatp._fast.wheel cimport arm, disarm
 
 from http import HTTPStatus
 from time import gmtime, strftime
@@ -172,12 +173,9 @@ cdef class Front:
         return len(self.doors)
 
     def tick(self, long long now_ns):
-        """Looks for callers that are late; called every 50 ms."""
-        cdef Door door
-        for door in tuple(self.doors):
-            door.tick(now_ns)
+        """Looks for what is late; called every 50 ms."""
+        self.outbox.wheel.tick(now_ns)
         self.agent.tick(now_ns)
-        self.application.tick(now_ns)
 
     def flush_refusals(self):
         """Sums up what was refused beyond ten a second of one address; called each second."""
@@ -296,6 +294,7 @@ cdef class Door(Exchange):
     def __init__(self, Front front not None, str listener not None):
         self.front = front
         self.outbox = front.outbox
+        self.wheel = front.outbox.wheel
         self.listener = listener
         self.cell = -1
 
@@ -312,7 +311,7 @@ cdef class Door(Exchange):
         self.front.doors.add(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, 1)
         self.fresh = True
-        self.deadline_ns = monotonic_ns() + HEAD_NS
+        arm(self, monotonic_ns() + HEAD_NS)
         # Callers may not keep operators and probes out.
         if self.listener == "data" and len(self.front.doors) > self.front.max_connections:
             self._refuse("too_many_connections", True, b"")
@@ -323,10 +322,12 @@ cdef class Door(Exchange):
     def buffer_updated(self, Py_ssize_t n):
         cdef const unsigned char* p = &self.front.read_view[0]
         cdef Py_ssize_t used
+        if len(self.outbox.peers) >= TURN_PEERS:
+            self.outbox.flush()
         try:
             if self.state == LINGERING or self.state == CLOSED:
                 if self.state == LINGERING and not self.reading_paused:
-                    self.deadline_ns = min(monotonic_ns() + LINGER_NS, self.linger_end_ns)
+                    arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
                 return
             if self.pending is None and not self.feeding:
                 used = self._feed_read(p, n)
@@ -336,7 +337,7 @@ cdef class Door(Exchange):
                 if self.pending is None:
                     self.pending = bytearray()
                     if self.state == READ_HEAD and not self.feeding:
-                        self.deadline_ns = monotonic_ns() + HEAD_NS
+                        arm(self, monotonic_ns() + HEAD_NS)
                 self.pending += p[:n]
                 if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
                     self._pause_input()
@@ -387,18 +388,18 @@ cdef class Door(Exchange):
 
     def pause_writing(self):
         self.reading_paused = True
-        self.deadline_ns = monotonic_ns() + STALL_NS
+        arm(self, monotonic_ns() + STALL_NS)
         if self.link is not None:
             self.link.pause()
         self._pause_input()
 
     def resume_writing(self):
         self.reading_paused = False
-        self.deadline_ns = 0
+        disarm(self)
         if self.state == READ_HEAD:
-            self.deadline_ns = monotonic_ns() + IDLE_NS
+            arm(self, monotonic_ns() + IDLE_NS)
         elif self.state == LINGERING:
-            self.deadline_ns = monotonic_ns() + LINGER_NS
+            arm(self, monotonic_ns() + LINGER_NS)
         if self.link is not None:
             self.link.resume()
         self._resume_input()
@@ -413,12 +414,9 @@ cdef class Door(Exchange):
             self.input_paused = False
             self.transport.resume_reading()
 
-    def tick(self, long long now_ns):
+    cdef int late(self, long long now_ns) except -1:
         """What is late: a head, a body, an idle connection, a caller that takes nothing."""
-        if not self.deadline_ns or now_ns < self.deadline_ns:
-            return
         try:
-            self.deadline_ns = 0
             if self.state == PROVING:
                 self._proved()
             elif self.reading_paused or self.state == LINGERING:
@@ -433,6 +431,7 @@ cdef class Door(Exchange):
                 self._refuse("request_timeout", True, b"")
         except Exception:
             self._broken()
+        return 0
 
     def cut(self):
         """The drain is over: what is not answered gets 503, what streams ends early."""
@@ -731,7 +730,7 @@ cdef class Door(Exchange):
                 self.body = bytearray()
         else:
             return self._arrived()
-        self.deadline_ns = self.received_ns + BODY_NS
+        arm(self, self.received_ns + BODY_NS)
         if head.expect_continue and self.pending is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return 0
@@ -778,7 +777,7 @@ cdef class Door(Exchange):
 
     cdef int _arrived(self) except -1:
         """The request is complete."""
-        self.deadline_ns = 0
+        disarm(self)
         self.state = WAITING
         if self.governed:
             return self._decide(None)
@@ -857,6 +856,9 @@ cdef class Door(Exchange):
             self.message += body
         else:
             self.message_body = body
+        self.passed = self.host = self.old_via = self.traceparent = self.tracestate = None
+        self.content_type = self.content_encoding = self.trace_id = self.override = None
+        self.target = None
         self.repeatable = self.method in _REPEATABLE or (
             self.front.idempotent_agent and self.has_key
         )
@@ -1026,7 +1028,7 @@ cdef class Door(Exchange):
         self.pending = None
         self.linger_end_ns = monotonic_ns() + LINGER_TOTAL_NS
         # Over TLS what the caller still sends is thrown away unseen.
-        self.deadline_ns = self.linger_end_ns - (0 if self.tls else LINGER_TOTAL_NS - LINGER_NS)
+        arm(self, self.linger_end_ns - (0 if self.tls else LINGER_TOTAL_NS - LINGER_NS))
         if self.transport is None:
             return 0
         if self.at_eof:
@@ -1049,11 +1051,12 @@ cdef class Door(Exchange):
     cdef int _next(self) except -1:
         """Ready for the next request of this connection."""
         self._done()
+        self.forward = None
         self.governed = False
         self.state = READ_HEAD
         self.searched = 0
         self.line_seen = 0
-        self.deadline_ns = monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS)
+        arm(self, monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
         return self._feed()
 
     cdef bytes _take_body(self):
@@ -1082,6 +1085,7 @@ cdef class Door(Exchange):
         if self.governed and self.tries == 1:
             for record in self.forward.records:
                 self.outbox.record(record)
+            self.forward.records = ()
         return 0
 
     cdef int answer_head(self, Link link, Head* head) except -1:
@@ -1203,7 +1207,7 @@ cdef class Door(Exchange):
             self.out = [held[:8]]
             self.held_back = held[8:]
         self.state = PROVING
-        self.deadline_ns = monotonic_ns() + PROOF_NS
+        arm(self, monotonic_ns() + PROOF_NS)
         return 0
 
     cdef int _proved(self) except -1:

@@ -1,11 +1,17 @@
 # Everything that leaves the process leaves through here; see outbox.pyx.
 from iatp._fast.counters cimport Counters
+from iatp._fast.wheel cimport Timed, Wheel
 
 cdef enum:  # what happens to a connection once its bytes have left
     STAY = 0
     END      # half-close: the other side may still send, and is read to its end
     CLOSE
     ABORT
+
+cdef enum:
+    # Where so many connections wait to send, they go before the turn's next input is read: what
+    # a turn holds stays bounded.
+    TURN_PEERS = 64
 
 cdef long long monotonic_ns() noexcept nogil
 cdef long long wall_ns() noexcept nogil
@@ -17,6 +23,7 @@ cdef class Outbox:
     cdef object on_recorder
     cdef object flush_handle
     cdef Counters counters
+    cdef Wheel wheel             # of all that leaves through here
     cdef list records
     cdef list peers
     cdef bint scheduled
@@ -28,7 +35,7 @@ cdef class Outbox:
     cdef str failure(self)
 
 
-cdef class Peer:
+cdef class Peer(Timed):
     cdef Outbox outbox
     cdef object transport
     cdef list out

@@ -5,6 +5,7 @@ from typing import Protocol
 from typing_extensions import disjoint_base
 
 from iatp._fast.counters import Counters
+from iatp._fast.wheel import Timed
 
 class _Recorder(Protocol):
     def append(self, tails: list[bytes]) -> None: ...
@@ -28,7 +29,7 @@ class Outbox:
     def flush(self) -> None: ...
 
 @disjoint_base
-class Peer:
+class Peer(Timed):
     """One connection that sends."""
 
 __pyx_capi__: dict[str, object]

@@ -13,6 +13,8 @@ import logging
 from cpython.bytes cimport PyBytes_GET_SIZE
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
+from iatp._fast.wheel cimport Timed, Wheel
+
 _log = logging.getLogger("iatp")
 
 # From this length on a piece is not worth copying to be sent together with others.
@@ -49,6 +51,7 @@ cdef class Outbox:
         self.records = []
         self.peers = []
         self.flush_handle = self.flush
+        self.wheel = Wheel(monotonic_ns())
 
     cdef int record(self, bytes tail) except -1:
         """Queues one record; it is on disk before anything of this turn leaves."""
@@ -122,7 +125,7 @@ cdef class Outbox:
                     peer.transport.abort()
 
 
-cdef class Peer:
+cdef class Peer(Timed):
     """One connection that sends: its bytes of this turn, and what happens after them."""
 
     cdef int write(self, bytes data) except -1:

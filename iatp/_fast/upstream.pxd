@@ -49,11 +49,10 @@ cdef class Link(Peer):
     cdef Py_ssize_t searched
     cdef Chunks chunks
     cdef long long left_bytes
-    cdef long long deadline_ns   # of what it waits for now; 0: none
     cdef long long total_ns      # of the whole answer; 0: none
-    cdef readonly long long idle_since_ns
 
     cdef int begin(self, Exchange exchange) except -1
+    cdef int _wait(self, long long ns) except -1
     cdef int pause(self) except -1
     cdef int resume(self) except -1
     cdef int hold(self) except -1

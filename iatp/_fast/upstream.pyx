@@ -25,7 +25,8 @@ from iatp._fast.http cimport (
     chunks_read, find_head_end, read_answer_head,
 )
 from iatp._fast.limits cimport Slots
-from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
+from iatp._fast.outbox cimport TURN_PEERS, Outbox, Peer, monotonic_ns
+from iatp._fast.wheel cimport arm, disarm
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void* buffer, size_t length, int flags)
@@ -83,6 +84,7 @@ cdef class Link(Peer):
     def __init__(self, Pool pool not None):
         self.pool = pool
         self.outbox = pool.outbox
+        self.wheel = pool.outbox.wheel
         self.partial = None
 
     # The event loop's side.
@@ -91,13 +93,15 @@ cdef class Link(Peer):
         self.transport = transport
         self.fd = transport.get_extra_info("socket").fileno()
         # It is idle until `connected` is told of it, a turn later: not for ever.
-        self.idle_since_ns = monotonic_ns()
+        self._wait(IDLE_LINK_NS)
         self.pool.links.add(self)
 
     def get_buffer(self, sizehint):
         return self.pool.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
+        if len(self.outbox.peers) >= TURN_PEERS:
+            self.outbox.flush()
         try:
             self._take(&self.pool.read_view[0], n)
         except Exception:
@@ -143,8 +147,8 @@ cdef class Link(Peer):
         exchange.sent = False
         exchange.tries += 1
         exchange.dispatched_ns = monotonic_ns()
-        self.deadline_ns = exchange.dispatched_ns + self.pool.head_timeout_ns
         self.total_ns = 0
+        self._wait(self.pool.head_timeout_ns)
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, 1)
         exchange.dispatched()
@@ -157,6 +161,8 @@ cdef class Link(Peer):
         if self.exchange is not None and not self.exchange.sent:
             self.exchange.sent = True
             self.exchange.sent_ns = self.outbox.flushed_ns
+            if not self.exchange.repeatable:
+                self.exchange.message = self.exchange.message_body = None
         return 0
 
     cdef int leave(self) except -1:
@@ -191,14 +197,17 @@ cdef class Link(Peer):
         """The caller does not take more: stop reading, and stop the clock."""
         if not self.paused and self.transport is not None:
             self.paused = True
-            self.deadline_ns = 0
+            if self.total_ns:
+                arm(self, self.total_ns)
+            else:
+                disarm(self)
             self.transport.pause_reading()
         return 0
 
     cdef int resume(self) except -1:
         if self.paused and self.transport is not None:
             self.paused = False
-            self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+            self._wait(self.pool.idle_timeout_ns)
             self.held = True
         return self.release()
 
@@ -225,22 +234,25 @@ cdef class Link(Peer):
         self._drop()
         return self.pool.released(exchange)
 
-    def tick(self, long long now_ns):
+    cdef int _wait(self, long long ns) except -1:
+        """Has to hear within this time, and be done within the whole answer's."""
+        cdef long long deadline = monotonic_ns() + ns
+        if self.total_ns and self.total_ns < deadline:
+            deadline = self.total_ns
+        return arm(self, deadline)
+
+    cdef int late(self, long long now_ns) except -1:
         """What is late: no head, a pause that is too long, or too long in all."""
         try:
             if self.state == IDLE:
-                if now_ns - self.idle_since_ns > IDLE_LINK_NS:
-                    self._leave_stack()
-                    self._drop()
-            elif self.state != DEAD and (
-                self.deadline_ns and now_ns > self.deadline_ns
-                or self.total_ns and now_ns > self.total_ns
-            ):
+                self._leave_stack()
+                self._drop()
+            elif self.state != DEAD:
                 self._fail("agent_timeout")
         except Exception:
-            # One that fails may not keep the deadlines of all others from being seen.
             _log.exception("a late answer could not be handled")
             self._drop()
+        return 0
 
     def close(self):
         """Drops an idle connection at the end of the drain."""
@@ -305,8 +317,8 @@ cdef class Link(Peer):
         cdef Exchange exchange = self.exchange
         cdef long long now = monotonic_ns()
         self.reusable = not head.close and (head.minor == 1 or head.keep_alive)
-        self.deadline_ns = now + self.pool.idle_timeout_ns
         self.total_ns = now + self.pool.total_timeout_ns if self.pool.total_timeout_ns else 0
+        self._wait(self.pool.idle_timeout_ns)
         if exchange.head_request or head.status == 204 or head.status == 304:
             self.left_bytes = 0
             self.state = READ_LENGTH
@@ -332,7 +344,7 @@ cdef class Link(Peer):
         cdef Py_ssize_t used
         cdef Slice data
         if not self.paused:
-            self.deadline_ns = monotonic_ns() + self.pool.idle_timeout_ns
+            self._wait(self.pool.idle_timeout_ns)
         if self.state == READ_LENGTH:
             used = n if n < self.left_bytes else <Py_ssize_t>self.left_bytes
             self.left_bytes -= used
@@ -364,7 +376,7 @@ cdef class Link(Peer):
             return 0
         self.exchange.link = None
         self.exchange = None
-        self.deadline_ns = 0
+        disarm(self)
         self.total_ns = 0
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, -1)
@@ -382,7 +394,7 @@ cdef class Link(Peer):
             self.transport.resume_reading()
         self.state = IDLE
         self.used = True
-        self.idle_since_ns = monotonic_ns()
+        self._wait(IDLE_LINK_NS)
         self.pool.idle.append(self)
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, 1)
@@ -511,12 +523,6 @@ cdef class Pool:
         """The caller went away before anything was sent."""
         exchange.abandoned = True
         return 0
-
-    def tick(self, long long now_ns):
-        """Looks for what is late; called every 50 ms."""
-        cdef Link link
-        for link in tuple(self.links):
-            link.tick(now_ns)
 
     def close(self):
         """Ends idle connections and keeps none from now on."""
@@ -692,8 +698,8 @@ cdef class AgentPool(Pool):
         return 0
 
     def tick(self, long long now_ns):
+        """Looks for who has waited too long; called every 50 ms."""
         cdef Exchange exchange
-        Pool.tick(self, now_ns)
         while self.waiting:
             exchange = self.waiting[0]
             if exchange.waits:
