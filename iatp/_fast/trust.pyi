@@ -12,5 +12,3 @@ def explain(
     human_in_loop: bool,
     training_consent: bool,
 ) -> list[tuple[str, int]]: ...
-
-__test__: dict[str, str]
