@@ -9,6 +9,7 @@ Rules (RFC 9112, and where that leaves room, the stricter reading):
 Every pointer below is bounded by `n` of the same call.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memchr, memcmp, memset
 
 cdef extern from *:
@@ -703,55 +704,67 @@ cdef dict _as_dict(int trouble, Head* head):
     }
 
 
-cdef const unsigned char* _start(const unsigned char[::1] data) noexcept:
-    """The first byte; an empty buffer has one too, which is never read."""
-    return &data[0] if len(data) else <const unsigned char*>b""
-
-
-def parse_request(const unsigned char[::1] head not None):
+def parse_request(head not None):
     """Return what the door reads in a complete head: method, target, minor, fields, framing.
 
     Raises:
         ValueError: what is wrong with it, by its name in http.pxd.
     """
+    cdef Py_buffer view
     cdef Head found
-    cdef const unsigned char* p = _start(head)
-    if find_head_end(p, len(head), 0) != len(head):
-        raise ValueError("incomplete")
-    seen = _as_dict(read_request_head(p, len(head), &found), &found)
-    return seen | {
-        "method": found.method.p[:found.method.n], "target": found.target.p[:found.target.n],
-        "expect_continue": bool(found.expect_continue),
-    }
+    PyObject_GetBuffer(head, &view, PyBUF_SIMPLE)
+    try:
+        if find_head_end(<const unsigned char*>view.buf, view.len, 0) != view.len:
+            raise ValueError("incomplete")
+        seen = _as_dict(
+            read_request_head(<const unsigned char*>view.buf, view.len, &found), &found
+        )
+        seen["method"] = found.method.p[:found.method.n]
+        seen["target"] = found.target.p[:found.target.n]
+        seen["expect_continue"] = bool(found.expect_continue)
+        return seen
+    finally:
+        PyBuffer_Release(&view)
 
 
-def parse_answer(const unsigned char[::1] head not None):
+def parse_answer(head not None):
     """Return what the upstream reads in a complete head: status, reason, minor, fields, framing.
 
     Raises:
         ValueError: what is wrong with it, by its name in http.pxd.
     """
+    cdef Py_buffer view
     cdef Head found
-    cdef const unsigned char* p = _start(head)
-    if find_head_end(p, len(head), 0) != len(head):
-        raise ValueError("incomplete")
-    seen = _as_dict(read_answer_head(p, len(head), &found), &found)
-    return seen | {"status": found.status, "reason": found.reason.p[:found.reason.n]}
+    PyObject_GetBuffer(head, &view, PyBUF_SIMPLE)
+    try:
+        if find_head_end(<const unsigned char*>view.buf, view.len, 0) != view.len:
+            raise ValueError("incomplete")
+        seen = _as_dict(
+            read_answer_head(<const unsigned char*>view.buf, view.len, &found), &found
+        )
+        seen["status"] = found.status
+        seen["reason"] = found.reason.p[:found.reason.n]
+        return seen
+    finally:
+        PyBuffer_Release(&view)
 
 
-def refused_early(const unsigned char[::1] head not None, bint answer, int step=1):
+def refused_early(const unsigned char[::1] head not None, bint answer, Py_ssize_t step=1):
     """Return what a head that comes `step` bytes at a time is refused for before it is complete.
 
     The name of the trouble and how many bytes had come; or ("", bytes of the head, 0 where
     they are not a whole one).
     """
-    cdef const unsigned char* p = _start(head)
+    cdef const unsigned char* p
     cdef Py_ssize_t n = 0
     cdef Py_ssize_t searched = 0
     cdef Py_ssize_t line_seen = 0
     cdef Py_ssize_t length
     cdef int trouble
+    if step < 1:
+        raise ValueError("step is at least 1")
     while n < len(head):
+        p = &head[0]
         n = min(n + step, len(head))
         length = find_head_end(p, n, searched)
         if length >= 0:
@@ -768,7 +781,7 @@ def refused_early(const unsigned char[::1] head not None, bint answer, int step=
 
 def leaves_base(const unsigned char[::1] path not None):
     """Return whether the door refuses this path (without `/proxy` and query)."""
-    return bool(path_trouble(_start(path), len(path)))
+    return bool(path_trouble(&path[0], len(path))) if len(path) else False
 
 
 def parse_chunks(const unsigned char[::1] stream not None, Py_ssize_t step=0):
@@ -778,7 +791,6 @@ def parse_chunks(const unsigned char[::1] stream not None, Py_ssize_t step=0):
     """
     cdef Chunks chunks
     cdef Slice data
-    cdef const unsigned char* p = _start(stream)
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t n
     cdef list content = []
@@ -787,7 +799,7 @@ def parse_chunks(const unsigned char[::1] stream not None, Py_ssize_t step=0):
         n = len(stream) - at
         if 0 < step < n:
             n = step
-        at += chunks_read(&chunks, p + at, n, &data)
+        at += chunks_read(&chunks, &stream[at], n, &data)
         content.append(data.p[:data.n])
     state = {DONE: "done", BROKEN: "broken", TRAILER_TOO_LARGE: "too_large"}.get(
         chunks.state, "more"
