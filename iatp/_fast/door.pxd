@@ -124,6 +124,7 @@ cdef class Door(Exchange):
     cdef int _end_forward(self, str code) except -1
     cdef int _count(self, int decision, int status) except -1
     cdef int _done(self) except -1
+    cdef int _reset_at_close(self) except -1
     cdef int _next(self) except -1
     cdef int _prove(self) except -1
     cdef int _proved(self) except -1

@@ -46,8 +46,12 @@ from iatp.values import errors
 from iatp.values.exchange import Claim, Outcome, Request, Respond
 
 cdef extern from "<sys/socket.h>" nogil:
-    int SOL_SOCKET, SO_ERROR
+    int SOL_SOCKET, SO_ERROR, SO_LINGER
+    struct linger:
+        int l_onoff
+        int l_linger
     int getsockopt(int fd, int level, int option, void* value, unsigned int* length)
+    int setsockopt(int fd, int level, int option, const void* value, unsigned int length)
 
 _log = logging.getLogger("iatp")
 
@@ -1263,8 +1267,24 @@ cdef class Door(Exchange):
             self._count(DECISION_ERROR, self.forward.agent_status)
             self._done()
             self.state = CLOSED
-            return self.finish(ABORT if self.until_close else CLOSE)
+            if not self.until_close:
+                return self.finish(CLOSE)
+            # A plain end would look like the end of the answer: the caller gets a reset.
+            self._reset_at_close()
+            return self.finish(ABORT)
         return self._end_forward(code)
+
+    cdef int _reset_at_close(self) except -1:
+        """Has the connection end with a reset once it is dropped."""
+        cdef linger now
+        if self.transport is not None:
+            now.l_onoff = 1
+            now.l_linger = 0
+            setsockopt(
+                self.transport.get_extra_info("socket").fileno(), SOL_SOCKET, SO_LINGER,
+                &now, sizeof(now),
+            )
+        return 0
 
     cdef int record_failed(self) except -1:
         """The records of this turn are not on disk: the answer may not leave."""

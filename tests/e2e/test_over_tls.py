@@ -199,10 +199,9 @@ def test_large_bodies(tmp_path: Path, certificates: Certificates, mebibytes: int
 
     with encrypted(tmp_path, certificates, echo, TRUSTED) as tls, tls.caller() as caller:
         for _ in range(2):
-            sender = threading.Thread(target=caller.send, args=(request(body=body),))
-            sender.start()
+            # One after the other: Python's TLS sockets do not do both at once.
+            caller.send(request(body=body))
             assert caller.read().body == body
-            sender.join(10)
 
 
 def test_a_slow_caller_slows_the_agent(tmp_path: Path, certificates: Certificates) -> None:
