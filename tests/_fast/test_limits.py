@@ -439,6 +439,16 @@ class TestRateLimiter:
     @pytest.mark.parametrize(("callers", "limit"), [(1, 200_000), (20, 1000)])
     def test_two_processes_allow_exactly_the_limit(self, callers: int, limit: int) -> None:
         """Twice as many as allowed, of one caller or of several, as fast as both can."""
+        for _ in range(10):
+            allowed = self.contest(callers, limit)
+            assert allowed.sums()[:callers] == [limit] * callers
+            # On a busy machine one may be done before the other begins: then they try again.
+            if all(any(allowed.attach(worker).counters.cast("q")) for worker in range(2)):
+                return
+        pytest.fail("they never competed")
+
+    def contest(self, callers: int, limit: int) -> SharedMemory:
+        """What two processes allowed, each in its block of counters."""
         memory = SharedMemory(2, 1)
         names = [bytes([n]) for n in range(callers)]
         allowed = SharedMemory(2, 1)
@@ -451,12 +461,11 @@ class TestRateLimiter:
                 for _ in range(limit):
                     for n, name in enumerate(names):
                         counts[n] += own.check(name, T0) == 0
-                assert sum(counts) > 0
 
             pids = [forks.start(lambda worker=worker: work(worker)) for worker in range(2)]
             open_()
             forks.join(*pids)
-        assert allowed.sums()[:callers] == [limit] * callers
+        return allowed
 
     def test_a_worker_killed_under_the_lock_stops_nobody(self) -> None:
         """Every lock is held by a process that is gone: each is taken over once, in time."""
