@@ -23,4 +23,5 @@ cdef class Spans:
 
 cpdef Spans scan(bytes data, int form)
 cpdef bytes redact(bytes data, Spans spans)
+cpdef int vectors(int level)
 cpdef tuple counts(Spans spans)

@@ -17,6 +17,12 @@ class Spans:
 
 def scan(data: bytes, form: int) -> Spans: ...
 def redact(data: bytes, spans: Spans) -> bytes: ...
+def vectors(level: int) -> int:
+    """Read JSON with vectors of at most this width from now on; the one that is used.
+
+    0: byte by byte; 1: of 32 bytes; 2: of 64 bytes. For tests: all must find the same.
+    """
+
 def counts(spans: Spans) -> tuple[int, ...]: ...
 
 __pyx_capi__: dict[str, object]

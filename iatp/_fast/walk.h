@@ -1,0 +1,609 @@
+/* Walks through a JSON document 64 bytes at a time and says whether it is valid, stopping only
+   at strings and scalars in which something may be found or that have to be read closely.
+
+   Of each block, masks are made: one bit a byte, for each kind of byte. With them
+   - quotes are paired by a prefix sum, so each byte is inside a string or outside;
+   - *tokens* are the brackets, commas and colons outside strings, the opening quotes, and the
+     first bytes of scalars. PEXT moves their bits together, so that "the token before" is a
+     shift by one, and one expression checks all pairs of the block;
+   - what pairs can't say, whether a comma stands in an object or an array, is checked from
+     bracket to bracket;
+   - numbers without an exponent are checked where they stand; true, false and null are compared;
+   - a *row* is what may be a number of nine digits or more: see scan.pyx.
+   The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
+   Second" (2019); checking pairs in the packed masks and finding rows are not in it.
+
+   What is not valid is not explained: the caller then reads it once more with the reader that
+   says what is wrong and where. */
+#ifndef IATP_WALK_H
+#define IATP_WALK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include "utf8.h"
+
+enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_SCALAR };
+enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
+enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
+
+#define WALK_DEPTH 128
+#define WALK_BLOCK 64
+
+/* One bit for each byte of a block. */
+typedef struct {
+    uint64_t quote, backslash, control, high, digit, at;
+    uint64_t space, joiner, comma, colon, bracket, curly, opening;
+    uint64_t dot, minus, zero, e;
+} Masks;
+
+typedef struct {
+    const unsigned char *p;
+    Py_ssize_t n;
+    int level;
+
+    /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
+       quote is at `end`, or that is 0 where it is not known. The key that names it stands
+       before `value`; -1 where there is none. */
+    Py_ssize_t start, end, value;
+    /* For the caller to set: up to here all has been read closely. */
+    Py_ssize_t done;
+
+    /* The block at hand and what is left to do in it. */
+    Py_ssize_t base;
+    uint64_t brackets, openings, curlies, calls;
+    uint64_t in, opens, closes, starts;
+    uint64_t seen;
+    uint64_t wrong[3];
+    uint64_t bad;
+
+    /* What the blocks before leave behind. Bits are 0 or 1. */
+    int begun;
+    uint64_t in_string;          /* all ones inside a string */
+    uint64_t escaped;
+    uint64_t letters;            /* bytes of a unit that began before the block and is a letter */
+    uint64_t scalar;
+    Py_ssize_t open_at, scalar_at;
+    Py_ssize_t low_surrogate_at;
+    uint64_t high_marks;         /* bytes of a character that began before the block */
+    int high_bytes;
+    uint64_t first, value_end, string, comma, colon, curly_open, square_open;
+    uint64_t comma2, curly_open2;
+    uint64_t mark, point, digit, dot, minus, zero;
+    uint64_t row, row2, row4;
+    int depth;
+    unsigned char frames[WALK_DEPTH + 2];
+    Py_ssize_t values[WALK_DEPTH + 2];
+} Walk;
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <immintrin.h>
+
+#define WALK_TARGET_AVX2 __attribute__((target("avx2")))
+#define WALK_TARGET_AVX512 __attribute__((target("avx512f,avx512bw")))
+#define WALK_TARGET_BITS __attribute__((target("bmi,bmi2,popcnt")))
+
+/* Classes of bytes by their two halves: a byte is in a class where both tables say so. */
+enum {
+    IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
+    IS_DASH = 32,                /* - . / */
+    IS_LINE = 64,                /* _ */
+    IS_TAB = 128
+};
+#define LOW_HALVES \
+    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, (char)(IS_BREAK | IS_TAB), IS_COLON | IS_BREAK, \
+    IS_BRACKET, IS_COMMA, IS_BRACKET | IS_BREAK | IS_DASH, IS_DASH, IS_DASH | IS_LINE
+#define HIGH_HALVES \
+    (char)(IS_BREAK | IS_TAB), 0, IS_COMMA | IS_SPACE | IS_DASH, IS_COLON, 0, \
+    IS_BRACKET | IS_LINE, 0, IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
+
+#define BITS(a, b) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
+#define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
+
+/* Makes the masks of 64 bytes. Within a string it says 0 where all of them are plain text: then
+   only the first six masks are made, and they are 0. */
+WALK_TARGET_AVX2
+static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
+    const __m256i none = _mm256_setzero_si256();
+    __m256i a = _mm256_loadu_si256((const __m256i *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
+    __m256i last = _mm256_set1_epi8(0x1f), low = _mm256_set1_epi8(0x0f);
+    __m256i da = _mm256_sub_epi8(a, zero), db = _mm256_sub_epi8(b, zero);
+    da = _mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da);
+    db = _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db);
+    __m256i ca = _mm256_cmpeq_epi8(_mm256_min_epu8(a, last), a);
+    __m256i cb = _mm256_cmpeq_epi8(_mm256_min_epu8(b, last), b);
+    m->quote = BITS(EQUAL(a, '"'), EQUAL(b, '"'));
+    m->backslash = BITS(EQUAL(a, '\\'), EQUAL(b, '\\'));
+    m->control = BITS(ca, cb);
+    m->high = BITS(a, b);
+    m->digit = BITS(da, db);
+    m->at = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
+        return 0;
+    __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(LOW_HALVES));
+    __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(HIGH_HALVES));
+    /* A byte beyond ASCII has its top bit set, so the first table gives it no class. */
+    __m256i ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(
+        highs, _mm256_and_si256(_mm256_srli_epi16(a, 4), low)));
+    __m256i kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(
+        highs, _mm256_and_si256(_mm256_srli_epi16(b, 4), low)));
+#define NOT_IN(c) BITS( \
+    _mm256_cmpeq_epi8(_mm256_and_si256(ka, _mm256_set1_epi8((char)(c))), none), \
+    _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
+    m->space = ~NOT_IN(IS_BREAK | IS_SPACE);
+    m->joiner = ~NOT_IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
+    m->bracket = ~NOT_IN(IS_BRACKET);
+#undef NOT_IN
+    m->comma = BITS(EQUAL(a, ','), EQUAL(b, ','));
+    m->colon = BITS(EQUAL(a, ':'), EQUAL(b, ':'));
+    /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
+    m->curly = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
+    m->opening = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
+    m->dot = BITS(EQUAL(a, '.'), EQUAL(b, '.'));
+    m->minus = BITS(EQUAL(a, '-'), EQUAL(b, '-'));
+    m->zero = BITS(EQUAL(a, '0'), EQUAL(b, '0'));
+    __m256i small = _mm256_set1_epi8(0x20);
+    m->e = BITS(EQUAL(_mm256_or_si256(a, small), 'e'), EQUAL(_mm256_or_si256(b, small), 'e'));
+    return 1;
+}
+#undef BITS
+#undef EQUAL
+
+WALK_TARGET_AVX512
+static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) {
+    __m512i v = _mm512_loadu_si512((const void *)p);
+#define EQUAL(c) _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c))
+    m->quote = EQUAL('"');
+    m->backslash = EQUAL('\\');
+    m->control = _mm512_cmple_epu8_mask(v, _mm512_set1_epi8(0x1f));
+    m->high = _mm512_movepi8_mask(v);
+    m->digit = _mm512_cmple_epu8_mask(
+        _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
+    m->at = EQUAL('@');
+    if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
+        return 0;
+    __m512i lows = _mm512_broadcast_i32x4(_mm_setr_epi8(LOW_HALVES));
+    __m512i highs = _mm512_broadcast_i32x4(_mm_setr_epi8(HIGH_HALVES));
+    __m512i classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(
+        highs, _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f))));
+#define IN(c) _mm512_test_epi8_mask(classes, _mm512_set1_epi8((char)(c)))
+    m->space = IN(IS_BREAK | IS_SPACE);
+    m->joiner = IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
+    m->bracket = IN(IS_BRACKET);
+#undef IN
+    m->comma = EQUAL(',');
+    m->colon = EQUAL(':');
+    m->curly = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
+    m->opening = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
+    m->dot = EQUAL('.');
+    m->minus = EQUAL('-');
+    m->zero = EQUAL('0');
+    m->e = _mm512_cmpeq_epi8_mask(
+        _mm512_or_si512(v, _mm512_set1_epi8(0x20)), _mm512_set1_epi8('e'));
+#undef EQUAL
+    return 1;
+}
+
+/* What this machine can do: one of WALK_NONE, WALK_AVX2, WALK_AVX512. */
+static int walk_level(void) {
+    __builtin_cpu_init();
+    /* On the first two generations of Zen PEXT takes as long as a loop over the bits. */
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi")
+        || !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt")
+        || __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2"))
+        return WALK_NONE;
+    return __builtin_cpu_supports("avx512bw") ? WALK_AVX512 : WALK_AVX2;
+}
+
+static void walk_begin(Walk *w, const unsigned char *p, Py_ssize_t n, int level) {
+    /* All but the stack, of which only what is below `depth` counts. */
+    memset(w, 0, offsetof(Walk, frames));
+    w->frames[0] = IN_ROOT;
+    w->values[0] = -1;
+    w->p = p;
+    w->n = n;
+    w->level = level;
+    w->first = 1;
+    w->open_at = w->scalar_at = -1;
+    w->low_surrogate_at = -1;
+}
+
+/* The unit of the four hex digits at `at`, or -1. */
+static inline int walk_unit(const Walk *w, Py_ssize_t at) {
+    int unit = 0;
+    if (at + 4 > w->n)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = w->p[at + i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : -1;
+        c |= 0x20;
+        if (c >= 'a' && c <= 'f')
+            digit = c - 'a' + 10;
+        if (digit < 0)
+            return -1;
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+/* Whether a \u escape of this unit may be a digit, a separator, an @, or half of one. */
+static inline int walk_unit_counts(int unit) {
+    if (unit < 0x80)
+        return !((unit | 0x20) >= 'a' && (unit | 0x20) <= 'z');
+    if (unit >= 0xd800 && unit < 0xe000)
+        return 1;
+    return utf8_may_count((unsigned char)(unit < 0x800 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12));
+}
+
+/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
+   that may count, and all bytes of those that don't. 0 where an escape is unknown or a
+   surrogate is alone. */
+static inline int walk_escapes(
+    Walk *w, uint64_t backslash, uint64_t *escaped, uint64_t *units, uint64_t *letters
+) {
+    uint64_t left = backslash & ~w->escaped;
+    *escaped = w->escaped;
+    *units = 0;
+    *letters = w->letters;
+    w->escaped = 0;
+    w->letters = 0;
+    while (left) {
+        int bit = __builtin_ctzll(left);
+        Py_ssize_t at = w->base + bit + 1;
+        int unit;
+        left &= left - 1;
+        if (bit == 63)
+            w->escaped = 1;
+        else {
+            *escaped |= 2ull << bit;
+            left &= ~(2ull << bit);
+        }
+        if (at >= w->n)
+            return 0;
+        switch (w->p[at]) {
+        case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+            break;
+        case 'u':
+            unit = walk_unit(w, at + 1);
+            if (unit < 0)
+                return 0;
+            if (walk_unit_counts(unit))
+                *units |= 1ull << bit;
+            else {
+                *letters |= 0x3full << bit;
+                if (bit > 64 - 6)
+                    w->letters = 0x3full >> (64 - bit);
+            }
+            if (unit >= 0xdc00 && unit < 0xe000 && w->low_surrogate_at != at)
+                return 0;
+            if (unit >= 0xd800 && unit < 0xdc00) {
+                if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
+                    return 0;
+                unit = walk_unit(w, at + 7);
+                if (unit < 0xdc00 || unit >= 0xe000)
+                    return 0;
+                w->low_surrogate_at = at + 6;
+            }
+            break;
+        default:
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators.
+   0 where it is not valid. */
+static inline int walk_characters(Walk *w, uint64_t high, uint64_t *marks) {
+    *marks = w->high_marks;
+    /* Those of a character that began before have been checked with it. */
+    high &= ~((1ull << w->high_bytes) - 1);
+    w->high_marks = 0;
+    w->high_bytes = 0;
+    while (high) {
+        int bit = __builtin_ctzll(high);
+        Py_ssize_t at = w->base + bit;
+        int length = utf8_length(w->p + at, w->n - at);
+        uint64_t bytes = (1ull << length) - 1;
+        if (length == 0)
+            return 0;
+        if (bit + length > 64) {
+            w->high_bytes = bit + length - 64;
+            if (utf8_may_count(w->p[at]))
+                w->high_marks = (1ull << w->high_bytes) - 1;
+        }
+        high &= ~(bytes << bit);
+        if (utf8_may_count(w->p[at]))
+            *marks |= bytes << bit;
+    }
+    return 1;
+}
+
+/* Reads the masks of the block at `base`. 0 where it is not valid. */
+WALK_TARGET_BITS
+static inline int walk_block(Walk *w, const Masks *m) {
+    const uint64_t top = 1ull << 63;
+    uint64_t escaped = 0, units = 0, letters = 0, marks = 0;
+    uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
+
+    if ((m->backslash | w->escaped | w->letters)
+        && !walk_escapes(w, m->backslash, &escaped, &units, &letters))
+        return 0;
+    if ((m->high | w->high_marks) && !walk_characters(w, m->high, &marks))
+        return 0;
+    quote = m->quote & ~escaped;
+    in = quote;
+    in ^= in << 1;
+    in ^= in << 2;
+    in ^= in << 4;
+    in ^= in << 8;
+    in ^= in << 16;
+    in ^= in << 32;
+    in ^= w->in_string;
+    w->in_string = (uint64_t)((int64_t)in >> 63);
+    if (m->control & in)
+        return 0;
+    w->in = in;
+    w->opens = quote & in;
+    w->closes = quote & ~in;
+
+    ops = m->comma | m->colon | m->bracket;
+    scalar = ~(ops | m->space | quote | in);
+    starts = scalar & ~(scalar << 1 | w->scalar);
+    w->scalar = scalar >> 63;
+    w->starts = starts;
+    ops &= ~in;
+    w->brackets = m->bracket & ~in;
+    w->openings = m->opening;
+    w->curlies = m->curly;
+    w->wrong[IN_ROOT] = w->wrong[IN_OBJECT] = w->wrong[IN_ARRAY] = 0;
+    w->seen = 0;
+
+    tokens = ops | w->opens | starts;
+    if (tokens) {
+        int count = __builtin_popcountll(tokens);
+        uint64_t all = count == 64 ? ~0ull : (1ull << count) - 1;
+        uint64_t bracket = _pext_u64(w->brackets, tokens);
+        uint64_t curly = _pext_u64(m->curly, tokens) & bracket;
+        uint64_t opening = _pext_u64(m->opening, tokens) & bracket;
+        uint64_t string = _pext_u64(w->opens, tokens);
+        uint64_t comma = _pext_u64(m->comma & ~in, tokens);
+        uint64_t colon = _pext_u64(m->colon & ~in, tokens);
+        uint64_t plain = all & ~(bracket | string | comma | colon);    /* scalars */
+        uint64_t curly_open = curly & opening, square_open = opening & ~curly;
+        uint64_t curly_close = curly & ~opening, square_close = bracket & ~(curly | opening);
+        uint64_t value_end = string | plain | curly_close | square_close;
+#define BEFORE(x) (x << 1 | w->x)
+        uint64_t string_before = BEFORE(string);
+        uint64_t comma_before = BEFORE(comma);
+        uint64_t curly_before = BEFORE(curly_open);
+        uint64_t square_before = BEFORE(square_open);
+        uint64_t end_before = BEFORE(value_end);
+        uint64_t room = w->first | comma_before | square_before | BEFORE(colon);
+        uint64_t comma_2 = comma << 2 | w->comma << 1 | w->comma2;
+        uint64_t curly_2 = curly_open << 2 | w->curly_open << 1 | w->curly_open2;
+#undef BEFORE
+        uint64_t key = string_before & (comma_2 | curly_2);    /* if a colon follows */
+        uint64_t bad = (plain | opening) & ~room;
+        uint64_t member;
+        bad |= string & ~(room | curly_before);
+        bad |= comma & ~end_before;
+        bad |= curly_close & ~(curly_before | end_before);
+        bad |= square_close & ~(square_before | end_before);
+        bad |= colon & ~key;
+        bad |= all & string_before & curly_2 & ~colon;
+        if (bad)
+            return 0;
+        /* What stands behind a comma and is not a key: only in an array. */
+        member = (plain | opening) & comma_before;
+        member |= all & string_before & comma_2 & ~colon;
+        member = _pdep_u64(member, tokens);
+        w->wrong[IN_OBJECT] = member;
+        w->wrong[IN_ARRAY] = m->colon & ~in;
+        w->wrong[IN_ROOT] = member | ((m->colon | m->comma) & ~in);
+        w->comma2 = count > 1 ? comma >> (count - 2) & 1 : w->comma;
+        w->curly_open2 = count > 1 ? curly_open >> (count - 2) & 1 : w->curly_open;
+        w->first = 0;
+        w->value_end = value_end >> (count - 1) & 1;
+        w->string = string >> (count - 1) & 1;
+        w->comma = comma >> (count - 1) & 1;
+        w->colon = colon >> (count - 1) & 1;
+        w->curly_open = curly_open >> (count - 1) & 1;
+        w->square_open = square_open >> (count - 1) & 1;
+    }
+
+    /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
+       Of a word, its first letter. */
+    digits = m->digit & scalar;
+    dots = m->dot & scalar;
+    minuses = m->minus & scalar;
+    look = scalar & ~(m->digit | m->dot | m->minus);
+    look &= ~(look << 1);
+    look |= dots & ~(digits << 1 | w->digit);
+    look |= (dots << 1 | w->dot) & ~digits;
+    look |= minuses & ~starts;
+    look |= (minuses << 1 | w->minus) & ~digits;
+    {
+        uint64_t zeros = m->zero & digits & (starts | minuses << 1 | w->minus);
+        look |= (zeros << 1 | w->zero) & digits;
+        w->zero = zeros >> 63;
+    }
+    w->digit = digits >> 63;
+    w->dot = dots >> 63;
+    w->minus = minuses >> 63;
+
+    /* Rows. In a string, a mark is a digit or what may stand for one: an escape, a character
+       beyond ASCII. In a number only the digits before its point count. */
+    marks |= m->digit | m->backslash | escaped;
+    marks &= in & ~letters;
+    {
+        uint64_t both = marks | digits;
+        uint64_t joined = (both << 1 | w->mark) & (both >> 1 | top) & in;
+        uint64_t points = (m->dot & joined) | dots;
+        uint64_t sum, behind, joiners, row, two, four, nine;
+        /* A sum carries the bit behind a point through the digits there, to what follows. */
+        w->mark = both >> 63;
+        int over = __builtin_add_overflow(both, points << 1 | w->point, &sum);
+        w->point = (uint64_t)over | points >> 63;
+        behind = sum & ~both;
+        look |= behind & dots;
+        joiners = m->joiner & joined;
+        row = marks | joiners | (digits & sum);
+        two = row & (row << 1 | w->row >> 63);
+        four = two & (two << 2 | w->row2 >> 62);
+        nine = four & (four << 4 | w->row4 >> 60);
+        nine &= row << 8 | w->row >> 56;
+        if (nine && joiners) {
+            /* Nine places are not yet nine marks (a date): once more without the joiners. Of a
+               row that began in the block before, no less is taken than it may have. */
+            uint64_t before = 0 - (w->row >> 63);
+            uint64_t marked = _pext_u64(row, ~joiners);
+            marked &= marked << 1 | before >> 63;
+            marked &= marked << 2 | before >> 62;
+            marked &= marked << 4 | before >> 60;
+            marked &= _pext_u64(row, ~joiners) << 8 | before >> 56;
+            nine = _pdep_u64(marked, ~joiners);
+        }
+        w->row = row;
+        w->row2 = two;
+        w->row4 = four;
+        w->calls = look | nine | (in & (m->at | units | (behind & m->e)));
+    }
+    return 1;
+}
+
+/* Where the last bit up to `bit` stands; `before` where there is none. */
+static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
+    bits &= (2ull << bit) - 1;
+    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
+}
+
+/* Where the word that begins at `at` ends, or 0 where there is none. */
+static inline Py_ssize_t walk_word(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    Py_ssize_t left = w->n - at;
+    if (left >= 4 && (memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0))
+        left = 4;
+    else if (left >= 5 && memcmp(p, "false", 5) == 0)
+        left = 5;
+    else
+        return 0;
+    return at + left;
+}
+
+/* Whether a scalar may end before `at`. */
+static inline int walk_ends(const Walk *w, Py_ssize_t at) {
+    if (at >= w->n)
+        return 1;
+    switch (w->p[at]) {
+    case ' ': case '\t': case '\n': case '\r': case ',': case ':': case '"':
+    case '[': case ']': case '{': case '}':
+        return 1;
+    }
+    return 0;
+}
+
+/* Goes on to the next string or scalar that has to be read; WALK_DONE at the end. */
+WALK_TARGET_BITS
+static int walk_next(Walk *w) {
+    for (;;) {
+        uint64_t left = w->brackets | w->calls;
+        while (left) {
+            int bit = __builtin_ctzll(left);
+            uint64_t one = 1ull << bit;
+            Py_ssize_t at = w->base + bit;
+            int frame = w->frames[w->depth];
+            if (w->calls & one) {
+                int text = (w->in & one) != 0;
+                w->calls &= ~one;
+                w->start = text ? walk_last(w, w->opens, bit, w->open_at)
+                                : walk_last(w, w->starts, bit, w->scalar_at);
+                if (w->start >= w->done) {
+                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                    if (text) {
+                        uint64_t closes = w->closes & ~((one << 1) - 1);
+                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                        return WALK_STRING;
+                    }
+                    Py_ssize_t end = walk_word(w, w->start);
+                    if (end == 0 || !walk_ends(w, end))
+                        return WALK_SCALAR;
+                    w->done = end;
+                }
+                if (!(w->brackets & one)) {
+                    left &= ~one;
+                    continue;
+                }
+            }
+            left &= ~one;
+            w->brackets &= ~one;
+            {
+                uint64_t upto = ((one << 1) - 1) & ~w->seen;
+                int kind = w->curlies & one ? IN_OBJECT : IN_ARRAY;
+                if (upto & w->wrong[frame])
+                    return WALK_BAD;
+                w->seen |= upto;
+                if (w->openings & one) {
+                    if (w->depth == WALK_DEPTH)
+                        return WALK_BAD;
+                    w->depth++;
+                    w->frames[w->depth] = (unsigned char)kind;
+                    w->values[w->depth] = frame == IN_OBJECT ? at : w->values[w->depth - 1];
+                } else {
+                    if (frame != kind)
+                        return WALK_BAD;
+                    w->depth--;
+                }
+            }
+        }
+        if (~w->seen & w->wrong[w->frames[w->depth]])
+            return WALK_BAD;
+        if (w->begun) {
+            w->open_at = walk_last(w, w->opens, 63, w->open_at);
+            w->scalar_at = walk_last(w, w->starts, 63, w->scalar_at);
+            w->base += WALK_BLOCK;
+        }
+        w->begun = 1;
+        for (;;) {
+            Masks m;
+            unsigned char rest[WALK_BLOCK];
+            const unsigned char *block = w->p + w->base;
+            int marked, in_string = w->in_string != 0;
+            if (w->base > w->n)
+                return w->in_string || w->depth || !w->value_end ? WALK_BAD : WALK_DONE;
+            if (w->base + WALK_BLOCK > w->n) {
+                memset(rest, ' ', WALK_BLOCK);
+                memcpy(rest, block, (size_t)(w->n - w->base));
+                block = rest;
+            }
+            marked = w->level == WALK_AVX512 ? masks_avx512(block, &m, in_string)
+                                             : masks_avx2(block, &m, in_string);
+            if (!marked && !(w->escaped | w->letters | w->point)) {
+                w->mark = w->row = w->row2 = w->row4 = 0;
+                w->base += WALK_BLOCK;
+                continue;
+            }
+            if (!marked)
+                memset((char *)&m + 6 * sizeof(uint64_t), 0, sizeof m - 6 * sizeof(uint64_t));
+            if (!walk_block(w, &m))
+                return WALK_BAD;
+            break;
+        }
+    }
+}
+
+#else
+static int walk_level(void) { return WALK_NONE; }
+static void walk_begin(Walk *w, const unsigned char *p, Py_ssize_t n, int level) {
+    memset(w, 0, sizeof *w);
+    (void)p, (void)n, (void)level;
+}
+static int walk_next(Walk *w) {
+    (void)w;
+    return WALK_BAD;
+}
+#endif
+#endif
