@@ -6,7 +6,7 @@ Rules (docs/detection.md tells them in full):
   depth <= 128); each of its strings and numbers is read as its reader would read it.
 - A text is read as code points with the place of each in the raw bytes: escapes, percent
   encoding and UTF-8 are undone first. What is found are spans of raw bytes, in order.
-- Whether a finding begins at a place depends only on MARGIN code points before and behind it.
+- Whether a finding begins at a place depends only on BEFORE code points before and MARGIN behind.
   So a long text is read in windows, and what is found does not depend on where they end.
 - A text without enough digits and without an @ is passed over after one look at its bytes.
 """
@@ -68,8 +68,11 @@ cdef enum:
 cdef enum:
     DEPTH = 128
     WINDOW = 8192
-    # Behind: 64 code points of words or of a local part. Ahead: 254 of a domain, and a number
-    # that begins in it with the UUID around it.
+    # What is looked at around a finding. Before it: 64 code points of words or of a local part.
+    # After a number: an exponent, or the rest of a UUID or digest. After an @: 254 code points
+    # of a domain, a number that begins in it, and the UUID around that.
+    BEFORE = 128
+    AFTER = 128
     MARGIN = 512
     WORDS = 64
     LOCAL = 64
@@ -840,9 +843,10 @@ cdef int _read_text(
     cdef Py_ssize_t far = start
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
+    cdef Py_ssize_t read = start        # up to here all is found
     cdef Py_ssize_t quiet, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
-    cdef int weight, width, digits
+    cdef int weight, width, digits, ahead
     cdef bint dotted
     while at < end:
         quiet = quiet_bytes(p + at, end - at, extra)
@@ -851,21 +855,22 @@ cdef int _read_text(
         if begin >= 0 and points >= until and quiet >= points - until:
             # In a quiet run each byte is a point, so its end can be placed exactly.
             behind = at - (points - until)
-            _read_stretch(r, begin, behind, form, key, spans)
+            _read_stretch(r, begin, read, behind, form, key, spans)
             begin = -1
-            near = far = behind
-            near_points = until
+            read = behind
         if at >= end:
             break
-        if quiet >= MARGIN:
-            near = far = at - MARGIN if at - MARGIN > far else far
-            near_points = points - MARGIN
-        elif points - near_points >= MARGIN:
+        if quiet >= BEFORE:
+            near = far = at - BEFORE
+            near_points = points - BEFORE
+        elif points - near_points >= BEFORE:
             far = near
             near = at
             near_points = points
         row_points = points
+        ahead = AFTER
         if p[at] == c'@':
+            ahead = MARGIN
             at += 1
             points += 1
         elif not _is_mark(p[at], form):
@@ -882,6 +887,8 @@ cdef int _read_text(
             dotted = False
             while True:
                 at = _mark_end(p, at, end, form, &weight, &width)
+                if weight == ROW:
+                    ahead = MARGIN
                 digits += weight
                 points += width
                 if at >= end:
@@ -898,17 +905,18 @@ cdef int _read_text(
             if digits < ROW and not (dotted and at < end and (p[at] | 0x20) == c'e'):
                 continue
         if begin < 0:
-            begin = near if row_points - near_points >= MARGIN else far
-        until = points + MARGIN
+            begin = near if row_points - near_points >= BEFORE else far
+            until = 0
+        until = max(until, points + ahead)
     if begin >= 0:
-        _read_stretch(r, begin, end, form, key, spans)
+        _read_stretch(r, begin, read, end, form, key, spans)
     return 0
 
 
 cdef int _read_stretch(
-    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
+    Reader* r, Py_ssize_t start, Py_ssize_t first, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1:
-    """Adds what is found in the bytes from `start` to `end`, read as code points."""
+    """Adds what begins in the bytes from `first` to `end`, read as code points from `start` on."""
     cdef Text* t
     cdef Py_ssize_t at = start
     cdef int next_ = 0
@@ -925,6 +933,8 @@ cdef int _read_stretch(
     while True:
         while at < end and t.n < WINDOW:
             t.pos[t.n] = at
+            if at < first:
+                next_ = t.n + 1
             at = _read_point(r.p, at, end, form, &t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at

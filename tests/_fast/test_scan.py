@@ -912,6 +912,17 @@ def test_windows_change_nothing(value: str, filler: str) -> None:
             assert found.spans == shifted, at
 
 
+@pytest.mark.parametrize("first", ["4111 1111 1111 1111", "123-45-6789", "ada@example.org"])
+@pytest.mark.parametrize("form", [JSON, TEXT, FORM])
+def test_a_finding_hides_no_later_one(first: str, form: int) -> None:
+    """Wherever reading stops behind the first, what announces the second is still seen."""
+    later = ["my social security number is 123456789", "0f8fad5b-d9cb-469f-a165-41111111111111"]
+    later += ["a1b2c3d4e5f60718 4111111111111111", "some.one@example.org", "0.4111111111111111"]
+    for gap in range(40, 700, 3):
+        text = f"{first} {'x' * gap} {later[gap // 3 % 5]} and so on"
+        both(json.dumps([text]).encode() if form == JSON else text.encode(), form)
+
+
 def test_windows_like_the_twin() -> None:
     rng = random.Random(2)
     for form in (TEXT, FORM, TARGET, JSON):
