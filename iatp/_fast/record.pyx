@@ -8,12 +8,20 @@ stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
+    Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
+
+cdef extern from "escape.h" nogil:
+    int escape_init()
+    Py_ssize_t escape_quotes(
+        const unsigned char* p, Py_ssize_t n, char* out, Py_ssize_t* written
+    )
+
+escape_init()
 
 # How each byte is treated inside a string: 0 copied, 1 escaped by itself, 2 and 3 looked at
 # with the bytes behind it (U+0080-009F begin with C2, U+2028 and U+2029 with E2 80).
@@ -27,6 +35,8 @@ TREATMENT[0xE2] = 3
 # A builder that is used again keeps no more than this.
 cdef enum:
     KEPT_BYTES = 1 << 18
+    # Twice as much, and a little, is reserved for it.
+    ESCAPED_AT_ONCE = 1 << 12
 
 cdef const char* HEX = "0123456789abcdef"
 
@@ -71,12 +81,18 @@ cdef class Line:
         # `text` is UTF-8, the inside of a string that is not escaped yet.
         cdef Py_ssize_t at = 0, start = 0
         cdef unsigned int code
-        cdef Py_ssize_t width
+        cdef Py_ssize_t width, written
         cdef unsigned char kind
         cdef char* out
         cdef int calls
         self._reserve(length + 16)
         while at < length:
+            if at == start and length - at >= 16:
+                width = min(length - at, ESCAPED_AT_ONCE)
+                self._reserve(2 * width + 16)
+                at += escape_quotes(text + at, width, self._text + self._length, &written)
+                self._length += written
+                start = at
             at += string_bytes(text + at, length - at, &calls)
             if at >= length:
                 break
@@ -128,7 +144,7 @@ cdef class Line:
         cdef unsigned char kind
         cdef unsigned char byte
         while at < length:
-            at += plain_bytes(text + at, length - at)
+            at += quiet_json(text + at, length - at)
             if at >= length:
                 break
             byte = text[at]
@@ -299,25 +315,6 @@ cdef class Line:
     cpdef bytes done(self):
         """Return what was written."""
         return PyBytes_FromStringAndSize(self._text, self._length)
-
-
-cdef Py_ssize_t plain_bytes(const unsigned char* text, Py_ssize_t length) noexcept nogil:
-    # How many bytes at the start of `text` are ASCII, no control character and not U+007F, in
-    # steps of eight: at least that many may be copied as they are into an embedded value.
-    cdef Py_ssize_t at = 0
-    cdef uint64_t word
-    cdef uint64_t odd
-    while at + 8 <= length:
-        memcpy(&word, text + at, 8)
-        # The top bit of a byte: set in it, or it is below 0x20, or 0x7f.
-        odd = (
-            word | (word - <uint64_t>0x2020202020202020)
-            | (word + <uint64_t>0x0101010101010101)
-        ) & <uint64_t>0x8080808080808080
-        if odd:
-            return at
-        at += 8
-    return at
 
 
 cpdef bytes lines(list tails, long long first, bytes middle):

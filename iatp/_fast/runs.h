@@ -62,4 +62,23 @@ static inline Py_ssize_t string_bytes(const unsigned char *p, Py_ssize_t n, int 
     return at;
 }
 
+/* Bytes before the first control character, U+007F or byte beyond ASCII: what stands in a JSON
+   text as it is. */
+static inline Py_ssize_t quiet_json(const unsigned char *p, Py_ssize_t n) {
+    Py_ssize_t at = 0;
+#if defined(__SSE2__)
+    while (at + 16 <= n) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+        int hit = _mm_movemask_epi8(_mm_or_si128(v, _mm_or_si128(control, IATP_HAS(v, 0x7f))));
+        if (hit)
+            return at + __builtin_ctz(hit);
+        at += 16;
+    }
+#endif
+    while (at < n && p[at] >= 0x20 && p[at] < 0x7f)
+        at++;
+    return at;
+}
+
 #endif

@@ -78,6 +78,9 @@ cdef enum:
     LOCAL = 64
     DOMAIN = 253
     CARD_DIGITS = 19
+    SSN_DIGITS = 9
+    # A group of so many digits is read like any other row.
+    LONG_GROUP = 64
     DIGEST = 24
     UUID = 36
     # The most bytes of a code point in a JSON string: two escapes.
@@ -775,7 +778,7 @@ cdef struct Reader:
 # an @, the text is read as code points, with the margin that decides what is found there.
 
 cdef enum:
-    ROW = 9    # the digits of a social security number
+    ROW = SSN_DIGITS
 
 
 cdef inline bint _is_mark(unsigned char c, int form) noexcept nogil:
@@ -831,6 +834,33 @@ cdef inline bint _joins(unsigned char c, int form) noexcept nogil:
     return c in (c' ', c'-', c'.', c'/', c'_', c'\t') or form == AS_FORM and c == c'+'
 
 
+cdef inline bint _is_group(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* width
+) noexcept nogil:
+    """Whether a row is one group of ASCII digits, and of how many; what messages hold most."""
+    cdef Py_ssize_t stop = at
+    while stop < end and c'0' <= p[stop] <= c'9' and stop - at < LONG_GROUP:
+        stop += 1
+    width[0] = <int>(stop - at)
+    if stop == at or stop == end:
+        return stop > at
+    return not (
+        _is_mark(p[stop], form)
+        or stop + 1 < end and _joins(p[stop], form) and _is_mark(p[stop + 1], form)
+    )
+
+
+cdef inline bint _may_be_found(const unsigned char* p, int n) noexcept nogil:
+    """Whether a row of one group of `n` ASCII digits can be a finding, whatever is around it."""
+    cdef unsigned char[CARD_DIGITS] digits
+    cdef int i
+    if n != SSN_DIGITS and (n < 13 or n > CARD_DIGITS):
+        return False
+    for i in range(n):
+        digits[i] = p[i] - c'0'
+    return _is_ssn(digits) if n == SSN_DIGITS else _is_card(digits, n)
+
+
 cdef int _read_text(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1:
@@ -882,6 +912,11 @@ cdef int _read_text(
                 at += 1
                 width -= 1
             continue
+        elif _is_group(p, at, end, form, &width):
+            at += width
+            points += width
+            if not _may_be_found(p + at - width, width):
+                continue
         else:
             digits = 0
             dotted = False
