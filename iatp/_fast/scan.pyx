@@ -211,6 +211,10 @@ cdef inline int _last_up_to(const uint32_t* table, int count, uint32_t cp) noexc
     return low - 1
 
 
+cdef inline bint _is_digit(unsigned char c) noexcept nogil:
+    return c'0' <= c <= c'9'
+
+
 cdef inline int _digit(uint32_t cp) noexcept nogil:
     """The value of a decimal digit of any script, or -1."""
     cdef int at
@@ -747,6 +751,9 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     cdef int i = first
     cdef int kind, start, end
     while i < limit:
+        if c'A' <= t.cp[i] < 0x80 or t.cp[i] < c'0':
+            i += 1
+            continue
         if _digit(t.cp[i]) >= 0:
             if i == 0 or _digit(t.cp[i - 1]) < 0:
                 kind = _number_at(t, i, &end)
@@ -834,6 +841,42 @@ cdef inline bint _joins(unsigned char c, int form) noexcept nogil:
     return c in (c' ', c'-', c'.', c'/', c'_', c'\t') or form == AS_FORM and c == c'+'
 
 
+cdef bint _is_uuid(const unsigned char* p, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """Whether these bytes are a UUID and nothing else: the string that messages hold most."""
+    cdef Py_ssize_t i
+    if end - start != UUID or p[start + 8] != c'-' or p[start + 13] != c'-':
+        return False
+    for i in range(UUID):
+        if i == 8 or i == 13 or i == 18 or i == 23:
+            if p[start + i] != c'-':
+                return False
+        elif not _is_hex(p[start + i]):
+            return False
+    return True
+
+
+cdef bint _is_row_of_uuid(
+    const unsigned char* p, Py_ssize_t row, Py_ssize_t behind, Py_ssize_t start, Py_ssize_t end
+) noexcept nogil:
+    """Whether a row from `row` to `behind` is part of a UUID, so that nothing in it is found."""
+    cdef Py_ssize_t first = row
+    cdef Py_ssize_t after, i
+    while first > start and row - first < UUID and (_is_hex(p[first - 1]) or p[first - 1] == c'-'):
+        first -= 1
+    after = first + UUID
+    if after < behind or after > end or (after < end and _is_hex(p[after])):
+        return False
+    if not _is_uuid(p, first, after):
+        return False
+    # Words before it could still announce nine digits at its end.
+    if behind < after or _is_digit(p[after - SSN_DIGITS - 1]):
+        return True
+    for i in range(1, SSN_DIGITS + 1):
+        if not _is_digit(p[after - i]):
+            return True
+    return False
+
+
 cdef inline bint _is_group(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* width
 ) noexcept nogil:
@@ -874,7 +917,7 @@ cdef int _read_text(
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
     cdef Py_ssize_t read = start        # up to here all is found
-    cdef Py_ssize_t quiet, row_points, behind
+    cdef Py_ssize_t quiet, row, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int weight, width, digits, ahead
     cdef bint dotted
@@ -897,6 +940,7 @@ cdef int _read_text(
             far = near
             near = at
             near_points = points
+        row = at
         row_points = points
         ahead = AFTER
         if p[at] == c'@':
@@ -939,6 +983,8 @@ cdef int _read_text(
             # A number with a point and an exponent may stand for more digits than it has.
             if digits < ROW and not (dotted and at < end and (p[at] | 0x20) == c'e'):
                 continue
+            if _is_row_of_uuid(p, row, at, start, end):
+                continue
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
@@ -957,6 +1003,9 @@ cdef int _read_stretch(
     cdef int next_ = 0
     cdef int floor = 0
     cdef int shift
+    # What else is not itself in this form.
+    cdef unsigned char escape = c'\\' if form == AS_JSON else c'%'
+    cdef unsigned char c
     if r.text == NULL:
         r.text = <Text*>malloc(sizeof(Text))
         if r.text == NULL:
@@ -970,7 +1019,12 @@ cdef int _read_stretch(
             t.pos[t.n] = at
             if at < first:
                 next_ = t.n + 1
-            at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            c = r.p[at]
+            if c < 0x80 and c != escape and c != c'+':
+                t.cp[t.n] = c
+                at += 1
+            else:
+                at = _read_point(r.p, at, end, form, &t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at
         if at >= end:
@@ -1139,20 +1193,6 @@ cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nog
             kept += 1
         count[0] = <int>point
     return NEAR_LIMIT if point == 309 else VALID
-
-
-cdef bint _is_uuid(const unsigned char* p, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """Whether these bytes are a UUID and nothing else: the string that messages hold most."""
-    cdef Py_ssize_t i
-    if end - start != UUID or p[start + 8] != c'-' or p[start + 13] != c'-':
-        return False
-    for i in range(UUID):
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            if p[start + i] != c'-':
-                return False
-        elif not _is_hex(p[start + i]):
-            return False
-    return True
 
 
 cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:

@@ -912,6 +912,27 @@ def test_windows_change_nothing(value: str, filler: str) -> None:
             assert found.spans == shifted, at
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ssn 0f8fad5b-d9cb-469f-a165-abc123456789", 0),
+        ("ssn adfbadeb-dccb-abcf-abcd-abc123456789!", 1),
+        ("ssn 0f8fad5b-d9cb-469f-a165-abc123456789f", 0),
+        ("ssn 0f8fad5b-d9cb-469f-a165-1234567890ab", 0),
+        ("id 0f8fad5b-d9cb-469f-a165-411111111111-1111", 0),
+        ("id 0f8fad5b-d9cb-4111-1111-111111111111", 0),
+        ("id 0f8fad5b-d9cb-4111-1111-111111111111-1", 0),
+        ("id 10f8fad5b-d9cb-4111-1111-111111111111", 0),
+        ("id 4111-1111-1111-1111-0f8fad5b-d9cb-469f-a165-70867728950e", 1),
+        ("%410f8fad5b-d9cb-469f-a165-70867728950e", 0),
+    ],
+)
+@pytest.mark.parametrize("form", [JSON, TEXT, FORM])
+def test_rows_of_a_uuid(text: str, found: int, form: int) -> None:
+    data = json.dumps([text]).encode() if form == JSON else text.encode()
+    assert len(both(data, form).spans) == found
+
+
 @pytest.mark.parametrize("first", ["4111 1111 1111 1111", "123-45-6789", "ada@example.org"])
 @pytest.mark.parametrize("form", [JSON, TEXT, FORM])
 def test_a_finding_hides_no_later_one(first: str, form: int) -> None:
