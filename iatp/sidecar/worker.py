@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import gc
 import hashlib
@@ -57,6 +58,10 @@ BACKLOG_S = 0.2
 SILENT_S = 1.0
 """How long a draining worker waits for the first request of an accepted connection."""
 PRUNE_S = 60.0
+MAPPED_BYTES = 1 << 20
+"""Smaller blocks of memory come from the heap, so that their pages are used again."""
+SPARE_BYTES = 4 << 20
+"""Free memory at the heap's end beyond this goes back to the system."""
 
 
 class Worker:
@@ -185,6 +190,7 @@ class Worker:
         }
         gc.collect()
         gc.freeze()
+        _reuse_memory()
         self._background(self._tick())
         self._background(self._housekeep())
         if self._number == 0 and settings.ready_check_agent:
@@ -435,3 +441,16 @@ class Worker:
         self._thread.shutdown(wait=False)
         self._readers.shutdown(wait=False)
         return 0
+
+
+def _reuse_memory() -> None:
+    """Keep what one body needed for the next.
+
+    The GNU C library would give the 100 KB of a body back, and the next would fault them in
+    again page by page: 25 faults a request, measured, and none with these bounds.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(m_mmap_threshold, MAPPED_BYTES)
+        mallopt(m_trim_threshold, SPARE_BYTES)
