@@ -81,4 +81,41 @@ static inline Py_ssize_t quiet_json(const unsigned char *p, Py_ssize_t n) {
     return at;
 }
 
+#if defined(__SSE2__)
+/* Which of sixteen bytes are hex digits, and in `dashes` which are dashes. */
+static inline int iatp_hex(const unsigned char *p, int *dashes) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    __m128i off = _mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+    __m128i letters = _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(5)), off);
+    *dashes = _mm_movemask_epi8(IATP_HAS(v, '-'));
+    return _mm_movemask_epi8(_mm_or_si128(iatp_digits(v), letters));
+}
+#endif
+
+/* Whether 36 bytes are a UUID, 8-4-4-4-12 hex digits. */
+static inline int uuid_bytes(const unsigned char *p) {
+#if defined(__SSE2__)
+    int dashes, hex = iatp_hex(p, &dashes);
+    if (dashes != 0x2100 || hex != 0xdeff)
+        return 0;
+    hex = iatp_hex(p + 16, &dashes);
+    if (dashes != 0x0084 || hex != 0xff7b)
+        return 0;
+    return iatp_hex(p + 20, &dashes) >> 12 == 0xf;
+#else
+    for (int i = 0; i < 36; i++) {
+        unsigned char c = p[i];
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            if (c != '-')
+                return 0;
+        } else {
+            unsigned char letter = (unsigned char)((c | 0x20) - 'a');
+            if ((unsigned char)(c - '0') > 9 && letter > 5)
+                return 0;
+        }
+    }
+    return 1;
+#endif
+}
+
 #endif

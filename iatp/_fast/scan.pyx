@@ -25,6 +25,7 @@ from iatp.values import characters, exchange, issuers
 cdef extern from "runs.h" nogil:
     Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
+    int uuid_bytes(const unsigned char* p)
 
 cdef extern from "utf8.h" nogil:
     int utf8_rest(unsigned char lead)
@@ -841,20 +842,6 @@ cdef inline bint _joins(unsigned char c, int form) noexcept nogil:
     return c in (c' ', c'-', c'.', c'/', c'_', c'\t') or form == AS_FORM and c == c'+'
 
 
-cdef bint _is_uuid(const unsigned char* p, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """Whether these bytes are a UUID and nothing else: the string that messages hold most."""
-    cdef Py_ssize_t i
-    if end - start != UUID or p[start + 8] != c'-' or p[start + 13] != c'-':
-        return False
-    for i in range(UUID):
-        if i == 8 or i == 13 or i == 18 or i == 23:
-            if p[start + i] != c'-':
-                return False
-        elif not _is_hex(p[start + i]):
-            return False
-    return True
-
-
 cdef bint _is_row_of_uuid(
     const unsigned char* p, Py_ssize_t row, Py_ssize_t behind, Py_ssize_t start, Py_ssize_t end
 ) noexcept nogil:
@@ -866,7 +853,7 @@ cdef bint _is_row_of_uuid(
     after = first + UUID
     if after < behind or after > end or (after < end and _is_hex(p[after])):
         return False
-    if not _is_uuid(p, first, after):
+    if not uuid_bytes(p + first):
         return False
     # Words before it could still announce nine digits at its end.
     if behind < after or _is_digit(p[after - SSN_DIGITS - 1]):
@@ -1200,7 +1187,7 @@ cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
     cdef Py_ssize_t start = r.at + 1
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
-    if not wrong and calls and not _is_uuid(r.p, start, r.at - 1):
+    if not wrong and calls and (r.at - start != UUID + 1 or not uuid_bytes(r.p + start)):
         _read_text(r, start, r.at - 1, AS_JSON, key, spans)
     return wrong
 
@@ -1346,7 +1333,7 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if not _is_uuid(r.p, w.start + 1, r.at - 1):
+            if r.at - w.start != UUID + 2 or not uuid_bytes(r.p + w.start + 1):
                 _read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
         w.done = r.at
     r.at = 0
