@@ -1,19 +1,9 @@
-from collections.abc import Iterator
-from typing import final
+from iatp._fast.text import Spans
 
 JSON: int
 TEXT: int
 TARGET: int
 FORM: int
-
-@final
-class Spans:
-    """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
-
-    error: str | None
-    error_at: int
-    def __iter__(self) -> Iterator[tuple[int, int, int, bool]]: ...
-    def __len__(self) -> int: ...
 
 def scan(data: bytes, form: int) -> Spans: ...
 def redact(data: bytes, spans: Spans) -> bytes: ...

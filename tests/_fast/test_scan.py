@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iatp._fast import scan as compiled_scan
+from iatp._fast.text import Spans
 from iatp.values.exchange import KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
 from tests.twins import scan as twin
@@ -851,7 +852,7 @@ def test_what_is_given_is_checked() -> None:
         lambda: compiled_scan.scan(None, TEXT),  # type: ignore[arg-type]
         lambda: compiled_scan.scan("", TEXT),  # type: ignore[arg-type]
         lambda: compiled_scan.scan(bytearray(), TEXT),  # type: ignore[arg-type]
-        lambda: compiled_scan.redact(None, compiled_scan.Spans()),  # type: ignore[arg-type]
+        lambda: compiled_scan.redact(None, Spans()),  # type: ignore[arg-type]
         lambda: compiled_scan.redact(b"", None),  # type: ignore[arg-type]
         lambda: compiled_scan.counts(None),  # type: ignore[arg-type]
         lambda: compiled_scan.counts([]),  # type: ignore[arg-type]
@@ -865,8 +866,8 @@ def test_what_is_given_is_checked() -> None:
         compiled_scan.TARGET,
         compiled_scan.FORM,
     )
-    assert len(compiled_scan.counts(compiled_scan.Spans())) == len(KINDS)
-    assert compiled_scan.redact(b"x", compiled_scan.Spans()) == b"x"
+    assert len(compiled_scan.counts(Spans())) == len(KINDS)
+    assert compiled_scan.redact(b"x", Spans()) == b"x"
 
 
 # Windows.

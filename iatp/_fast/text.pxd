@@ -1,0 +1,72 @@
+# What is found in a text; see text.pyx.
+
+cimport cython
+
+from libc.stdint cimport uint32_t
+
+
+cdef enum:
+    AS_JSON = 0
+    AS_TEXT = 1
+    AS_TARGET = 2
+    AS_FORM = 3
+
+# Kinds, as KINDS has them.
+cdef enum:
+    CARD = 0
+    SSN = 1
+    EMAIL = 2
+
+cdef enum:
+    CARD_DIGITS = 19
+    SSN_DIGITS = 9
+    UUID = 36
+    TEXT_WINDOW = 8192
+
+cdef struct Span:
+    Py_ssize_t start
+    Py_ssize_t end
+    unsigned char kind      # index in KINDS
+    unsigned char quoted    # 1: a JSON number, its replacement gets quotes
+
+
+@cython.final
+cdef class Spans:
+    cdef Span* items
+    cdef Py_ssize_t count
+    cdef Py_ssize_t _room
+    cdef readonly object error           # why the body is not valid JSON, or None
+    cdef readonly Py_ssize_t error_at    # at which byte; 0 where there is no error
+
+    cdef int add(self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted) except -1
+
+
+cdef struct Key:
+    # The key of a JSON value: what stands before `value`, where that is preceded by a colon; of
+    # what stands in an array, `value` is the array. -1: there is none. It is only looked for
+    # where it matters.
+    Py_ssize_t value
+    int says    # 1: it names a social security number; 0: not; -1: not yet looked at
+
+cdef struct Text:
+    # A window on a text; pos[i] is where cp[i] begins in `p`, pos[n] where cp[n - 1] ends.
+    const unsigned char* p
+    Key* key
+    int n
+    uint32_t[TEXT_WINDOW] cp
+    Py_ssize_t[TEXT_WINDOW + 1] pos
+
+cdef struct Reader:
+    const unsigned char* p
+    Py_ssize_t n
+    Py_ssize_t at
+    Text* text    # made when it is first needed; the caller frees it
+
+
+cdef int json_unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+cdef bint is_card(const unsigned char* digits, int n) noexcept nogil
+cdef bint is_ssn(const unsigned char* d) noexcept nogil
+cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil
+cdef int read_text(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1

@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+from typing import final
+
+@final
+class Spans:
+    """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
+
+    error: str | None
+    error_at: int
+    def __iter__(self) -> Iterator[tuple[int, int, int, bool]]: ...
+    def __len__(self) -> int: ...
+
+__pyx_capi__: dict[str, object]

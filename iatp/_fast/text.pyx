@@ -1,0 +1,956 @@
+# cython: autotestdict=False
+"""Finds card numbers, social security numbers and addresses in a text of any form.
+
+A text is read as code points with the place of each in the raw bytes: escapes, percent encoding
+and UTF-8 are undone first. What is found are spans of raw bytes, in order.
+- Whether a finding begins at a place depends only on BEFORE code points before and MARGIN behind.
+  So a long text is read in windows, and what is found does not depend on where they end.
+- A text without enough digits and without an @ is passed over after one look at its bytes.
+The rules are told in full in docs/detection.md.
+"""
+
+cimport cython
+
+import unicodedata
+
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memmove
+
+from iatp.values import characters, issuers
+
+cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra)
+    int uuid_bytes(const unsigned char* p)
+
+cdef extern from "utf8.h" nogil:
+    int utf8_rest(unsigned char lead)
+    int utf8_fits(unsigned char lead, int place, unsigned char c)
+    int utf8_may_count(unsigned char lead)
+
+cdef enum:
+    NOTHING = -1
+
+cdef enum:
+    # What is looked at around a finding. Before it: 64 code points of words or of a local part.
+    # After a number: an exponent, or the rest of a UUID or digest. After an @: 254 code points
+    # of a domain, a number that begins in it, and the UUID around that.
+    BEFORE = 128
+    AFTER = 128
+    MARGIN = 512
+    WORDS = 64
+    LOCAL = 64
+    DOMAIN = 253
+    # A group of so many digits is read like any other row.
+    LONG_GROUP = 64
+    DIGEST = 24
+    # The most bytes of a code point in a JSON string: two escapes.
+    LONGEST_POINT = 12
+    # What follows a dot that follows a digit, from this many digits on, is a fraction.
+    FRACTION = 7
+
+cdef enum:
+    MAX_ZEROS = 128
+    MAX_SEPARATORS = 96
+    MAX_ISSUERS = 64
+    MAX_CALLS = 16
+    MAX_CALL = 24
+
+# Decimal digits of every script: each has its ten digits in a row. In order.
+cdef uint32_t[MAX_ZEROS] _zeros
+cdef int _zero_count = 0
+assert len(characters.DIGIT_ZEROS) <= MAX_ZEROS
+for _code in characters.DIGIT_ZEROS:
+    # As far as this Python knows them: its strings and this scan agree on what is a digit.
+    if unicodedata.decimal(chr(_code), None) == 0:
+        _zeros[_zero_count] = _code
+        _zero_count += 1
+# What stands between groups of digits beyond ASCII. In order.
+cdef uint32_t[MAX_SEPARATORS] _separators
+cdef int _separator_count = len(characters.SEPARATORS)
+assert _separator_count <= MAX_SEPARATORS
+for _number, _code in enumerate(characters.SEPARATORS):
+    _separators[_number] = _code
+
+cdef struct Issuer:
+    int first
+    int last
+    unsigned int lengths    # bit n: numbers of n digits
+
+cdef Issuer[MAX_ISSUERS] _issuers
+cdef int _issuer_count = 0
+assert len(issuers.ISSUERS) <= MAX_ISSUERS
+for _name, _first, _last, _lengths in issuers.ISSUERS:
+    _issuers[_issuer_count].first = _first
+    _issuers[_issuer_count].last = _last
+    _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
+    _issuer_count += 1
+
+# What calls a number a social security or taxpayer number. A space stands for one joiner or
+# none (social_security, socialSecurity, taxid). The first counts in keys alone: in a text it is a
+# word of several languages. Those of the second tuple are long enough to be meant inside a longer
+# word too (socialsecuritynumber).
+cdef tuple _words = (
+    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"ss #", b"itin", b"tax id",
+    b"soc sec",
+)
+cdef tuple _inner_words = (b"social security", b"tax payer")
+cdef char[MAX_CALLS][MAX_CALL] _calls
+cdef int _whole_words = len(_words)
+cdef int _call_count = _whole_words + len(_inner_words)
+assert _call_count <= MAX_CALLS
+for _number, _call in enumerate(_words + _inner_words):
+    assert len(_call) < MAX_CALL
+    for _place in range(len(_call)):
+        _calls[_number][_place] = _call[_place]
+
+
+@cython.final
+cdef class Spans:
+    """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
+
+    def __dealloc__(self):
+        free(self.items)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        cdef Py_ssize_t i
+        return iter([
+            (self.items[i].kind, self.items[i].start, self.items[i].end, bool(self.items[i].quoted))
+            for i in range(self.count)
+        ])
+
+    cdef int add(self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted) except -1:
+        cdef Span* grown
+        if self.count == self._room:
+            self._room = self._room * 2 if self._room else 8
+            grown = <Span*>realloc(self.items, self._room * sizeof(Span))
+            if grown == NULL:
+                raise MemoryError
+            self.items = grown
+        self.items[self.count].start = start
+        self.items[self.count].end = end
+        self.items[self.count].kind = kind
+        self.items[self.count].quoted = quoted
+        self.count += 1
+        return 0
+
+
+# Code points.
+
+
+cdef inline int _hex(unsigned char c) noexcept nogil:
+    if c'0' <= c <= c'9':
+        return c - c'0'
+    c |= 0x20
+    if c'a' <= c <= c'f':
+        return c - c'a' + 10
+    return -1
+
+
+cdef inline int _last_up_to(const uint32_t* table, int count, uint32_t cp) noexcept nogil:
+    """Index of the last entry of an ordered table that is not above `cp`, or -1."""
+    cdef int low = 0
+    cdef int high = count
+    cdef int middle
+    while low < high:
+        middle = (low + high) // 2
+        if table[middle] <= cp:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+cdef inline bint _is_digit(unsigned char c) noexcept nogil:
+    return c'0' <= c <= c'9'
+
+
+cdef inline int _digit(uint32_t cp) noexcept nogil:
+    """The value of a decimal digit of any script, or -1."""
+    cdef int at
+    if cp < 0x80:
+        return <int>(cp - c'0') if c'0' <= cp <= c'9' else -1
+    at = _last_up_to(_zeros, _zero_count, cp)
+    if at >= 0 and cp - _zeros[at] < 10:
+        return <int>(cp - _zeros[at])
+    return -1
+
+
+cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
+    """What people and layouts put between groups of digits."""
+    cdef int at
+    if cp < 0x80:
+        return cp in (c' ', c'-', c'.', c'/', c'_', c'\t')
+    at = _last_up_to(_separators, _separator_count, cp)
+    return at >= 0 and _separators[at] == cp
+
+
+cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
+    return c'a' <= (cp | 0x20) <= c'z'
+
+
+cdef inline bint _is_hex(uint32_t cp) noexcept nogil:
+    return c'0' <= cp <= c'9' or c'a' <= (cp | 0x20) <= c'f'
+
+
+cdef int json_unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    """The code unit of a \\uXXXX whose backslash is at `at`, or -1."""
+    cdef int i, digit, unit = 0
+    if at + 6 > end or p[at] != c'\\' or p[at + 1] != c'u':
+        return -1
+    for i in range(2, 6):
+        digit = _hex(p[at + i])
+        if digit < 0:
+            return -1
+        unit = unit * 16 + digit
+    return unit
+
+
+cdef inline Py_ssize_t _read_byte(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, unsigned char* out
+) noexcept nogil:
+    """Where the byte after this one begins; `out` is the byte without its percent encoding."""
+    if (
+        form >= AS_TARGET and p[at] == c'%' and at + 2 < end
+        and _hex(p[at + 1]) >= 0 and _hex(p[at + 2]) >= 0
+    ):
+        out[0] = <unsigned char>(_hex(p[at + 1]) * 16 + _hex(p[at + 2]))
+        return at + 3
+    out[0] = c' ' if form == AS_FORM and p[at] == c'+' else p[at]
+    return at + 1
+
+
+cdef Py_ssize_t _read_escape(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, uint32_t* out
+) noexcept nogil:
+    """Where what is behind the JSON escape at `at` begins; an unknown one is its backslash."""
+    cdef int unit = json_unit(p, at, end)
+    cdef int low
+    cdef unsigned char c
+    if unit >= 0:
+        out[0] = unit
+        if 0xd800 <= unit < 0xdc00:
+            low = json_unit(p, at + 6, end)
+            if 0xdc00 <= low < 0xe000:
+                out[0] = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+                return at + 12
+        return at + 6
+    out[0] = c'\\'
+    if at + 1 == end:
+        return at + 1
+    c = p[at + 1]
+    if c in (c'"', c'\\', c'/'):
+        out[0] = c
+    elif c == c't':
+        out[0] = c'\t'
+    elif c == c'n':
+        out[0] = c'\n'
+    elif c == c'r':
+        out[0] = c'\r'
+    elif c == c'b':
+        out[0] = 8
+    elif c == c'f':
+        out[0] = 12
+    else:
+        return at + 1
+    return at + 2
+
+
+cdef Py_ssize_t _read_point(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, uint32_t* out
+) noexcept nogil:
+    """Where the next code point begins; `at` < `end`. Broken UTF-8 gives its bytes one by one."""
+    cdef unsigned char lead, c
+    cdef Py_ssize_t behind, then
+    cdef int rest, i
+    cdef uint32_t cp
+    if form == AS_JSON and p[at] == c'\\':
+        return _read_escape(p, at, end, out)
+    behind = _read_byte(p, at, end, form, &lead)
+    out[0] = lead
+    rest = utf8_rest(lead)
+    if rest == 0:
+        return behind
+    cp = lead & (0x3f >> rest)
+    then = behind
+    for i in range(rest):
+        if then >= end:
+            return behind
+        then = _read_byte(p, then, end, form, &c)
+        if not utf8_fits(lead, i, c):
+            return behind
+        cp = (cp << 6) | (c & 0x3f)
+    out[0] = cp
+    return then
+
+
+# Texts.
+
+
+cdef bint _matches(
+    const uint32_t* cp, int low, int high, const char* call, bint whole_word
+) noexcept nogil:
+    """Whether `call` stands at `low`, in any case, before `high`; cp[low - 1] is looked at."""
+    cdef int at = low
+    cdef int i = 0
+    while call[i] != 0:
+        if call[i] == c' ':
+            if at < high and cp[at] in (c' ', c'_', c'-', c'.'):
+                at += 1
+        elif at < high and (cp[at] | 0x20 if _is_letter(cp[at]) else cp[at]) == <uint32_t>call[i]:
+            at += 1
+        else:
+            return False
+        i += 1
+    if not whole_word:
+        return True
+    # It begins and ends like a word, also in camelCase: theSsn, ssnValue, SSNValue.
+    if low > 0 and _is_letter(cp[low - 1]) and not (_is_lower(cp[low - 1]) and _is_upper(cp[low])):
+        return False
+    if at == high or not _is_letter(cp[at]):
+        return True
+    if (cp[at] | 0x20) == c's' and (at + 1 == high or not _is_letter(cp[at + 1])):
+        return True
+    return _is_upper(cp[at]) and (
+        _is_lower(cp[at - 1]) or (at + 1 < high and _is_lower(cp[at + 1]))
+    )
+
+
+cdef inline bint _is_lower(uint32_t cp) noexcept nogil:
+    return c'a' <= cp <= c'z'
+
+
+cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
+    return c'A' <= cp <= c'Z'
+
+
+cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
+    """Whether a social security or taxpayer number is announced between `low` and `high`."""
+    cdef int i, call
+    for i in range(low, high):
+        if (cp[i] | 0x20) not in (c's', c'i', c't'):
+            continue
+        for call in range(0 if in_key else 1, _call_count):
+            if _matches(cp, i, high, _calls[call], call < _whole_words):
+                return True
+    return False
+
+
+cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
+    """Whether the words before a number, in the same sentence or field, announce it."""
+    cdef int low = at
+    cdef int digits = 0
+    cdef uint32_t c
+    while low > 0 and at - low < WORDS:
+        c = t.cp[low - 1]
+        if c in (c'\n', c'\r', c',', c';', c'!', c'?', c'&', c'|', c'{', c'}'):
+            break
+        # A sentence ends with a dot, an abbreviated "no." does not end one.
+        if c == c'.' and not (
+            low > 2 and (t.cp[low - 2] | 0x20) == c'o' and (t.cp[low - 3] | 0x20) == c'n'
+        ):
+            break
+        digits = digits + 1 if _digit(c) >= 0 else 0
+        if digits == 3:
+            break
+        low -= 1
+    return _call_in(t.cp, low, at, False)
+
+
+cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
+    """Whether a key of at most WORDS code points calls its value such a number."""
+    if key == NULL:
+        return False
+    if key.says < 0:
+        key.says = _calls_ssn(p, key.value)
+    return key.says
+
+
+cdef inline Py_ssize_t _space_before(const unsigned char* p, Py_ssize_t at) noexcept nogil:
+    while at > 0 and p[at - 1] in (c' ', c'\n', c'\t', c'\r'):
+        at -= 1
+    return at
+
+
+cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
+    """Whether a key before `value`, in JSON that is valid up to there, says so."""
+    cdef uint32_t[WORDS] cp
+    cdef Py_ssize_t at = _space_before(p, value) - 1
+    cdef Py_ssize_t start, end, slash
+    cdef int n = 0
+    if at <= 0 or p[at] != c':':
+        return False
+    end = _space_before(p, at) - 1
+    if end < 0 or p[end] != c'"':
+        return False
+    # Back to a quote with an even number of backslashes before it.
+    start = end
+    while True:
+        start -= 1
+        if start < 0 or end - start > WORDS * LONGEST_POINT + 1:
+            return False
+        if p[start] != c'"':
+            continue
+        slash = start
+        while slash > 0 and p[slash - 1] == c'\\':
+            slash -= 1
+        if (start - slash) % 2 == 0:
+            break
+    at = start + 1
+    while at < end and n < WORDS:
+        at = _read_point(p, at, end, AS_JSON, &cp[n])
+        n += 1
+    return at == end and _call_in(cp, 0, n, True)
+
+
+cdef bint is_card(const unsigned char* digits, int n) noexcept nogil:
+    """Length, issuer, Luhn, and not one digit repeated."""
+    cdef int i, digit
+    cdef int prefix = 0
+    cdef int total = 0
+    cdef bint assigned = False
+    cdef bint varied = False
+    if n < 13 or n > CARD_DIGITS:
+        return False
+    for i in range(6):
+        prefix = prefix * 10 + digits[i]
+    for i in range(_issuer_count):
+        if _issuers[i].first <= prefix <= _issuers[i].last and _issuers[i].lengths >> n & 1:
+            assigned = True
+            break
+    if not assigned:
+        return False
+    for i in range(n):
+        digit = digits[i]
+        varied = varied or digit != digits[0]
+        if (n - i) % 2 == 0:
+            digit = digit * 2 - 9 if digit > 4 else digit * 2
+        total += digit
+    return varied and total % 10 == 0
+
+
+cdef bint is_ssn(const unsigned char* d) noexcept nogil:
+    """Area, group and serial as they are assigned; 9xx only with a group of an ITIN (IRS)."""
+    cdef int area = d[0] * 100 + d[1] * 10 + d[2]
+    cdef int group = d[3] * 10 + d[4]
+    if area == 0 or area == 666 or group == 0 or d[5] + d[6] + d[7] + d[8] == 0:
+        return False
+    if area >= 900:
+        return 50 <= group <= 65 or 70 <= group <= 88 or 90 <= group <= 92 or 94 <= group <= 99
+    return True
+
+
+cdef bint _in_digest(const Text* t, int start, int end) noexcept nogil:
+    """Whether an unbroken group of digits is part of DIGEST or more hex digits of ASCII."""
+    cdef int low = start
+    cdef int high = start
+    while high < end:
+        if not _is_hex(t.cp[high]):
+            return False
+        high += 1
+    while low > 0 and high - low < DIGEST and _is_hex(t.cp[low - 1]):
+        low -= 1
+    while high < t.n and high - low < DIGEST and _is_hex(t.cp[high]):
+        high += 1
+    return high - low >= DIGEST
+
+
+cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
+    """Whether these digits stand inside a UUID (8-4-4-4-12 hex digits)."""
+    cdef int first = end - UUID if end > UUID else 0
+    cdef int last = start if start < t.n - UUID else t.n - UUID
+    cdef int i
+    while first <= last:
+        for i in range(UUID):
+            if i in (8, 13, 18, 23):
+                if t.cp[first + i] != c'-':
+                    break
+            elif not _is_hex(t.cp[first + i]):
+                break
+        else:
+            if (first == 0 or not _is_hex(t.cp[first - 1])) and (
+                first + UUID == t.n or not _is_hex(t.cp[first + UUID])
+            ):
+                return True
+        first += 1
+    return False
+
+
+cdef bint _is_fraction(const Text* t, int start, int end) noexcept nogil:
+    """Whether these digits follow a decimal point: `0.5`, or `.5` on its own; not `1.2.3`."""
+    cdef int low = start - 1
+    if end - start < FRACTION or start == 0 or t.cp[low] != c'.':
+        return False
+    if end + 1 < t.n and t.cp[end] == c'.' and _digit(t.cp[end + 1]) >= 0:
+        return False
+    if low > 0 and _digit(t.cp[low - 1]) >= 0:
+        while low > 0 and start - low < CARD_DIGITS + 2 and _digit(t.cp[low - 1]) >= 0:
+            low -= 1
+        return not (low > 1 and t.cp[low - 1] == c'.' and _digit(t.cp[low - 2]) >= 0)
+    return low == 0 or t.cp[low - 1] in (
+        c' ', c'\t', c'\n', c'\r', c'+', c'-', c'=', c':', c',', c';', c'(', c'[', c'{', c'"', c'\''
+    )
+
+
+cdef int _exponent_end(
+    const Text* t, int at, unsigned char* digits, int whole, int total
+) noexcept nogil:
+    """Where a number like 4.111111111111111e15 ends, if it is a card; else 0.
+
+    `digits` are its `total` digits, `whole` of them before the point; `at` is behind them.
+    """
+    cdef int exponent = 0
+    cdef int length = 0
+    if at >= t.n or (t.cp[at] | 0x20) != c'e':
+        return 0
+    at += 1
+    if at < t.n and t.cp[at] == c'+':
+        at += 1
+    while at < t.n and length < 2 and c'0' <= t.cp[at] <= c'9':
+        exponent = exponent * 10 + <int>t.cp[at] - c'0'
+        length += 1
+        at += 1
+    if length == 0 or (at < t.n and _digit(t.cp[at]) >= 0) or whole + exponent > CARD_DIGITS:
+        return 0
+    while total < whole + exponent:
+        digits[total] = 0
+        total += 1
+    return at if is_card(digits, whole + exponent) else 0
+
+
+cdef inline bint _is_printed(
+    const int* starts, const int* ends, int last, int total, bint fours
+) noexcept nogil:
+    """Whether these groups are those on cards: 4-4-4-4 and what begins so, 4-6-5, 4-6-4, 6-13.
+
+    `fours` says that all but the last have four digits.
+    """
+    cdef int size = ends[last] - starts[last]
+    if fours:
+        return size < 5 and total != 14 and total != 15
+    if last == 2:
+        return ends[0] - starts[0] == 4 and ends[1] - starts[1] == 6 and (size == 4 or size == 5)
+    return last == 1 and ends[0] - starts[0] == 6 and size == 13
+
+
+cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
+    """The kind of the finding whose first digit is at `i`, and its end; or NOTHING.
+
+    A number is a row of groups of digits with one separator between each.
+    """
+    cdef unsigned char[CARD_DIGITS + 1] digits
+    cdef int[CARD_DIGITS] starts
+    cdef int[CARD_DIGITS] ends
+    cdef int[CARD_DIGITS] totals    # digits up to and with each group
+    cdef int groups = 0
+    cdef int total = 0
+    cdef int at = i
+    cdef int stop, j, behind
+    cdef uint32_t before = t.cp[i - 1] if i > 0 else 0
+    # The row ends where the last of these groups does; else a separator and a digit follow.
+    cdef bint ends_here = False
+    cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
+    cdef bint fours = True
+    cdef bint alike = True
+    cdef bint is_fraction
+    while True:
+        stop = at
+        while stop < t.n and total <= CARD_DIGITS and _digit(t.cp[stop]) >= 0:
+            digits[total] = <unsigned char>_digit(t.cp[stop])
+            total += 1
+            stop += 1
+        if total > CARD_DIGITS:
+            break
+        starts[groups] = at
+        ends[groups] = stop
+        totals[groups] = total
+        groups += 1
+        if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
+            ends_here = True
+            break
+        # A card that is not the whole row has at most five groups, 4-4-4-4-3.
+        if not begins_here and groups == 5:
+            break
+        at = stop + 1
+    if groups == 0:
+        return NOTHING
+    is_fraction = _is_fraction(t, i, ends[0])
+
+    # 3-2-4 with one kind of separator that leads to no further digits.
+    if (
+        groups > 2 and totals[0] == 3 and totals[1] == 5 and totals[2] == 9
+        and t.cp[ends[0]] == t.cp[ends[1]] and is_ssn(digits)
+        and (begins_here or before != t.cp[ends[0]])
+        and ((ends_here and groups == 3) or t.cp[ends[2]] != t.cp[ends[0]])
+    ):
+        end[0] = ends[2]
+        return SSN
+
+    behind = 0
+    if not is_fraction:
+        for j in range(groups):
+            if j > 0:
+                if _is_fraction(t, starts[j], ends[j]):
+                    break
+                alike = alike and t.cp[ends[j - 1]] == t.cp[ends[0]]
+                fours = fours and ends[j - 1] - starts[j - 1] == 4
+            # A telephone number has a plus and at most fifteen digits (E.164).
+            if totals[j] < 13 or (before == c'+' and totals[j] < 16):
+                continue
+            # Two of three: groups as on a card, one kind of separator, nothing else in the row.
+            if j > 0 and (
+                _is_printed(starts, ends, j, totals[j], fours) + alike
+                + (begins_here and ends_here and j == groups - 1) < 2
+            ):
+                continue
+            if is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
+                if j > 0 or not _in_digest(t, i, ends[j]):
+                    behind = ends[j]
+        if behind == 0 and groups > 1 and t.cp[ends[0]] == c'.':
+            behind = _exponent_end(t, ends[1], digits, totals[0], totals[1])
+    if behind:
+        end[0] = behind
+        return CARD
+
+    # Nine bare digits where the key or the words before say so.
+    if (
+        totals[0] == 9 and not is_fraction and is_ssn(digits)
+        and not (ends[0] < t.n and _is_letter(t.cp[ends[0]]))
+        and (_words_say_ssn(t, i) or not _is_letter(before) and key_says_ssn(t.p, t.key))
+    ):
+        end[0] = ends[0]
+        return SSN
+    return NOTHING
+
+
+cdef inline bint _in_address(uint32_t c) noexcept nogil:
+    """A letter or digit of an address; beyond ASCII all but punctuation."""
+    if c < 0xc0:
+        return _is_letter(c) or c'0' <= c <= c'9'
+    return not (0x2000 <= c <= 0x206f or 0x3000 <= c <= 0x303f or 0xff00 <= c <= 0xff0f)
+
+
+cdef int _email_start(const Text* t, int at, int floor) noexcept nogil:
+    """Where the local part before the @ at `at` begins, at `floor` or later; `at` if none."""
+    cdef int low = at
+    while (
+        low > floor and at - low < LOCAL and (
+            _in_address(t.cp[low - 1]) or t.cp[low - 1] in (c'.', c'_', c'%', c'+', c'-', c'\'')
+        )
+    ):
+        low -= 1
+    while low < at and (t.cp[low] == c'.' or t.cp[low] == c'\''):
+        low += 1
+    return low
+
+
+cdef int _email_end(const Text* t, int at) noexcept nogil:
+    """Where the domain behind the @ at `at` ends, or 0.
+
+    Labels with a dot between; the last has two characters or more and not digits alone. A
+    number that is a finding ends it: it must not pass as part of an address.
+    """
+    cdef int i, ignored
+    cdef int behind = 0
+    cdef int labels = 0
+    cdef int length = 0
+    cdef bint named = False
+    cdef uint32_t c
+    for i in range(at + 1, min(t.n, at + 1 + DOMAIN)):
+        c = t.cp[i]
+        if c == c'.':
+            if length == 0:
+                break
+            labels += 1
+            length = 0
+            named = False
+            continue
+        if c != c'-' and not _in_address(c):
+            break
+        if _digit(c) < 0:
+            named = named or c != c'-'
+        elif _digit(t.cp[i - 1]) < 0 and _number_at(t, i, &ignored) != NOTHING:
+            break
+        length += 1
+        if labels and length > 1 and named and c != c'-':
+            behind = i + 1
+    return behind
+
+
+cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
+    """Where reading goes on: all that begins from `first` on and before `limit` is found.
+
+    `floor` is the end of the last finding.
+    """
+    cdef int i = first
+    cdef int kind, start, end
+    while i < limit:
+        if c'A' <= t.cp[i] < 0x80 or t.cp[i] < c'0':
+            i += 1
+            continue
+        if _digit(t.cp[i]) >= 0:
+            if i == 0 or _digit(t.cp[i - 1]) < 0:
+                kind = _number_at(t, i, &end)
+                if kind != NOTHING:
+                    spans.add(t.pos[i], t.pos[end], kind, 0)
+                    floor[0] = i = end
+                    continue
+        elif t.cp[i] == c'@':
+            start = _email_start(t, i, floor[0])
+            end = _email_end(t, i) if start < i else 0
+            if end:
+                spans.add(t.pos[start], t.pos[end], EMAIL, 0)
+                floor[0] = i = end
+                continue
+        i += 1
+    return i
+
+
+# Most of a text holds nothing. It is looked through for *rows*: digits, and what may stand for
+# one or for a separator (escapes, percent encoding, some of what is not ASCII), with at most one
+# separator between two of them. Only around a row that is long enough for a finding, and around
+# an @, the text is read as code points, with the margin that decides what is found there.
+
+cdef enum:
+    ROW = SSN_DIGITS
+
+
+cdef inline bint is_mark(unsigned char c, int form) noexcept nogil:
+    """Whether a digit or a separator beyond ASCII can begin here, plain or encoded."""
+    if c < 0x80:
+        return (
+            c'0' <= c <= c'9' or form == AS_JSON and c == c'\\'
+            or form >= AS_TARGET and c == c'%'
+        )
+    return utf8_may_count(c)
+
+
+cdef inline Py_ssize_t _mark_end(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* weight, int* points
+) noexcept nogil:
+    """Where what begins at a mark ends; how many digits it can be, how many code points it is.
+
+    Of code points it says rather too few, and of digits rather too many. An @ weighs as much
+    as a row.
+    """
+    cdef unsigned char c = p[at]
+    cdef unsigned char byte
+    cdef int unit, rest
+    weight[0] = points[0] = 1
+    if c < 0x80:
+        if c == c'\\':
+            unit = json_unit(p, at, end)
+            if unit < 0:
+                weight[0] = 0
+                return at + 2 if at + 2 <= end else end
+            if unit == c'@':
+                weight[0] = ROW
+            if 0xd800 <= unit < 0xdc00 and json_unit(p, at + 6, end) >= 0xdc00:
+                return at + 12
+            return at + 6
+        if c == c'%':
+            at = _read_byte(p, at, end, form, &byte)
+            points[0] = byte & 0xc0 != 0x80
+            if byte == c'@':
+                weight[0] = ROW
+            return at
+        return at + 1
+    rest = utf8_rest(c)
+    at += 1
+    while rest and at < end and p[at] & 0xc0 == 0x80:
+        at += 1
+        rest -= 1
+    return at
+
+
+cdef inline bint _joins(unsigned char c, int form) noexcept nogil:
+    """Whether this byte may stand between two digits of one number."""
+    return c in (c' ', c'-', c'.', c'/', c'_', c'\t') or form == AS_FORM and c == c'+'
+
+
+cdef bint _is_row_of_uuid(
+    const unsigned char* p, Py_ssize_t row, Py_ssize_t behind, Py_ssize_t start, Py_ssize_t end
+) noexcept nogil:
+    """Whether a row from `row` to `behind` is part of a UUID, so that nothing in it is found."""
+    cdef Py_ssize_t first = row
+    cdef Py_ssize_t after, i
+    while first > start and row - first < UUID and (_is_hex(p[first - 1]) or p[first - 1] == c'-'):
+        first -= 1
+    after = first + UUID
+    if after < behind or after > end or (after < end and _is_hex(p[after])):
+        return False
+    if not uuid_bytes(p + first):
+        return False
+    # Words before it could still announce nine digits at its end.
+    if behind < after or _is_digit(p[after - SSN_DIGITS - 1]):
+        return True
+    for i in range(1, SSN_DIGITS + 1):
+        if not _is_digit(p[after - i]):
+            return True
+    return False
+
+
+cdef inline bint _is_group(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* width
+) noexcept nogil:
+    """Whether a row is one group of ASCII digits, and of how many; what messages hold most."""
+    cdef Py_ssize_t stop = at
+    while stop < end and c'0' <= p[stop] <= c'9' and stop - at < LONG_GROUP:
+        stop += 1
+    width[0] = <int>(stop - at)
+    if stop == at or stop == end:
+        return stop > at
+    return not (
+        is_mark(p[stop], form)
+        or stop + 1 < end and _joins(p[stop], form) and is_mark(p[stop + 1], form)
+    )
+
+
+cdef inline bint _may_be_found(const unsigned char* p, int n) noexcept nogil:
+    """Whether a row of one group of `n` ASCII digits can be a finding, whatever is around it."""
+    cdef unsigned char[CARD_DIGITS] digits
+    cdef int i
+    if n != SSN_DIGITS and (n < 13 or n > CARD_DIGITS):
+        return False
+    for i in range(n):
+        digits[i] = p[i] - c'0'
+    return is_ssn(digits) if n == SSN_DIGITS else is_card(digits, n)
+
+
+cdef int read_text(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1:
+    """Adds what is found in one text, the bytes from `start` to `end`."""
+    cdef const unsigned char* p = r.p
+    cdef Py_ssize_t at = start
+    cdef Py_ssize_t points = 0          # code points before `at`, rather too few
+    # Two places behind, each with the points before it: the earlier is far enough from `at`.
+    cdef Py_ssize_t near = start, near_points = 0
+    cdef Py_ssize_t far = start
+    cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
+    cdef Py_ssize_t until = 0           # the points at which it ends
+    cdef Py_ssize_t read = start        # up to here all is found
+    cdef Py_ssize_t quiet, row, row_points, behind
+    cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
+    cdef int weight, width, digits, ahead
+    cdef bint dotted
+    while at < end:
+        quiet = quiet_bytes(p + at, end - at, extra)
+        at += quiet
+        points += quiet
+        if begin >= 0 and points >= until and quiet >= points - until:
+            # In a quiet run each byte is a point, so its end can be placed exactly.
+            behind = at - (points - until)
+            _read_stretch(r, begin, read, behind, form, key, spans)
+            begin = -1
+            read = behind
+        if at >= end:
+            break
+        if quiet >= BEFORE:
+            near = far = at - BEFORE
+            near_points = points - BEFORE
+        elif points - near_points >= BEFORE:
+            far = near
+            near = at
+            near_points = points
+        row = at
+        row_points = points
+        ahead = AFTER
+        if p[at] == c'@':
+            ahead = MARGIN
+            at += 1
+            points += 1
+        elif not is_mark(p[at], form):
+            # A letter beyond ASCII.
+            width = utf8_rest(p[at])
+            at += 1
+            points += 1
+            while width and at < end and p[at] & 0xc0 == 0x80:
+                at += 1
+                width -= 1
+            continue
+        elif _is_group(p, at, end, form, &width):
+            at += width
+            points += width
+            if not _may_be_found(p + at - width, width):
+                continue
+        else:
+            digits = 0
+            dotted = False
+            while True:
+                at = _mark_end(p, at, end, form, &weight, &width)
+                if weight == ROW:
+                    ahead = MARGIN
+                digits += weight
+                points += width
+                if at >= end:
+                    break
+                if is_mark(p[at], form):
+                    continue
+                if at + 1 < end and _joins(p[at], form) and is_mark(p[at + 1], form):
+                    dotted = dotted or p[at] == c'.'
+                    at += 1
+                    points += 1
+                    continue
+                break
+            # A number with a point and an exponent may stand for more digits than it has.
+            if digits < ROW and not (dotted and at < end and (p[at] | 0x20) == c'e'):
+                continue
+            if _is_row_of_uuid(p, row, at, start, end):
+                continue
+        if begin < 0:
+            begin = near if row_points - near_points >= BEFORE else far
+            until = 0
+        until = max(until, points + ahead)
+    if begin >= 0:
+        _read_stretch(r, begin, read, end, form, key, spans)
+    return 0
+
+
+cdef int _read_stretch(
+    Reader* r, Py_ssize_t start, Py_ssize_t first, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1:
+    """Adds what begins in the bytes from `first` to `end`, read as code points from `start` on."""
+    cdef Text* t
+    cdef Py_ssize_t at = start
+    cdef int next_ = 0
+    cdef int floor = 0
+    cdef int shift
+    # What else is not itself in this form.
+    cdef unsigned char escape = c'\\' if form == AS_JSON else c'%'
+    cdef unsigned char c
+    if r.text == NULL:
+        r.text = <Text*>malloc(sizeof(Text))
+        if r.text == NULL:
+            raise MemoryError
+    t = r.text
+    t.p = r.p
+    t.key = key
+    t.n = 0
+    while True:
+        while at < end and t.n < TEXT_WINDOW:
+            t.pos[t.n] = at
+            if at < first:
+                next_ = t.n + 1
+            c = r.p[at]
+            if c < 0x80 and c != escape and c != c'+':
+                t.cp[t.n] = c
+                at += 1
+            else:
+                at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            t.n += 1
+        t.pos[t.n] = at
+        if at >= end:
+            _read_window(t, next_, t.n, &floor, spans)
+            return 0
+        next_ = _read_window(t, next_, t.n - MARGIN, &floor, spans)
+        # `next_` is at least TEXT_WINDOW - MARGIN, so the window moves on by most of its size.
+        shift = next_ - MARGIN
+        t.n -= shift
+        memmove(&t.cp[0], &t.cp[shift], t.n * sizeof(uint32_t))
+        memmove(&t.pos[0], &t.pos[shift], t.n * sizeof(Py_ssize_t))
+        next_ = MARGIN
+        floor = max(floor - shift, 0)
