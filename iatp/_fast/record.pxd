@@ -31,7 +31,7 @@ cdef class Line:
     cpdef int raw(self, bytes text) except -1
     cpdef int string(self, bytes text) except -1
     cdef int text(self, str value) except -1
-    cdef int _utf8(self, const unsigned char* text, Py_ssize_t length) except -1
+    cdef int utf8(self, const unsigned char* text, Py_ssize_t length) except -1
     cpdef int json(self, bytes value) except -1
     cpdef int integer(self, long long value) except -1
     cpdef int milliseconds(self, long long microseconds) except -1
@@ -44,5 +44,6 @@ cdef class Line:
 
 
 cpdef bytes lines(list tails, long long first, bytes middle)
+cdef bint is_utf8(bytes text) except -1
 cpdef bytes json_string(bytes text)
 cpdef Py_ssize_t cut_at(bytes text, Py_ssize_t limit)

@@ -178,26 +178,23 @@ cdef class Line:
 
     cpdef int string(self, bytes text) except -1:
         """Add any bytes as a JSON string with its quotes."""
-        if not text.isascii():
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                text = text.decode("utf-8", "backslashreplace").encode()
-        return self._utf8(
+        if not is_utf8(text):
+            text = text.decode("utf-8", "backslashreplace").encode()
+        return self.utf8(
             <const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
         )
 
     cdef int text(self, str value) except -1:
-        # Any text as a JSON string with its quotes; a lone surrogate as \\udNNN in plain characters.
+        # Any text as a JSON string with its quotes; a lone surrogate in plain characters.
         if value is None:
             raise TypeError("text is a str")
         if not PyUnicode_IS_COMPACT_ASCII(value):
             return self.string(value.encode("utf-8", "backslashreplace"))
-        return self._utf8(
+        return self.utf8(
             <const unsigned char*>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value)
         )
 
-    cdef int _utf8(self, const unsigned char* text, Py_ssize_t length) except -1:
+    cdef int utf8(self, const unsigned char* text, Py_ssize_t length) except -1:
         # What is known to be UTF-8, as a JSON string with its quotes.
         self._raw(b"\"", 1)
         self._escape(text, length)
@@ -403,6 +400,16 @@ cdef void _write_second(long long second) noexcept nogil:
     _digits(out + 15, rest // 60 % 60, 2)
     _digits(out + 18, rest % 60, 2)
     _second = second
+
+
+cdef bint is_utf8(bytes text) except -1:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 cpdef bytes json_string(bytes text):
