@@ -29,7 +29,7 @@ extensions = [
         f"iatp._fast.{name}",
         [str(FAST / f"{name}.pyx")],
         include_dirs=[str(FAST)],
-        depends=[str(FAST / "runs.h")],
+        depends=[str(path) for path in FAST.glob("*.h")],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )
