@@ -1,9 +1,10 @@
 """Decides what happens to one request, and writes what the flight record says of it.
 
 No I/O, no clock, no environment: whatever time it is comes with the call. The only state is
-the policy, so one gate serves all connections of a worker. A request is read once (`_read`):
-the spans that decide are the spans that scrub. Only `Gate.admit` makes a `Forward`, and a
-`Forward` ends once: by `settle_end` or by `fail`.
+the policy (what else a gate keeps only saves work), so one gate serves all connections of a
+worker, in one thread. A request is read once (`_read`): the spans that decide are the spans
+that scrub. Only `Gate.admit` makes a `Forward`, and a `Forward` ends once: by `settle_end` or
+by `fail`.
 
 Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 """
@@ -88,14 +89,32 @@ cdef class _ContentType:
 
 
 cdef dict _content_types = {}
+cdef bytes _last_value = None
+cdef _ContentType _last_type = None
 
 
 cdef _ContentType _content_type(bytes value):
-    # Remembered: there are few in use, and the table is emptied before it grows.
-    cdef _ContentType found = _content_types.get(value)
-    if found is not None:
-        return found
-    found = _ContentType()
+    # Remembered: there are few in use, and the table is emptied before it grows. The door
+    # gives one that comes again as the same object.
+    global _last_value, _last_type
+    cdef _ContentType found
+    if value is _last_value:
+        return _last_type
+    found = _content_types.get(value)
+    if found is None:
+        found = _read_content_type(value)
+        if len(value) > 128:
+            return found
+        if len(_content_types) >= 256:
+            _content_types.clear()
+        _content_types[value] = found
+    _last_value = value
+    _last_type = found
+    return found
+
+
+cdef _ContentType _read_content_type(bytes value):
+    cdef _ContentType found = _ContentType()
     media = value.split(b";", 1)[0].strip().lower()
     found.json = media in (b"application/json", b"text/json") or (
         media.startswith(b"application/") and media.endswith(b"+json")
@@ -115,10 +134,6 @@ cdef _ContentType _content_type(bytes value):
         named.add(name in LATIN_CHARSETS)
     if found.charset != CHARSET_UNREADABLE and True in named:
         found.charset = CHARSET_UNREADABLE if found.json or False in named else CHARSET_LATIN
-    if len(value) <= 128:
-        if len(_content_types) >= 256:
-            _content_types.clear()
-        _content_types[value] = found
     return found
 
 
@@ -200,6 +215,7 @@ cdef bytes _from_latin(bytes data):
 
 @cython.final
 @cython.no_gc
+@cython.freelist(2)
 cdef class _Reading:
     # One payload as it was read: `spans` lie in `text`, which is what may be recorded.
     cdef bytes text
