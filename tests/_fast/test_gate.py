@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 import time
 import zlib
 from typing import Any
@@ -708,10 +709,11 @@ def assert_without(values: tuple[bytes, ...], *sinks: bytes) -> None:
     for sink in sinks:
         for value in values:
             assert value not in sink
-        # Nor the beginning of one, where something was cut.
-        assert b"4111" not in sink
-        assert b"123-4" not in sink
-        assert b"alice" not in sink
+        # Nor the beginning of one, where something was cut. A MAC may hold any digits.
+        rest = re.sub(rb'"payload_mac":"[0-9a-f]{32}"', b"", sink)
+        assert b"4111" not in rest
+        assert b"123-4" not in rest
+        assert b"alice" not in rest
 
 
 @settings(max_examples=300)
