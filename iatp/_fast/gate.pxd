@@ -1,5 +1,6 @@
 cimport cython
 from iatp._fast.mac cimport Mac
+from iatp._fast.record cimport Line
 
 
 @cython.final
@@ -16,8 +17,11 @@ cdef class Forward:
     cdef readonly long long answer_bytes
 
     cdef Gate _gate
-    cdef bytes _identity
-    cdef bytes _about
+    # What `fail` has to know of the request; its body is not held.
+    cdef str _method
+    cdef bytes _path
+    cdef str _caller
+    cdef str _peer
     cdef bytes _content_type
     cdef bytes _content_encoding
     cdef bytes _first
@@ -31,8 +35,9 @@ cdef class Gate:
 
     cdef bint _low
     cdef object _mode
-    cdef tuple _blocks                   # (bit of the kind, Block, its reason as JSON)
-    cdef bytes _agent                    # agent_id as JSON
+    cdef tuple _blocks                   # (index of the kind, Block, its reason as JSON)
+    cdef int _blocking                   # all bits of `_blocks`
+    cdef bytes _agent                    # agent_id as JSON, and the keys around it
     cdef bytes _score
     cdef bytes _secret
     cdef Mac _mac
@@ -41,6 +46,8 @@ cdef class Gate:
     cdef str _policy_version
     cdef Py_ssize_t _keep
     cdef Py_ssize_t _max_body
+    cdef Line _line                      # every record and answer is written here
+    cdef bytes _clean_target             # the last target in which nothing was found
 
     cpdef str trace_id(self, object request)
     cdef bint reads(self, bytes content_type) except -1

@@ -1,9 +1,10 @@
 """Decides what happens to one request, and writes what the flight record says of it.
 
 No I/O, no clock, no environment: whatever time it is comes with the call. The only state is
-the policy, so one gate serves all connections of a worker. A request is read once (`_read`):
-the spans that decide are the spans that scrub. Only `Gate.admit` makes a `Forward`, and a
-`Forward` ends once: by `settle_end` or by `fail`.
+the policy (what else a gate keeps only saves work), so one gate serves all connections of a
+worker, in one thread. A request is read once (`_read`): the spans that decide are the spans
+that scrub. Only `Gate.admit` makes a `Forward`, and a `Forward` ends once: by `settle_end` or
+by `fail`.
 
 Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 """
@@ -11,12 +12,12 @@ Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from iatp._fast.mac cimport Mac
-from iatp._fast.record cimport Line, cut_at, json_string
-from iatp._fast.scan cimport Spans, redact, scan
+from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
+from iatp._fast.scan cimport redact, scan
+from iatp._fast.text cimport Span, Spans
 
 import base64
 import hmac
-import re
 import zlib
 
 from iatp._fast import trust
@@ -57,8 +58,10 @@ assert len(KINDS) == KIND_COUNT
 
 cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
 cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
+# In place of a JSON number what was found gets quotes.
+cdef tuple REDACTED = tuple([text.encode() for text in exchange.REDACTED])
+cdef tuple REDACTED_NUMBER = tuple([b'"%b"' % text for text in REDACTED])
 
-cdef object TRACE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 cdef frozenset COMMON_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 )
@@ -73,6 +76,11 @@ cdef int _byte
 for _byte in range(256):
     BREAKS[_byte] = 1 if _byte <= 0x20 or chr(_byte) in "\"'`,;<>()[]{}|" else 0
 
+# What a trace ID is made of (section 2).
+cdef unsigned char[256] OF_TRACE_ID
+for _byte in range(256):
+    OF_TRACE_ID[_byte] = _byte < 0x80 and (chr(_byte).isalnum() or chr(_byte) in "._-")
+
 
 cdef class _ContentType:
     # What a Content-Type says about how a body is read.
@@ -82,14 +90,32 @@ cdef class _ContentType:
 
 
 cdef dict _content_types = {}
+cdef bytes _last_value = None
+cdef _ContentType _last_type = None
 
 
 cdef _ContentType _content_type(bytes value):
-    # Remembered: there are few in use, and the table is emptied before it grows.
-    cdef _ContentType found = _content_types.get(value)
-    if found is not None:
-        return found
-    found = _ContentType()
+    # Remembered: there are few in use, and the table is emptied before it grows. The door
+    # gives one that comes again as the same object.
+    global _last_value, _last_type
+    cdef _ContentType found
+    if value is _last_value:
+        return _last_type
+    found = _content_types.get(value)
+    if found is None:
+        found = _read_content_type(value)
+        if len(value) > 128:
+            return found
+        if len(_content_types) >= 256:
+            _content_types.clear()
+        _content_types[value] = found
+    _last_value = value
+    _last_type = found
+    return found
+
+
+cdef _ContentType _read_content_type(bytes value):
+    cdef _ContentType found = _ContentType()
     media = value.split(b";", 1)[0].strip().lower()
     found.json = media in (b"application/json", b"text/json") or (
         media.startswith(b"application/") and media.endswith(b"+json")
@@ -109,10 +135,6 @@ cdef _ContentType _content_type(bytes value):
         named.add(name in LATIN_CHARSETS)
     if found.charset != CHARSET_UNREADABLE and True in named:
         found.charset = CHARSET_UNREADABLE if found.json or False in named else CHARSET_LATIN
-    if len(value) <= 128:
-        if len(_content_types) >= 256:
-            _content_types.clear()
-        _content_types[value] = found
     return found
 
 
@@ -192,11 +214,35 @@ cdef bytes _from_latin(bytes data):
         ]).encode()
 
 
-cdef int _tally(Spans spans, long* counts) except -1:
+@cython.final
+@cython.no_gc
+@cython.freelist(2)
+cdef class _Reading:
+    # One payload as it was read: `spans` lie in `text`, which is what may be recorded.
+    cdef bytes text
+    cdef Spans spans
+    cdef bint json
+    cdef long[KIND_COUNT] counts
+    cdef int found                       # a bit for each kind that was found
+    # Filled for requests.
+    cdef str code
+    cdef str detail
+    cdef str method
+    cdef str caller
+    cdef str peer
+    cdef bytes path
+    cdef bytes decoded
+    cdef tuple findings
+    # What explain looks at again where the body was not strictly JSON.
+    cdef bytes source
+    cdef int form
+
+
+cdef void _tally(_Reading reading, Spans spans) noexcept:
     cdef Py_ssize_t i
     for i in range(spans.count):
-        counts[spans.items[i].kind] += 1
-    return 0
+        reading.counts[spans.items[i].kind] += 1
+        reading.found |= 1 << spans.items[i].kind
 
 
 cdef bytes _scrubbed(bytes text):
@@ -262,23 +308,7 @@ cdef bint _may_hold_json(bytes text):
     return at < length and data[at] in b"{[\"" or b"\\u" in text
 
 
-cdef class _Reading:
-    # One payload as it was read: `spans` lie in `text`, which is what may be recorded.
-    cdef bytes text
-    cdef Spans spans
-    cdef bint json
-    # Filled for requests.
-    cdef str code
-    cdef str detail
-    cdef bytes path
-    cdef bytes decoded
-    cdef tuple findings
-    # What explain looks at again where the body was not strictly JSON.
-    cdef bytes source
-    cdef int form
-
-
-cdef int _read_loose(_Reading reading, bytes text, int form, long* counts) except -1:
+cdef int _read_loose(_Reading reading, bytes text, int form) except -1:
     # A body that need not be JSON. Since the agent may still read it as JSON, or as UTF-16,
     # it is read in each way it could be; what an earlier reading found is scrubbed before
     # the next one looks, so nothing is counted twice.
@@ -290,7 +320,7 @@ cdef int _read_loose(_Reading reading, bytes text, int form, long* counts) excep
         # Also where it ends in an error: what stands before that is read as JSON all the same.
         spans = scan(text, AS_JSON)
         if spans.count:
-            _tally(spans, counts)
+            _tally(reading, spans)
             text = redact(text, spans)
     if b"\0" in text:
         narrow = text.replace(b"\0", b"")
@@ -298,17 +328,22 @@ cdef int _read_loose(_Reading reading, bytes text, int form, long* counts) excep
         if spans.count:
             text = narrow
     spans = scan(text, form)
-    _tally(spans, counts)
+    _tally(reading, spans)
     reading.text = text
     reading.spans = spans
     reading.json = False
     return 0
 
 
+cdef bint _is_strict(str method, bytes target):
+    # What `POST /proxy` takes is JSON whatever its content type says.
+    return method == "POST" and (target == b"/proxy" or target.startswith(b"/proxy?"))
+
+
 cdef _Reading _read(Gate gate, object request):
     # Everything that the decision and the record need to know of a request. `code` is None,
     # or says why it is refused.
-    cdef _Reading reading = _Reading()
+    cdef _Reading reading = _Reading.__new__(_Reading)
     cdef bytes target = request.target
     cdef bytes body = request.body
     cdef bytes coding
@@ -317,26 +352,30 @@ cdef _Reading _read(Gate gate, object request):
     cdef Spans spans
     cdef bint strict
     cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
-    cdef long[KIND_COUNT] counts
-    cdef int kind
-    for kind in range(KIND_COUNT):
-        counts[kind] = 0
+    cdef long* counts = reading.counts
     reading.detail = ""
     reading.text = b""
     reading.decoded = b""
     reading.findings = NO_FINDINGS
-
-    spans = scan(target, AS_TARGET)
-    reading.path = redact(target, spans) if spans.count else target
-    _tally(spans, counts)
+    reading.method = request.method
+    reading.caller = request.caller
+    reading.peer = request.peer
+    reading.path = target
+    # Requests have few targets, and the door gives one that comes again as the same object.
+    if target is not gate._clean_target:
+        spans = scan(target, AS_TARGET)
+        if spans.count:
+            reading.path = redact(target, spans)
+            _tally(reading, spans)
+        else:
+            gate._clean_target = target
 
     if length > gate._max_body:
         reading.code = "body_too_large"
         return reading
     coding = _coding(request.content_encoding)
     content_type = _content_type(request.content_type)
-    # What `POST /proxy` takes is JSON whatever its content type says.
-    strict = request.method == "POST" and (target == b"/proxy" or target.startswith(b"/proxy?"))
+    strict = _is_strict(reading.method, target)
     reading.code = _unreadable(coding, content_type, strict)
     if reading.code is not None:
         return reading
@@ -357,17 +396,15 @@ cdef _Reading _read(Gate gate, object request):
             reading.code = "invalid_json"
             reading.detail = f"{spans.error} at byte {spans.error_at}"
             return reading
-        _tally(spans, counts)
+        _tally(reading, spans)
         reading.text = body
         reading.spans = spans
         reading.json = True
     elif length:
         text = _from_latin(body) if content_type.charset == CHARSET_LATIN else body
-        _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT, counts)
-    for kind in range(KIND_COUNT):
-        if counts[kind]:
-            reading.findings = tuple([counts[kind] for kind in range(KIND_COUNT)])
-            break
+        _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
+    if reading.found:
+        reading.findings = (counts[0], counts[1], counts[2], counts[3], counts[4])
     return reading
 
 
@@ -389,124 +426,143 @@ cdef bytes _utf8(str text):
         return text.encode("utf-8", "backslashreplace")
 
 
-cdef str _trace_id(object request):
+cdef bint _is_trace_id(bytes given):
+    # Whether it has the shape of section 2.
+    cdef Py_ssize_t at
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(given)
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(given)
+    if length > 128 or given == b"." or given == b"..":
+        return False
+    for at in range(length):
+        if not OF_TRACE_ID[data[at]]:
+            return False
+    return length > 0
+
+
+cdef str _trace_id(object request, str request_id):
     # Section 2: the caller's where it has the shape and holds no finding, else our own.
     cdef bytes given = request.trace_id
-    cdef Spans spans
-    if given and TRACE_ID(given) is not None and given != b"." and given != b"..":
-        spans = scan(given, AS_TEXT)
-        if not spans.count:
-            return given.decode()
-    return request.request_id
+    if given and _is_trace_id(given) and not scan(given, AS_TEXT).count:
+        return given.decode()
+    return request_id
 
 
-cdef bytes _identity(str trace_id, object request):
-    cdef Line line = Line()
-    line.raw(b',"trace_id":')
-    line.string(_utf8(trace_id))
-    line.raw(b',"request_id":')
-    line.string(_utf8(request.request_id))
-    return line.done()
-
-
-cdef bytes _about(object request, bytes path):
-    # Who asked for what; each part free of findings.
-    cdef Line line = Line()
-    cdef str method = request.method
-    cdef str caller = request.caller
-    line.raw(b',"method":')
-    line.string(_utf8(method) if method in COMMON_METHODS else _scrubbed(_utf8(method)))
-    line.raw(b',"path":')
-    line.string(path)
-    line.raw(b',"caller":')
-    line.string(b"anonymous" if caller == "anonymous" else _scrubbed(_utf8(caller)))
-    line.raw(b',"peer":')
-    line.string(_utf8(request.peer))
-    return line.done()
-
-
-cdef Line _line(Gate gate, bytes kind, bytes identity, long long time_ns, long long mono_ns):
-    # A tail with the fields that every record has.
-    cdef Line line = Line()
-    line.raw(b'"type":"')
-    line.raw(kind)
-    line.raw(b'"')
-    line.raw(identity)
-    line.raw(b',"timestamp":')
+cdef Line _line(
+    Gate gate, const char* start, str trace_id, str request_id, long long time_ns,
+    long long mono_ns
+):
+    # A tail with the fields that every record has, in the gate's one line: what is begun is
+    # done before the next. `start` has the type, and the key of the trace ID behind it.
+    cdef Line line = gate._line
+    line.clear()
+    line.literal(start)
+    line.text(trace_id)
+    line.literal(b',"request_id":')
+    line.text(request_id)
+    line.literal(b',"timestamp":')
     line.timestamp(time_ns)
-    line.raw(b',"agent_id":')
     line.raw(gate._agent)
-    line.raw(b',"mono_ns":')
     line.integer(mono_ns)
     return line
 
 
-cdef int _add_text(Line line, bytes key, bytes text) except -1:
-    # A payload as a string: itself where it is UTF-8, else base64.
-    line.raw(b',"')
-    line.raw(key)
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        line.raw(b'":"')
-        line.raw(base64.b64encode(text))
-        line.raw(b'","')
-        line.raw(key)
-        line.raw(b'_encoding":"base64"')
+cdef int _add_about(Line line, str method, bytes path, str caller, str peer) except -1:
+    # Who asked for what; each part free of findings.
+    line.literal(b',"method":')
+    if method == "POST" or method in COMMON_METHODS:
+        line.text(method)
     else:
-        line.raw(b'":')
-        line.string(text)
-    return 0
+        line.string(_scrubbed(_utf8(method)))
+    line.literal(b',"path":')
+    line.string(path)
+    line.literal(b',"caller":')
+    if caller == "anonymous":
+        line.literal(b'"anonymous"')
+    else:
+        line.string(_scrubbed(_utf8(caller)))
+    line.literal(b',"peer":')
+    return line.text(peer)
 
 
-cdef int _add_findings(Line line, tuple findings) except -1:
+cdef int _add_json(Line line, bytes value, Spans spans) except -1:
+    # A JSON value with what was found in it replaced.
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(value)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    cdef Span* span
+    for i in range(spans.count):
+        span = &spans.items[i]
+        line._embed(data + at, span.start - at)
+        line.raw((REDACTED_NUMBER if span.quoted else REDACTED)[span.kind])
+        at = span.end
+    return line._embed(data + at, PyBytes_GET_SIZE(value) - at)
+
+
+cdef int _add_text(Line line, const char* key, bytes text, bint utf8) except -1:
+    # A payload as a string: itself where it is UTF-8 (`utf8`: known to be), else base64.
+    line.literal(b',"')
+    line.literal(key)
+    if utf8 or is_utf8(text):
+        line.literal(b'":')
+        return line.utf8(
+            <const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
+        )
+    line.literal(b'":"')
+    line.raw(base64.b64encode(text))
+    line.literal(b'","')
+    line.literal(key)
+    return line.literal(b'_encoding":"base64"')
+
+
+cdef int _add_findings(Line line, _Reading reading) except -1:
     cdef bint first = True
     cdef int kind
-    line.raw(b',"findings":{')
-    if findings is not NO_FINDINGS:
+    line.literal(b',"findings":{')
+    if reading.found:
         for kind in range(KIND_COUNT):
-            if findings[kind]:
+            if reading.counts[kind]:
                 if not first:
-                    line.raw(b",")
+                    line.literal(b",")
                 first = False
                 line.raw(KIND_KEYS[kind])
-                line.integer(findings[kind])
-    line.raw(b"}")
-    return 0
+                line.integer(reading.counts[kind])
+    return line.literal(b"}")
 
 
 cdef int _describe(
-    Gate gate, Line line, bytes about, _Reading reading, bytes decision, bytes rule,
+    Gate gate, Line line, _Reading reading, const char* decision, const char* rule,
     bint quarantined
 ) except -1:
     # What a request's record has, and that of a block or a warning as well.
-    line.raw(about)
-    line.raw(b',"decision":"')
-    line.raw(decision)
-    line.raw(b'","rule":"')
-    line.raw(rule)
-    line.raw(b'"')
-    _add_findings(line, reading.findings)
-    line.raw(b',"trust_score":')
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(reading.decoded)
+    _add_about(line, reading.method, reading.path, reading.caller, reading.peer)
+    line.literal(b',"decision":"')
+    line.literal(decision)
+    line.literal(b'","rule":"')
+    line.literal(rule)
+    line.literal(b'"')
+    _add_findings(line, reading)
+    line.literal(b',"trust_score":')
     line.raw(gate._score)
-    if not reading.decoded:
-        line.raw(b',"payload":null')
-    elif PyBytes_GET_SIZE(reading.decoded) > gate._keep:
-        _add_text(line, b"payload", _cut(reading.text, reading.spans, gate._keep))
-        line.raw(b',"payload_mac":"')
+    if not length:
+        line.literal(b',"payload":null')
+    elif length > gate._keep:
+        _add_text(
+            line, b"payload", _cut(reading.text, reading.spans, gate._keep), reading.json
+        )
+        line.literal(b',"payload_mac":"')
         line.ascii(gate._mac.of(reading.decoded))
-        line.raw(b'"')
+        line.literal(b'"')
+    elif reading.json:
+        line.literal(b',"payload":')
+        _add_json(line, reading.text, reading.spans)
     else:
-        text = redact(reading.text, reading.spans) if reading.spans.count else reading.text
-        if reading.json:
-            line.raw(b',"payload":')
-            line.json(text)
-        else:
-            _add_text(line, b"payload", text)
-    line.raw(b',"payload_bytes":')
-    line.integer(PyBytes_GET_SIZE(reading.decoded))
-    line.raw(b',"quarantined":true' if quarantined else b',"quarantined":false')
-    return 0
+        _add_text(line, b"payload", redact(reading.text, reading.spans), False)
+    line.literal(b',"payload_bytes":')
+    line.integer(length)
+    if quarantined:
+        return line.literal(b',"quarantined":true')
+    return line.literal(b',"quarantined":false')
 
 
 cdef object _refuse(
@@ -515,36 +571,41 @@ cdef object _refuse(
 ):
     # The answer and the one record of a request that is not forwarded and was not judged.
     cdef Line line
-    cdef str trace_id, sentence
+    cdef str trace_id, request_id, sentence
     failure = FAILURES.get(code)
     if failure is None:
         failure = FAILURES["internal_error"]
     # After a framing error nothing that came with the request is believed.
-    trace_id = request.request_id if failure.closes else _trace_id(request)
+    request_id = request.request_id
+    trace_id = request_id if failure.closes else _trace_id(request, request_id)
     if path is None:
         path = request.target
         spans = scan(path, AS_TARGET)
         if spans.count:
             path = redact(path, spans)
-    line = _line(gate, b"error", _identity(trace_id, request), request.time_ns, request.mono_ns)
-    line.raw(_about(request, path))
+    line = _line(
+        gate, b'"type":"error","trace_id":', trace_id, request_id, request.time_ns,
+        request.mono_ns,
+    )
+    _add_about(line, request.method, path, request.caller, request.peer)
     sentence = failure.sentence
     if detail and code == "invalid_json":
         sentence = f"{sentence.removesuffix('.')}: {detail}."
         detail = ""
     _add_failure(line, failure, sentence, detail, agent_status)
     if count > 1:
-        line.raw(b',"count":')
+        line.literal(b',"count":')
         line.integer(count)
-    line.raw(b"}")
+    line.literal(b"}")
+    record = line.done()
     return Respond(
         status=failure.status,
         decision=failure.decision,
         code=failure.code,
-        body=_error_body(sentence, failure.code, trace_id),
+        body=_error_body(gate, sentence, failure.code, trace_id),
         trace_id=trace_id,
         trust_score=gate.trust_score,
-        records=(line.done(),),
+        records=(record,),
         retry_after_s=retry_after_s or failure.retry_after_s,
         closes=failure.closes,
     )
@@ -553,61 +614,64 @@ cdef object _refuse(
 cdef int _add_failure(
     Line line, object failure, str sentence, str detail, int agent_status
 ) except -1:
-    line.raw(b',"decision":')
-    line.string(failure.decision.encode())
-    line.raw(b',"error":')
-    line.string(sentence.encode())
-    line.raw(b',"code":')
-    line.string(failure.code.encode())
-    line.raw(b',"status_code":')
+    line.literal(b',"decision":')
+    line.text(failure.decision)
+    line.literal(b',"error":')
+    line.text(sentence)
+    line.literal(b',"code":')
+    line.text(failure.code)
+    line.literal(b',"status_code":')
     line.integer(failure.status)
     if detail:
-        line.raw(b',"detail":')
+        line.literal(b',"detail":')
         line.string(_scrubbed(_utf8(detail)))
     if agent_status:
-        line.raw(b',"agent_status":')
+        line.literal(b',"agent_status":')
         line.integer(agent_status)
     return 0
 
 
-cdef bytes _error_body(str sentence, str code, str trace_id):
-    cdef Line line = Line()
-    line.raw(b'{"error":')
-    line.string(sentence.encode())
-    line.raw(b',"code":')
-    line.string(code.encode())
-    line.raw(b',"trace_id":')
-    line.string(_utf8(trace_id))
-    line.raw(b"}")
+cdef bytes _error_body(Gate gate, str sentence, str code, str trace_id):
+    cdef Line line = gate._line
+    line.clear()
+    line.literal(b'{"error":')
+    line.text(sentence)
+    line.literal(b',"code":')
+    line.text(code)
+    line.literal(b',"trace_id":')
+    line.text(trace_id)
+    line.literal(b"}")
     return line.done()
 
 
 cdef object _blocked(
-    Gate gate, object request, str trace_id, _Reading reading, object block, bytes reason
+    Gate gate, object request, str trace_id, str request_id, _Reading reading, object block,
+    bytes reason
 ):
     cdef Line line
     cdef bytes code = block.code.encode()
     line = _line(
-        gate, b"blocked", _identity(trace_id, request), request.time_ns, request.mono_ns
+        gate, b'"type":"blocked","trace_id":', trace_id, request_id, request.time_ns,
+        request.mono_ns,
     )
-    line.raw(b',"reason":')
+    line.literal(b',"reason":')
     line.raw(reason)
-    line.raw(b',"code":"')
+    line.literal(b',"code":"')
     line.raw(code)
-    line.raw(b'"')
-    _describe(gate, line, _about(request, reading.path), reading, b"block", code, False)
-    line.raw(b"}")
+    line.literal(b'"')
+    _describe(gate, line, reading, b"block", code, False)
+    line.literal(b"}")
     record = line.done()
-    line = Line()
-    line.raw(b'{"error":')
+    line.clear()
+    line.literal(b'{"error":')
     line.raw(reason)
-    line.raw(b',"code":"')
+    line.literal(b',"code":"')
     line.raw(code)
-    line.raw(b'","blocked":true,"trust_score":')
+    line.literal(b'","blocked":true,"trust_score":')
     line.raw(gate._score)
-    line.raw(b',"trace_id":')
-    line.string(_utf8(trace_id))
-    line.raw(b"}")
+    line.literal(b',"trace_id":')
+    line.text(trace_id)
+    line.literal(b"}")
     return Respond(
         status=403,
         decision="block",
@@ -651,41 +715,42 @@ cdef object _confirmed(Gate gate, object request, str trace_id):
     return None
 
 
-cdef object _warned(Gate gate, object request, str trace_id, _Reading reading):
+cdef object _warned(
+    Gate gate, object request, str trace_id, str request_id, _Reading reading
+):
     cdef Line line
     cdef str token = ""
     cdef bint can_override = gate._mode != OverrideMode.OFF
     line = _line(
-        gate, b"warning", _identity(trace_id, request), request.time_ns, request.mono_ns
+        gate, b'"type":"warning","trace_id":', trace_id, request_id, request.time_ns,
+        request.mono_ns,
     )
-    line.raw(b',"warning":')
+    line.literal(b',"warning":')
     line.raw(gate._warning_json)
-    line.raw(b',"code":"low_trust"')
-    _describe(
-        gate, line, _about(request, reading.path), reading, b"warn", b"low_trust", False
-    )
-    line.raw(b"}")
+    line.literal(b',"code":"low_trust"')
+    _describe(gate, line, reading, b"warn", b"low_trust", False)
+    line.literal(b"}")
     record = line.done()
     if gate._mode == OverrideMode.TICKET:
         token = tickets.issue(
             gate.policy.ticket_key, _bound(gate, request, trace_id),
-            request_id=request.request_id, now_s=request.time_ns // 1000000000,
+            request_id=request_id, now_s=request.time_ns // 1000000000,
         )
-    line = Line()
-    line.raw(b'{"warning":')
+    line.clear()
+    line.literal(b'{"warning":')
     line.raw(gate._warning_json)
-    line.raw(b',"code":"low_trust","requires_override":')
-    line.raw(b"true" if can_override else b"false")
-    line.raw(b',"trust_score":')
+    line.literal(b',"code":"low_trust","requires_override":')
+    line.literal(b"true" if can_override else b"false")
+    line.literal(b',"trust_score":')
     line.raw(gate._score)
     if token:
-        line.raw(b',"override_token":')
-        line.string(token.encode())
-    line.raw(b',"message":')
-    line.string(_utf8(decisions.override_message(gate._mode, token, trace_id)))
-    line.raw(b',"trace_id":')
-    line.string(_utf8(trace_id))
-    line.raw(b"}")
+        line.literal(b',"override_token":')
+        line.text(token)
+    line.literal(b',"message":')
+    line.text(decisions.override_message(gate._mode, token, trace_id))
+    line.literal(b',"trace_id":')
+    line.text(trace_id)
+    line.literal(b"}")
     return Respond(
         status=449,
         decision="warn",
@@ -700,10 +765,10 @@ cdef object _warned(Gate gate, object request, str trace_id, _Reading reading):
 
 cdef tuple _blocking(Gate gate, _Reading reading):
     # The first row of the table that blocks what was found, or None.
-    if reading.findings is NO_FINDINGS:
+    if not reading.found & gate._blocking:
         return None
     for row in gate._blocks:
-        if reading.findings[row[0]]:
+        if reading.counts[<int>row[0]]:
             return row
     return None
 
@@ -716,8 +781,6 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     cdef Spans spans
     cdef _ContentType content_type
     cdef Py_ssize_t limit = gate._keep
-    cdef int kind
-    cdef long[KIND_COUNT] counts
     if forward._kept is not None:
         text = bytes(forward._kept)
     elif forward._first is not None:
@@ -725,14 +788,14 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     if forward.answer_bytes > PyBytes_GET_SIZE(text):
         whole = False
     if not text:
-        line.raw(b',"response":null')
+        line.literal(b',"response":null')
         return None
     coding = _coding(forward._content_encoding)
     content_type = _content_type(forward._content_type)
     if coding is None or content_type.charset == CHARSET_UNREADABLE:
         # What can't be read can't be scrubbed.
-        line.raw(b',"response":null,"response_omitted":')
-        line.raw(b'"unknown_coding"' if coding is None else b'"unknown_charset"')
+        line.literal(b',"response":null,"response_omitted":')
+        line.literal(b'"unknown_coding"' if coding is None else b'"unknown_charset"')
         return None
     if coding:
         try:
@@ -741,23 +804,21 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
             if not inflater.eof or inflater.unused_data:
                 whole = False
         except zlib.error:
-            line.raw(b',"response":null,"response_omitted":"malformed_coding"')
+            line.literal(b',"response":null,"response_omitted":"malformed_coding"')
             return None
     if content_type.charset == CHARSET_LATIN:
         text = _from_latin(text)
     if content_type.json and whole and PyBytes_GET_SIZE(text) <= limit:
         spans = scan(text, AS_JSON)
         if spans.error is None:
-            line.raw(b',"response":')
-            line.json(redact(text, spans) if spans.count else text)
+            line.literal(b',"response":')
+            _add_json(line, text, spans)
             return None
-    reading = _Reading()
-    for kind in range(KIND_COUNT):
-        counts[kind] = 0
-    _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT, counts)
+    reading = _Reading.__new__(_Reading)
+    _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
     if not whole:
         limit = min(limit, _settled(reading.text))
-    _add_text(line, b"response", _cut(reading.text, reading.spans, limit))
+    _add_text(line, b"response", _cut(reading.text, reading.spans, limit), False)
     return None
 
 
@@ -772,10 +833,13 @@ cdef class Forward:
             raise TypeError("only Gate.admit makes a Forward")
 
 
-cdef Forward _forward(Gate gate, object request, str trace_id, _Reading reading, object grant):
+cdef Forward _forward(
+    Gate gate, object request, str trace_id, str request_id, _Reading reading, object grant
+):
     global _making
     cdef Forward forward
     cdef Line line
+    cdef long long time_ns, mono_ns
     _making = True
     try:
         forward = Forward.__new__(Forward)
@@ -783,30 +847,36 @@ cdef Forward _forward(Gate gate, object request, str trace_id, _Reading reading,
         _making = False
     forward._gate = gate
     forward.trace_id = trace_id
-    forward.request_id = request.request_id
+    forward.request_id = request_id
     forward.trust_score = gate.trust_score
     forward.findings = reading.findings
     forward.quarantined = grant is not None
-    forward._identity = _identity(trace_id, request)
-    forward._about = _about(request, reading.path)
-    line = _line(gate, b"request", forward._identity, request.time_ns, request.mono_ns)
+    forward._method = reading.method
+    forward._path = reading.path
+    forward._caller = reading.caller
+    forward._peer = reading.peer
+    time_ns = request.time_ns
+    mono_ns = request.mono_ns
+    line = _line(gate, b'"type":"request","trace_id":', trace_id, request_id, time_ns, mono_ns)
     _describe(
-        gate, line, forward._about, reading, b"allow",
-        b"override" if forward.quarantined else b"trust_score", forward.quarantined,
+        gate, line, reading, b"allow", b"override" if forward.quarantined else b"trust_score",
+        forward.quarantined,
     )
-    line.raw(b"}")
+    line.literal(b"}")
     if not forward.quarantined:
         forward.records = (line.done(),)
         return forward
     record = line.done()
-    line = _line(gate, b"user_override", forward._identity, request.time_ns, request.mono_ns)
-    line.raw(b',"warning":')
+    line = _line(
+        gate, b'"type":"user_override","trace_id":', trace_id, request_id, time_ns, mono_ns
+    )
+    line.literal(b',"warning":')
     line.raw(gate._warning_json)
-    line.raw(b',"trust_score":')
+    line.literal(b',"trust_score":')
     line.raw(gate._score)
-    line.raw(b',"session_id":')
-    line.string(_utf8(grant.session_id))
-    line.raw(b"}")
+    line.literal(b',"session_id":')
+    line.text(grant.session_id)
+    line.literal(b"}")
     forward.records = (record, line.done())
     return forward
 
@@ -860,7 +930,10 @@ cdef class Gate:
         for block in decisions.blocks(policy.retention):
             rows.append((KINDS.index(block.kind), block, json_string(block.reason.encode())))
         self._blocks = tuple(rows)
-        self._agent = json_string(_utf8(policy.agent_id))
+        for row in rows:
+            self._blocking |= 1 << <int>row[0]
+        self._agent = b',"agent_id":%b,"mono_ns":' % json_string(_utf8(policy.agent_id))
+        self._line = Line()
         self._score = str(self.trust_score).encode()
         self._secret = policy.override_token.encode()
         self._mac = Mac(policy.mac_key)
@@ -872,7 +945,7 @@ cdef class Gate:
 
     cpdef str trace_id(self, object request):
         """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
-        return _trace_id(request)
+        return _trace_id(request, request.request_id)
 
     cdef bint reads(self, bytes content_type) except -1:
         # Whether a body of this type can be read, however it is asked for.
@@ -895,7 +968,7 @@ cdef class Gate:
         target = request.target
         code = _unreadable(
             _coding(request.content_encoding), _content_type(request.content_type),
-            request.method == "POST" and (target == b"/proxy" or target.startswith(b"/proxy?")),
+            _is_strict(request.method, target),
         )
         if code is not None:
             return _refuse(self, request, code, "", 1, 0, 0, None)
@@ -908,32 +981,33 @@ cdef class Gate:
         counts as no override. Costs one pass over the target and one over the body.
         """
         cdef _Reading reading = _read(self, request)
-        cdef str trace_id
+        cdef str request_id, trace_id
         cdef tuple row
         if reading.code is not None:
             return _refuse(
                 self, request, reading.code, reading.detail, 1, 0, 0, reading.path
             )
-        trace_id = _trace_id(request)
+        request_id = request.request_id
+        trace_id = _trace_id(request, request_id)
         row = _blocking(self, reading)
         if row is not None:
-            return _blocked(self, request, trace_id, reading, row[1], row[2])
+            return _blocked(self, request, trace_id, request_id, reading, row[1], row[2])
         if not self._low:
-            return _forward(self, request, trace_id, reading, None)
+            return _forward(self, request, trace_id, request_id, reading, None)
         confirmed = _confirmed(self, request, trace_id)
         if confirmed is None or (grant is not None and not grant.granted):
-            return _warned(self, request, trace_id, reading)
+            return _warned(self, request, trace_id, request_id, reading)
         if grant is None:
             return Claim(
                 trace_id=trace_id,
                 ticket_id=confirmed[0],
                 expires_s=confirmed[1],
-                session_id=decisions.session_id(request.request_id),
+                session_id=decisions.session_id(request_id),
                 warning=self._warning,
                 trust_score=self.trust_score,
                 time_ns=request.time_ns,
             )
-        return _forward(self, request, trace_id, reading, grant)
+        return _forward(self, request, trace_id, request_id, reading, grant)
 
     cpdef object refuse(
         self, object request, str code, str detail="", int count=1, int agent_status=0
@@ -958,18 +1032,25 @@ cdef class Gate:
         failure = FAILURES.get(code)
         if failure is None:
             failure = FAILURES["internal_error"]
-        line = _line(self, b"error", forward._identity, time_ns, mono_ns)
-        line.raw(forward._about)
+        line = _line(
+            self, b'"type":"error","trace_id":', forward.trace_id, forward.request_id, time_ns,
+            mono_ns,
+        )
+        _add_about(line, forward._method, forward._path, forward._caller, forward._peer)
         _add_failure(line, failure, failure.sentence, detail, forward.agent_status)
-        line.raw(b',"quarantined":true}' if forward.quarantined else b',"quarantined":false}')
+        if forward.quarantined:
+            line.literal(b',"quarantined":true}')
+        else:
+            line.literal(b',"quarantined":false}')
+        record = line.done()
         return Respond(
             status=failure.status,
             decision=failure.decision,
             code=failure.code,
-            body=_error_body(failure.sentence, failure.code, forward.trace_id),
+            body=_error_body(self, failure.sentence, failure.code, forward.trace_id),
             trace_id=forward.trace_id,
             trust_score=self.trust_score,
-            records=(line.done(),),
+            records=(record,),
             findings=forward.findings,
             retry_after_s=failure.retry_after_s,
             closes=failure.closes,
@@ -1041,15 +1122,21 @@ cdef class Gate:
         if not forward.agent_status:
             raise RuntimeError("no head was settled")
         _end(self, forward)
-        line = _line(self, b"response", forward._identity, time_ns, mono_ns)
-        line.raw(b',"status_code":')
+        line = _line(
+            self, b'"type":"response","trace_id":', forward.trace_id, forward.request_id,
+            time_ns, mono_ns,
+        )
+        line.literal(b',"status_code":')
         line.integer(forward.agent_status)
-        line.raw(b',"latency_ms":')
+        line.literal(b',"latency_ms":')
         line.milliseconds(latency_us)
         _answer(self, line, forward, not truncated)
-        line.raw(b',"response_bytes":')
+        line.literal(b',"response_bytes":')
         line.integer(forward.answer_bytes)
-        line.raw(b',"truncated":true}' if truncated else b',"truncated":false}')
+        if truncated:
+            line.literal(b',"truncated":true}')
+        else:
+            line.literal(b',"truncated":false}')
         forward._first = None
         forward._kept = None
         return line.done()

@@ -4,7 +4,8 @@ from libc.stdint cimport uint32_t
 
 @cython.final
 cdef class Mac:
-    cdef bytes _key
+    cdef object _keyed                   # BLAKE2b under the key, copied for each payload
+    cdef bint _wide
     cdef uint32_t[260] _pad
 
     cpdef str of(self, bytes payload)

@@ -7,9 +7,13 @@ stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_GET_LENGTH
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(str text)
+    void* PyUnicode_DATA(str text)
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
@@ -39,8 +43,23 @@ cdef enum:
     ESCAPED_AT_ONCE = 1 << 12
 
 cdef const char* HEX = "0123456789abcdef"
+# 00 to ff, and 00 to 99.
+cdef char[512] HEX_PAIRS
+cdef char[200] PAIRS
+memcpy(HEX_PAIRS, PyBytes_AS_STRING(bytes(range(256)).hex().encode()), 512)
+memcpy(PAIRS, PyBytes_AS_STRING(b"".join([b"%02d" % _byte for _byte in range(100)])), 200)
 
-cdef long long DAY_US = 86400000000
+cdef enum:
+    # With its sign, as 64 bits.
+    LONGEST_INTEGER = 20
+    # "yyyy-mm-ddThh:mm:ss. with the quote before it.
+    SECOND_BYTES = 21
+
+# The last second that was written: most records share theirs with the one before.
+cdef long long _second = -1
+cdef char[SECOND_BYTES] _second_text
+
+cdef long long DAY_S = 86400
 # The last microsecond of the year 9999.
 cdef long long LAST_US = 253402300799999999
 
@@ -57,11 +76,10 @@ cdef class Line:
     def __dealloc__(self):
         free(self._text)
 
-    cdef int _reserve(self, Py_ssize_t more) except -1:
+    cdef int _grow(self, Py_ssize_t more) except -1:
+        # Room for `more` bytes, at least as much again as there is.
         cdef Py_ssize_t capacity = self._capacity or 1024
         cdef char* text
-        if self._length + more <= self._capacity:
-            return 0
         while capacity < self._length + more:
             capacity *= 2
         text = <char*>realloc(self._text, capacity)
@@ -69,12 +87,6 @@ cdef class Line:
             raise MemoryError
         self._text = text
         self._capacity = capacity
-        return 0
-
-    cdef int _raw(self, const char* text, Py_ssize_t length) except -1:
-        self._reserve(length)
-        memcpy(self._text + self._length, text, length)
-        self._length += length
         return 0
 
     cdef int _escape(self, const unsigned char* text, Py_ssize_t length) except -1:
@@ -182,13 +194,26 @@ cdef class Line:
 
     cpdef int string(self, bytes text) except -1:
         """Add any bytes as a JSON string with its quotes."""
-        if not text.isascii():
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                text = text.decode("utf-8", "backslashreplace").encode()
+        if not is_utf8(text):
+            text = text.decode("utf-8", "backslashreplace").encode()
+        return self.utf8(
+            <const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
+        )
+
+    cdef int text(self, str value) except -1:
+        # Any text as a JSON string with its quotes; a lone surrogate in plain characters.
+        if value is None:
+            raise TypeError("text is a str")
+        if not PyUnicode_IS_COMPACT_ASCII(value):
+            return self.string(value.encode("utf-8", "backslashreplace"))
+        return self.utf8(
+            <const unsigned char*>PyUnicode_DATA(value), PyUnicode_GET_LENGTH(value)
+        )
+
+    cdef int utf8(self, const unsigned char* text, Py_ssize_t length) except -1:
+        # What is known to be UTF-8, as a JSON string with its quotes.
         self._raw(b"\"", 1)
-        self._escape(<const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        self._escape(text, length)
         return self._raw(b"\"", 1)
 
     cpdef int json(self, bytes value) except -1:
@@ -199,20 +224,14 @@ cdef class Line:
 
     cpdef int integer(self, long long value) except -1:
         """Add a decimal integer."""
-        cdef char[24] digits
-        cdef int at = 24
         cdef unsigned long long rest
+        self._reserve(LONGEST_INTEGER)
         rest = <unsigned long long>value if value >= 0 else 0 - <unsigned long long>value
-        while True:
-            at -= 1
-            digits[at] = <char>(48 + rest % 10)
-            rest //= 10
-            if rest == 0:
-                break
         if value < 0:
-            at -= 1
-            digits[at] = b"-"
-        return self._raw(digits + at, 24 - at)
+            self._text[self._length] = b"-"
+            self._length += 1
+        self._length += _decimal(self._text + self._length, rest)
+        return 0
 
     cpdef int milliseconds(self, long long microseconds) except -1:
         """Add microseconds (not below 0) as milliseconds with three decimals."""
@@ -243,49 +262,19 @@ cdef class Line:
 
         Times outside the years 1970 to 9999 stand as the nearest of these.
         """
-        cdef char[30] out
-        cdef long long us, days, era, day_of_era, year_of_era, year, day_of_year, shifted
-        cdef int month, day, hour, minute, second, micro
-        us = time_ns // 1000 if time_ns > 0 else 0
+        cdef long long us = time_ns // 1000 if time_ns > 0 else 0
+        cdef char* out
         if us > LAST_US:
             us = LAST_US
-        days = us // DAY_US
-        us -= days * DAY_US
-        # Days to a date in the proleptic Gregorian calendar: Howard Hinnant,
-        # "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-        days += 719468
-        era = days // 146097
-        day_of_era = days - era * 146097
-        year_of_era = (
-            day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096
-        ) // 365
-        day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-        shifted = (5 * day_of_year + 2) // 153
-        day = <int>(day_of_year - (153 * shifted + 2) // 5 + 1)
-        month = <int>(shifted + 3 if shifted < 10 else shifted - 9)
-        year = year_of_era + era * 400 + (1 if month <= 2 else 0)
-        micro = <int>(us % 1000000)
-        us //= 1000000
-        second = <int>(us % 60)
-        minute = <int>(us // 60 % 60)
-        hour = <int>(us // 3600)
-        out[0] = b"\""
-        _digits(out + 1, <int>year, 4)
-        out[5] = b"-"
-        _digits(out + 6, month, 2)
-        out[8] = b"-"
-        _digits(out + 9, day, 2)
-        out[11] = b"T"
-        _digits(out + 12, hour, 2)
-        out[14] = b":"
-        _digits(out + 15, minute, 2)
-        out[17] = b":"
-        _digits(out + 18, second, 2)
-        out[20] = b"."
-        _digits(out + 21, micro, 6)
-        out[27] = b"Z"
-        out[28] = b"\""
-        return self._raw(out, 29)
+        if us // 1000000 != _second:
+            _write_second(us // 1000000)
+        self._reserve(SECOND_BYTES + 8)
+        out = self._text + self._length
+        memcpy(out, _second_text, SECOND_BYTES)
+        _digits(out + SECOND_BYTES, <int>(us % 1000000), 6)
+        memcpy(out + SECOND_BYTES + 6, b"Z\"", 2)
+        self._length += SECOND_BYTES + 8
+        return 0
 
     cdef int ascii(self, str text) except -1:
         # Text that is known to be ASCII, as it is.
@@ -299,8 +288,7 @@ cdef class Line:
         self._reserve(2 * length)
         out = self._text + self._length
         for at in range(length):
-            out[2 * at] = HEX[data[at] >> 4]
-            out[2 * at + 1] = HEX[data[at] & 15]
+            memcpy(out + 2 * at, &HEX_PAIRS[2 * data[at]], 2)
         self._length += 2 * length
         return 0
 
@@ -320,30 +308,105 @@ cdef class Line:
 cpdef bytes lines(list tails, long long first, bytes middle):
     """Return whole lines: `{"seq":N`, `middle` and a tail for each, N counting up from `first`.
 
+    `first` is not below 0.
+
     Raises:
         ValueError: a tail holds a line end.
     """
-    cdef Line line = Line()
     cdef bytes tail
+    cdef bytes made
+    cdef long long number = first
+    cdef Py_ssize_t width = PyBytes_GET_SIZE(middle)
+    cdef Py_ssize_t length = 0
+    cdef char[LONGEST_INTEGER] digits
+    cdef char* out
     for tail in tails:
         if memchr(PyBytes_AS_STRING(tail), b"\n", PyBytes_GET_SIZE(tail)) != NULL:
             raise ValueError("a record must be one line")
-        line._raw(b'{"seq":', 7)
-        line.integer(first)
-        line._raw(PyBytes_AS_STRING(middle), PyBytes_GET_SIZE(middle))
-        line._raw(PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
-        line._raw(b"\n", 1)
+        length += 7 + _decimal(digits, number) + width + PyBytes_GET_SIZE(tail) + 1
+        number += 1
+    # Written where it is returned, so that a payload is copied once.
+    made = PyBytes_FromStringAndSize(NULL, length)
+    out = PyBytes_AS_STRING(made)
+    for tail in tails:
+        memcpy(out, b'{"seq":', 7)
+        out += 7 + _decimal(out + 7, first)
+        memcpy(out, PyBytes_AS_STRING(middle), width)
+        out += width
+        memcpy(out, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+        out += PyBytes_GET_SIZE(tail)
+        out[0] = b"\n"
+        out += 1
         first += 1
-    return line.done()
+    return made
 
 
 cdef void _digits(char* out, int value, int width) noexcept nogil:
-    # Writes exactly `width` digits.
+    # Writes exactly `width` digits, an even number of them.
     cdef int at = width
     while at > 0:
+        at -= 2
+        memcpy(out + at, &PAIRS[2 * (value % 100)], 2)
+        value //= 100
+
+
+cdef int _decimal(char* out, unsigned long long value) noexcept nogil:
+    # Writes `value` and returns how many digits it has, at most 20.
+    cdef char[20] digits
+    cdef int at = 20
+    while value >= 100:
+        at -= 2
+        memcpy(digits + at, &PAIRS[2 * (value % 100)], 2)
+        value //= 100
+    if value >= 10:
+        at -= 2
+        memcpy(digits + at, &PAIRS[2 * value], 2)
+    else:
         at -= 1
-        out[at] = <char>(48 + value % 10)
-        value //= 10
+        digits[at] = <char>(48 + value)
+    memcpy(out, digits + at, 20 - at)
+    return 20 - at
+
+
+cdef void _write_second(long long second) noexcept nogil:
+    # Makes `_second_text` that of `second`, counted from 1970.
+    global _second
+    cdef long long days, era, day_of_era, year_of_era, year, day_of_year, shifted
+    cdef int month, day, rest
+    cdef char* out = _second_text
+    days = second // DAY_S
+    rest = <int>(second - days * DAY_S)
+    # Days to a date in the proleptic Gregorian calendar: Howard Hinnant,
+    # "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
+    days += 719468
+    era = days // 146097
+    day_of_era = days - era * 146097
+    year_of_era = (
+        day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096
+    ) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    day = <int>(day_of_year - (153 * shifted + 2) // 5 + 1)
+    month = <int>(shifted + 3 if shifted < 10 else shifted - 9)
+    year = year_of_era + era * 400 + (1 if month <= 2 else 0)
+    memcpy(out, b"\"yyyy-mm-ddThh:mm:ss.", SECOND_BYTES)
+    _digits(out + 1, <int>year, 4)
+    _digits(out + 6, month, 2)
+    _digits(out + 9, day, 2)
+    _digits(out + 12, rest // 3600, 2)
+    _digits(out + 15, rest // 60 % 60, 2)
+    _digits(out + 18, rest % 60, 2)
+    _second = second
+
+
+cdef bint is_utf8(bytes text) except -1:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 cpdef bytes json_string(bytes text):

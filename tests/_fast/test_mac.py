@@ -12,17 +12,31 @@ from tests.twins.mac import mac
 KEY = bytes(range(32))
 
 
-@pytest.mark.parametrize(
-    "length", [0, 1, 7, 8, 9, 1015, 1016, 1017, 1023, 1024, 1025, 2047, 2048, 2049, 102_400]
-)
-def test_like_the_twin(length: int) -> None:
-    payload = random.Random(length).randbytes(length)
-    assert Mac(KEY).of(payload) == mac(KEY, payload)
+# With vector instructions, where this machine has them, and without.
+FORMS = pytest.mark.parametrize("plain", [False, True], ids=["wide", "plain"])
 
 
-@given(st.binary(max_size=3000), st.binary(min_size=16, max_size=64))
-def test_like_the_twin_on_any(payload: bytes, key: bytes) -> None:
-    assert Mac(key).of(payload) == mac(key, payload)
+@FORMS
+@pytest.mark.parametrize("whole", [0, 1024, 2048])
+def test_like_the_twin_at_every_length_of_the_last_block(whole: int, plain: bool) -> None:
+    made = Mac(KEY, plain=plain)
+    payload = random.Random(whole).randbytes(whole + 1024)
+    for length in range(whole, whole + 1024, 1 if whole == 0 else 7):
+        assert made.of(payload[:length]) == mac(KEY, payload[:length])
+
+
+@FORMS
+@pytest.mark.parametrize("length", [102_400, 102_403])
+@pytest.mark.parametrize("filler", [None, 0x00, 0xFF])
+def test_like_the_twin_where_it_is_long(length: int, filler: int | None, plain: bool) -> None:
+    payload = random.Random(1).randbytes(length) if filler is None else bytes([filler]) * length
+    assert Mac(KEY, plain=plain).of(payload) == mac(KEY, payload)
+
+
+@FORMS
+@given(payload=st.binary(max_size=3000), key=st.binary(min_size=16, max_size=64))
+def test_like_the_twin_on_any(payload: bytes, key: bytes, plain: bool) -> None:
+    assert Mac(key, plain=plain).of(payload) == mac(key, payload)
 
 
 def test_every_bit_and_the_length_count() -> None:

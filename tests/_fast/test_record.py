@@ -118,6 +118,21 @@ def test_timestamps_around_leap_days(days: int) -> None:
         assert written("timestamp", time_ns) == rfc3339(time_ns)
 
 
+def test_timestamps_of_one_second_and_the_next() -> None:
+    start = 1_732_100_000 * 10**9
+    for later in (0, 1000, 123_456_000, 999_999_999, 10**9, 999_999_000, 60 * 10**9):
+        assert written("timestamp", start + later) == rfc3339(start + later)
+
+
+@pytest.mark.parametrize("width", range(1, 20))
+def test_integers_of_every_width(width: int) -> None:
+    for value in (10 ** (width - 1), min(10**width - 1, 2**63 - 1)):
+        assert written("integer", value) == b"%d" % value
+        assert written("integer", -value) == b"-%d" % value
+        line = lines([b"x"], value, b"")
+        assert line == b'{"seq":%dx\n' % value
+
+
 def test_a_time_before_1970_stands_as_1970() -> None:
     assert written("timestamp", -1) == b'"1970-01-01T00:00:00.000000Z"'
 
