@@ -261,6 +261,23 @@ def test_a_disk_that_hangs_holds_up_nothing(
     assert len(request_ids(folder.path)) == 12 * PIECE_BYTES // MIB * TURN
 
 
+def test_what_is_asked_for_meanwhile_is_asked_for_once(
+    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    advice = Advice(monkeypatch, lambda fd: go_on.wait(30))
+    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
+    pieces(recorder, 1)
+    wait_for(lambda: advice.calls == 1)
+    pieces(recorder, 3, first=PIECE_BYTES // MIB)
+    for _ in range(1000):
+        recorder._drop_behind.written(recorder._fd)
+    assert recorder._drop_behind._messages.qsize() == 1
+    go_on.set()
+    wait_for(lambda: advice.calls == 2)
+    recorder.close()
+
+
 def test_after_a_hang_it_goes_on(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_cache, "_SETTLE_S", 0.01)
     go_on = threading.Event()
