@@ -27,6 +27,7 @@ from iatp.adapters.log_folder import (
     create_segment,
     new_boot_id,
 )
+from iatp.adapters.page_cache import PIECE_BYTES, DropBehind
 
 __all__ = ["Leftover", "LogFolder", "Pruned", "Recorder", "new_boot_id"]
 
@@ -90,6 +91,8 @@ class Recorder:
         self._seq = 0
         self._size = 0
         self._rotate_at = segment_bytes
+        self._drop_behind = DropBehind()
+        self._drop_at = PIECE_BYTES
         # Whether bytes of an append that failed may stand behind _size.
         self._uncut = False
         self._suspect = False
@@ -170,6 +173,7 @@ class Recorder:
         """Close the segment. The recorder can't be used after it."""
         if self._segment is None:
             return
+        self._drop_behind.finished(self._fd)
         try:
             self._cut()
             close_segment(self.folder, self._segment, self._fd, self._size)
@@ -177,12 +181,16 @@ class Recorder:
             _log.warning("The last segment could not be closed (%s).", error.strerror)
         self._segment = None
         self._fd = -1
+        self._drop_behind.close()
 
     def _write(self, data: bytes) -> None:
         self._uncut = True
         _write_all(self._fd, data)
         self._size += len(data)
         self._uncut = False
+        if self._size >= self._drop_at:
+            self._drop_at = self._size + PIECE_BYTES
+            self._drop_behind.written(self._fd)
 
     def _rotate_for(self, tails: list[bytes], data: bytes) -> bytes:
         """Return the lines as they stand in a new segment, or `data` where there is none."""
@@ -282,6 +290,10 @@ class Recorder:
                 _log.warning("Segment %s could not be closed (%s).", old.name, error.strerror)
 
     def _take(self, fd: int, segment: Segment) -> None:
+        if self._fd >= 0:
+            self._drop_behind.finished(self._fd)
+            # Pieces are counted on, so that small segments are dropped too.
+            self._drop_at -= self._size
         now = time.monotonic()
         self._fd, self._segment = fd, segment
         self._number += 1
