@@ -30,7 +30,6 @@ cdef class Front:
     cdef bytes via
     cdef set doors
     cdef public bint draining
-    cdef readonly int inflight   # requests that have arrived and are not answered
     cdef readonly long long last_request_ns
     cdef bint idempotent_agent
     cdef long long max_body
@@ -106,7 +105,10 @@ cdef class Door(Exchange):
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
+    cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bint _ended(self) except -1
+    cdef int _pause_input(self) except -1
+    cdef int _resume_input(self) except -1
     cdef int _feed(self) except -1
     cdef Py_ssize_t _feed_read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _read_head(self) except -1

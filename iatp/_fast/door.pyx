@@ -35,7 +35,7 @@ from iatp._fast.http cimport (
 )
 from iatp._fast.limits cimport RateLimiter, caller_key
 from iatp._fast.record cimport Line
-from iatp._fast.outbox cimport ABORT, CLOSE, END, TURN_PEERS, Outbox, monotonic_ns, wall_ns
+from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
 from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
 from iatp._fast.wheel cimport arm, disarm
 
@@ -176,6 +176,11 @@ cdef class Front:
         """How many callers are connected."""
         return len(self.doors)
 
+    @property
+    def inflight(self):
+        """How many requests have arrived and are not answered."""
+        return self.outbox.busy
+
     def tick(self, long long now_ns):
         """Looks for what is late; called every 50 ms."""
         self.outbox.wheel.tick(now_ns)
@@ -309,6 +314,7 @@ cdef class Door(Exchange):
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         self.tls = transport.get_extra_info("sslcontext") is not None
+        self.fd = -1 if self.tls else transport.get_extra_info("socket").fileno()
         if self.peer.startswith("::ffff:") and "." in self.peer:
             # What a socket for both families calls an IPv4 caller.
             self.peer = self.peer[7:]
@@ -325,29 +331,34 @@ cdef class Door(Exchange):
 
     def buffer_updated(self, Py_ssize_t n):
         cdef const unsigned char* p = &self.front.read_view[0]
-        cdef Py_ssize_t used
-        if len(self.outbox.peers) >= TURN_PEERS:
-            self.outbox.flush()
+        self.outbox.begin_read()
         try:
-            if self.state == LINGERING or self.state == CLOSED:
-                if self.state == LINGERING and not self.reading_paused:
-                    arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
-                return
-            if self.pending is None and not self.feeding:
-                used = self._feed_read(p, n)
-                p += used
-                n -= used
-            if n > 0 and self.state < LINGERING:
-                if self.pending is None:
-                    self.pending = bytearray()
-                    if self.state == READ_HEAD and not self.feeding:
-                        arm(self, monotonic_ns() + HEAD_NS)
-                self.pending += p[:n]
-                if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
-                    self._pause_input()
-            self._feed()
-        except Exception:
-            self._broken()
+            try:
+                self._read(p, n)
+            except Exception:
+                self._broken()
+        finally:
+            self.outbox.end_read()
+
+    cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t used
+        if self.state == LINGERING or self.state == CLOSED:
+            if self.state == LINGERING and not self.reading_paused:
+                arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
+            return 0
+        if self.pending is None and not self.feeding:
+            used = self._feed_read(p, n)
+            p += used
+            n -= used
+        if n > 0 and self.state < LINGERING:
+            if self.pending is None:
+                self.pending = bytearray()
+                if self.state == READ_HEAD and not self.feeding:
+                    arm(self, monotonic_ns() + HEAD_NS)
+            self.pending += p[:n]
+            if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
+                self._pause_input()
+        return self._feed()
 
     def eof_received(self):
         # TLS has no half that stays open: its caller is gone, whatever this says.
@@ -408,15 +419,17 @@ cdef class Door(Exchange):
             self.link.resume()
         self._resume_input()
 
-    def _pause_input(self):
+    cdef int _pause_input(self) except -1:
         if not self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = True
             self.transport.pause_reading()
+        return 0
 
-    def _resume_input(self):
+    cdef int _resume_input(self) except -1:
         if self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = False
             self.transport.resume_reading()
+        return 0
 
     cdef int late(self, long long now_ns) except -1:
         """What is late: a head, a body, an idle connection, a caller that takes nothing."""
@@ -688,7 +701,7 @@ cdef class Door(Exchange):
             and (path == 6 or p[6] == c'/')
         )
         if self.governed:
-            self.front.inflight += 1
+            self.outbox.busy += 1
             self.front.last_request_ns = self.received_ns
             self.counted = True
             if self.method == "CONNECT" or self.method == "TRACE":
@@ -1043,7 +1056,7 @@ cdef class Door(Exchange):
     cdef int _done(self) except -1:
         if self.counted:
             self.counted = False
-            self.front.inflight -= 1
+            self.outbox.busy -= 1
         self._release_body()
         self.request = None
         self.message = self.message_body = None
@@ -1207,8 +1220,9 @@ cdef class Door(Exchange):
         """
         cdef bytes held
         if self.out is not None:
-            held = b"".join(self.out)
-            self.out = [held[:8]]
+            held = self.out if self.pieces is None else b"".join(self.pieces)
+            self.forget()
+            self.out = held[:8]
             self.held_back = held[8:]
         self.state = PROVING
         arm(self, monotonic_ns() + PROOF_NS)
@@ -1288,7 +1302,7 @@ cdef class Door(Exchange):
 
     cdef int record_failed(self) except -1:
         """The records of this turn are not on disk: the answer may not leave."""
-        self.out = None
+        self.forget()
         self.after = 0
         if self.transport is None:
             return 0

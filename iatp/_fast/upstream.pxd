@@ -36,7 +36,6 @@ cdef class Link(Peer):
     cdef Pool pool
     cdef Exchange exchange
     cdef int state
-    cdef int fd
     cdef bint used               # has carried an exchange before this one
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable

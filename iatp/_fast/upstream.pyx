@@ -25,7 +25,7 @@ from iatp._fast.http cimport (
     chunks_read, find_head_end, read_answer_head,
 )
 from iatp._fast.limits cimport Slots
-from iatp._fast.outbox cimport TURN_PEERS, Outbox, Peer, monotonic_ns
+from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
 from iatp._fast.wheel cimport arm, disarm
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -100,13 +100,15 @@ cdef class Link(Peer):
         return self.pool.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
-        if len(self.outbox.peers) >= TURN_PEERS:
-            self.outbox.flush()
+        self.outbox.begin_read()
         try:
-            self._take(&self.pool.read_view[0], n)
-        except Exception:
-            _log.exception("an answer could not be handled")
-            self._fail("internal_error")
+            try:
+                self._take(&self.pool.read_view[0], n)
+            except Exception:
+                _log.exception("an answer could not be handled")
+                self._fail("internal_error")
+        finally:
+            self.outbox.end_read()
 
     def eof_received(self):
         self.at_eof = True
@@ -169,7 +171,7 @@ cdef class Link(Peer):
         # The agent may have closed, or sent what nobody asked for, since the last turn.
         if self.exchange is not None and not self.exchange.sent:
             if self.transport is None or self.transport.is_closing() or not self._quiet():
-                self.out = None
+                self.forget()
                 self._fail("agent_reset")
                 return 0
         return Peer.leave(self)
@@ -185,7 +187,7 @@ cdef class Link(Peer):
     cdef int record_failed(self) except -1:
         """No record, no traffic: nothing was sent, so the link is as good as before."""
         cdef Exchange exchange = self.exchange
-        self.out = None
+        self.forget()
         if exchange is None:
             return 0
         self._part()
@@ -409,7 +411,7 @@ cdef class Link(Peer):
 
     cdef int _drop(self) except -1:
         self.state = DEAD
-        self.out = None
+        self.forget()
         if self.transport is not None:
             self.transport.abort()
         return 0
