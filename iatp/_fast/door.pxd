@@ -23,6 +23,7 @@ cdef class Front:
     cdef Line line               # heads are put together here
     # The last one seen of each: mostly the next is the same.
     cdef bytes content_type
+    cdef bytes readable_type     # one that the gate can read
     cdef bytes target
     cdef bytes host
     cdef bytes agent_base
@@ -68,6 +69,7 @@ cdef class Door(Exchange):
     cdef object request
     cdef str request_id
     cdef str method
+    cdef bint post
     cdef bytes target
     cdef bytes passed            # header lines for the upstream
     cdef bytes content_type
@@ -115,6 +117,7 @@ cdef class Door(Exchange):
     cdef int _take_head(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t* used) except -1
     cdef int _keep_head(self, Head* head) except -1
     cdef int _route(self, Head* head) except -1
+    cdef bint _readable(self) except -1
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _arrived(self) except -1
     cdef int _decide(self, object grant) except -1
@@ -134,7 +137,8 @@ cdef class Door(Exchange):
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1
-    cdef bytes _agent_head(self, bytes body)
+    cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef bytes _agent_message(self, bytes body)
     cdef bytes _take_body(self)
     cdef bytes _application_message(self, bytes body)
     cdef int _add_trace_lines(self, Line line) except -1

@@ -16,7 +16,7 @@ import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeASCII
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
 from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.counters cimport (
@@ -124,6 +124,10 @@ cdef dict _TROUBLES = {
 
 cdef bytes _bytes(Slice s):
     return PyBytes_FromStringAndSize(<const char*>s.p, s.n)
+
+
+cdef inline bytes _or_empty(bytes text):
+    return b"" if text is None else text
 
 
 cdef int _add_field(Line line, Field* field) except -1:
@@ -256,7 +260,8 @@ cdef class Front:
     cdef str new_id(self, long long time_ns):
         """A UUIDv7 (RFC 9562)."""
         cdef unsigned char[16] id
-        cdef char[36] text
+        cdef str made = PyUnicode_New(36, 127)
+        cdef unsigned char* text = <unsigned char*>PyUnicode_1BYTE_DATA(made)
         cdef long long ms = time_ns // 1000000
         cdef int i, at = 0
         memcpy(&id[6], self.random(10), 10)
@@ -271,7 +276,7 @@ cdef class Front:
             text[at] = HEX[id[i] >> 4]
             text[at + 1] = HEX[id[i] & 15]
             at += 2
-        return PyUnicode_DecodeASCII(text, 36, NULL)
+        return made
 
     cdef bytes same(self, bytes last, Slice s):
         """These bytes; `last` where it is the same, which spares making another."""
@@ -607,7 +612,7 @@ cdef class Door(Exchange):
                 return TAKEN
             return 0
         used[0] = length
-        self.received_ns = monotonic_ns()
+        self.received_ns = self.outbox.now_ns()
         trouble = read_request_head(p, length, &_head)
         self.searched = 0
         self.line_seen = 0
@@ -636,13 +641,14 @@ cdef class Door(Exchange):
         self.own_ns = 0
         self.cell = -1
         self.abandoned = False
-        if head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0:
+        self.post = head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0
+        if self.post:
             self.method = "POST"
         else:
             self.method = _bytes(head.method).decode("ascii")
         self.target = front.target = front.same(front.target, head.target)
         self.minor = head.minor
-        self.head_request = self.method == "HEAD"
+        self.head_request = not self.post and self.method == "HEAD"
         self.keep = not head.close and (head.minor == 1 or head.keep_alive)
         self.content_type = self.content_encoding = self.trace_id = self.override = b""
         self.host = self.old_via = self.traceparent = self.tracestate = b""
@@ -697,16 +703,16 @@ cdef class Door(Exchange):
         if query != NULL:
             path = <const unsigned char*>query - p
         self.governed = (
-            self.listener == "data" and target.startswith(b"/proxy")
+            self.listener == "data" and path >= 6 and memcmp(p, b"/proxy", 6) == 0
             and (path == 6 or p[6] == c'/')
         )
         if self.governed:
             self.outbox.busy += 1
             self.front.last_request_ns = self.received_ns
             self.counted = True
-            if self.method == "CONNECT" or self.method == "TRACE":
+            if not self.post and (self.method == "CONNECT" or self.method == "TRACE"):
                 return self._refuse("not_implemented", True, b"")
-            if path == 6 and self.method != "POST":
+            if path == 6 and not self.post:
                 return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
             if path > 6 and path_trouble(p + 6, path - 6):
                 return self._refuse("bad_path", self.has_length, b"")
@@ -717,7 +723,7 @@ cdef class Door(Exchange):
                 retry_after = self.front.limiter.check(key, self.received_ns)
             if (
                 retry_after or head.content_length > self.front.max_body or self.content_encoding
-                or (self.content_type and not self.front.gate.reads(self.content_type))
+                or not self._readable()
             ) and (retry_after or (self.has_length and head.content_length)):
                 respond = self.front.gate.admit_head(
                     self._as_request(b""),
@@ -751,6 +757,15 @@ cdef class Door(Exchange):
         if head.expect_continue and self.pending is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return 0
+
+    cdef bint _readable(self) except -1:
+        """Whether the gate can read a body of this type."""
+        cdef Front front = self.front
+        if self.content_type is not front.readable_type:
+            if PyBytes_GET_SIZE(self.content_type) and not front.gate.reads(self.content_type):
+                return False
+            front.readable_type = self.content_type
+        return True
 
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Bytes of the body that were used, at least 1."""
@@ -787,7 +802,7 @@ cdef class Door(Exchange):
         if (self.state == READ_LENGTH and self.body_left == 0) or (
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
-            self.received_ns = monotonic_ns()
+            self.received_ns = self.outbox.now_ns()
             self.more = used < n
             self._arrived()
         return used
@@ -806,11 +821,13 @@ cdef class Door(Exchange):
         cdef long long now = wall_ns()
         if self.request_id is None:
             self.request_id = self.front.new_id(now)
+        # Where no head could be read, some of these are None.
         self.request = Request(
-            request_id=self.request_id, method=self.method or "", target=self.target or b"",
-            content_type=self.content_type or b"", content_encoding=self.content_encoding or b"",
-            body=body, trace_id=self.trace_id or b"", override=self.override or b"",
-            peer=self.peer, time_ns=now, mono_ns=monotonic_ns(),
+            request_id=self.request_id, method="" if self.method is None else self.method,
+            target=_or_empty(self.target), content_type=_or_empty(self.content_type),
+            content_encoding=_or_empty(self.content_encoding), body=body,
+            trace_id=_or_empty(self.trace_id), override=_or_empty(self.override),
+            peer=self.peer, time_ns=now, mono_ns=self.outbox.now_ns(),
         )
         return self.request
 
@@ -855,6 +872,7 @@ cdef class Door(Exchange):
         cdef Forward forward = self.forward
         cdef bytes body
         cdef int kind
+        cdef long found
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
             self.front.counters.policy(POLICY_QUARANTINE)
@@ -863,20 +881,19 @@ cdef class Door(Exchange):
         else:
             self.front.counters.policy(POLICY_ALLOW)
         for kind in range(len(forward.findings)):
-            if forward.findings[kind]:
-                self.front.counters.finding(kind, forward.findings[kind])
+            found = forward.findings[kind]
+            if found:
+                self.front.counters.finding(kind, found)
         body = self.request.body
         # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
-        self.message = self._agent_head(body)
-        if PyBytes_GET_SIZE(body) <= TOGETHER:
-            self.message += body
-        else:
+        self.message = self._agent_message(body)
+        if PyBytes_GET_SIZE(body) > TOGETHER:
             self.message_body = body
         self.passed = self.host = self.old_via = self.traceparent = self.tracestate = None
         self.content_type = self.content_encoding = self.trace_id = self.override = None
         self.target = None
-        self.repeatable = self.method in _REPEATABLE or (
+        self.repeatable = (not self.post and self.method in _REPEATABLE) or (
             self.front.idempotent_agent and self.has_key
         )
         self.own_ns = monotonic_ns() - self.received_ns
@@ -889,7 +906,8 @@ cdef class Door(Exchange):
         self.repeatable = False
         return self.front.application.submit(self)
 
-    cdef bytes _agent_head(self, bytes body):
+    cdef bytes _agent_message(self, bytes body):
+        """The head for the agent, and the body with it where that is not long."""
         cdef Line line = self.front.line
         cdef bytes target
         cdef bytes rest
@@ -928,11 +946,13 @@ cdef class Door(Exchange):
             line._raw(b"X-Forwarded-Host: ", 18)
             line.raw(self.host)
             line._raw(b"\r\n", 2)
-        if self.has_length or self.method in ("POST", "PUT", "PATCH"):
+        if self.has_length or self.post or self.method in ("PUT", "PATCH"):
             line._raw(b"Content-Length: ", 16)
             line.integer(PyBytes_GET_SIZE(body))
             line._raw(b"\r\n", 2)
         line._raw(b"\r\n", 2)
+        if PyBytes_GET_SIZE(body) <= TOGETHER:
+            line.raw(body)
         return line.done()
 
     cdef int _add_trace_lines(self, Line line) except -1:
@@ -1032,7 +1052,7 @@ cdef class Door(Exchange):
 
     cdef int _count(self, int decision, int status) except -1:
         """The one place that counts an ended request."""
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         self.front.counters.request(decision, status)
         if self.received_ns:
             self.front.counters.observe_request_us((now - self.received_ns) / 1000.0)
@@ -1073,7 +1093,7 @@ cdef class Door(Exchange):
         self.state = READ_HEAD
         self.searched = 0
         self.line_seen = 0
-        arm(self, monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
+        arm(self, self.outbox.now_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
         return self._feed()
 
     cdef bytes _take_body(self):
@@ -1105,10 +1125,10 @@ cdef class Door(Exchange):
             self.forward.records = ()
         return 0
 
-    cdef int answer_head(self, Link link, Head* head) except -1:
+    cdef int answer_head(self, Link link, Head* head, Slice begun) except -1:
         cdef Line line = self.front.line
         cdef Field* field
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         cdef bytes content_type = b""
         cdef bytes content_encoding = b""
         cdef bint has_body
@@ -1172,12 +1192,20 @@ cdef class Door(Exchange):
         elif self.minor == 0:
             line._raw(b"Connection: keep-alive\r\n", 24)
         line._raw(b"\r\n", 2)
+        if 0 < begun.n <= TOGETHER:
+            # There is a length, so it is not chunked.
+            if self._pass(begun.p, begun.n):
+                line._raw(<const char*>begun.p, begun.n)
+            begun.n = 0
         self.head_out = True
         if self.transport is not None:
             self.write_recorded(line.done())
+        if begun.n:
+            return self.answer_piece(begun.p, begun.n)
         return 0
 
-    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+    cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Tells the gate of a piece of the answer: 1 where the caller gets it, 0 if it is gone."""
         if self.governed:
             self.front.gate.settle_bytes(self.forward, p, n)
         if self.transport is None or self.gone:
@@ -1185,12 +1213,17 @@ cdef class Door(Exchange):
         self.turn_bytes += n
         if self.turn_bytes >= TURN_BYTES and self.link is not None:
             self.link.hold()
+        return 1
+
+    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+        if not self._pass(p, n):
+            return 0
         if self.chunked_out:
             return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
         return self.write_recorded(p[:n])
 
     cdef int answer_end(self) except -1:
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         if self.governed:
             if self.gone:
                 self._record_gone()

@@ -31,12 +31,14 @@ cdef class Outbox:
     cdef int busy                # requests that are being served
     cdef bint scheduled
     cdef bint reading            # within a callback that ends with `end_read`
+    cdef long long read_ns       # when that one began
     cdef readonly bint failing
     cdef readonly long long flushed_ns
 
     cdef int record(self, bytes tail) except -1
     cdef int touch(self, Peer peer) except -1
     cdef int _schedule(self) except -1
+    cdef long long now_ns(self) noexcept
     cdef int begin_read(self) except -1
     cdef int end_read(self) except -1
     cdef str failure(self)

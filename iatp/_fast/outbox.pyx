@@ -85,7 +85,12 @@ cdef class Outbox:
         if self.leaving >= TURN_PEERS:
             self.flush()
         self.reading = True
+        self.read_ns = monotonic_ns()
         return 0
+
+    cdef long long now_ns(self) noexcept:
+        """Monotonic; within a callback that reads when it began, when what it reads had come."""
+        return self.read_ns if self.reading else monotonic_ns()
 
     cdef int end_read(self) except -1:
         """Lets go at once, or has `flush` run behind what else this turn reads."""
