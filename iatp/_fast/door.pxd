@@ -19,6 +19,7 @@ cdef class Front:
     cdef unsigned char[::1] read_view
     cdef object settle_claim     # settle_claim(door, claim): asks the control state
     cdef bytes to_agent          # behind the target: version and Host
+    cdef bytes post_line         # how a request for `POST /proxy` itself begins
     cdef bytes via_line
     cdef Line line               # heads are put together here
     # The last one seen of each: mostly the next is the same.

@@ -131,7 +131,16 @@ cdef inline bytes _or_empty(bytes text):
 
 
 cdef int _add_field(Line line, Field* field) except -1:
-    # Name and value are copied as they came; they were checked when the head was read.
+    # Name and value are copied as they came; they were checked when the head was read. Behind
+    # the value stands at least the CRLF of its line, so what is looked at here is of the head.
+    cdef const unsigned char* name = field.name.p
+    cdef const unsigned char* end = field.value.p + field.value.n
+    if (
+        field.value.p == name + field.name.n + 2 and name[field.name.n + 1] == c' '
+        and end[0] == c'\r'
+    ):
+        # The whole line is written as it would be here.
+        return line._raw(<const char*>name, end + 2 - name)
     line._raw(<const char*>field.name.p, field.name.n)
     line._raw(b": ", 2)
     line._raw(<const char*>field.value.p, field.value.n)
@@ -161,6 +170,7 @@ cdef class Front:
         self.agent_target = agent_target
         self.via = via
         self.to_agent = b" HTTP/1.1\r\nHost: %b\r\n" % agent_host
+        self.post_line = b"POST " + agent_target + self.to_agent
         self.via_line = b"1.1 %b\r\n" % via
         self.line = Line()
         self.content_type = self.target = self.host = b""
@@ -909,19 +919,21 @@ cdef class Door(Exchange):
     cdef bytes _agent_message(self, bytes body):
         """The head for the agent, and the body with it where that is not long."""
         cdef Line line = self.front.line
-        cdef bytes target
         cdef bytes rest
-        if PyBytes_GET_SIZE(self.target) == 6:
-            target = self.front.agent_target
-        elif (rest := self.target[6:]).startswith(b"?"):
-            target = self.front.agent_target + rest
-        else:
-            target = self.front.agent_base + rest
         line.clear()
-        line.ascii(self.method)
-        line._raw(b" ", 1)
-        line.raw(target)
-        line.raw(self.front.to_agent)
+        if self.post and PyBytes_GET_SIZE(self.target) == 6:
+            line.raw(self.front.post_line)
+        else:
+            rest = self.target[6:]
+            line.ascii(self.method)
+            line._raw(b" ", 1)
+            # The agent's URL itself, or a path below it.
+            if not rest or rest.startswith(b"?"):
+                line.raw(self.front.agent_target)
+            else:
+                line.raw(self.front.agent_base)
+            line.raw(rest)
+            line.raw(self.front.to_agent)
         line.raw(self.passed)
         line._raw(b"Accept-Encoding: identity\r\nX-Agent-Trace-ID: ", 45)
         line.ascii(self.forward.trace_id)

@@ -41,6 +41,7 @@ cdef class Outbox:
     cdef long long now_ns(self) noexcept
     cdef int begin_read(self) except -1
     cdef int end_read(self) except -1
+    cdef int _flush(self) except -1
     cdef str failure(self)
 
 

@@ -83,7 +83,7 @@ cdef class Outbox:
     cdef int begin_read(self) except -1:
         """A callback that reads begins; it calls `end_read` whatever happens."""
         if self.leaving >= TURN_PEERS:
-            self.flush()
+            self._flush()
         self.reading = True
         self.read_ns = monotonic_ns()
         return 0
@@ -99,8 +99,7 @@ cdef class Outbox:
             return 0
         if self.busy > 1:
             return self._schedule()
-        self.flush()
-        return 0
+        return self._flush()
 
     def add_record(self, bytes tail not None):
         """Queues one record for a caller outside the hot path."""
@@ -118,6 +117,9 @@ cdef class Outbox:
 
     def flush(self):
         """Writes the turn's records, then lets its bytes leave."""
+        self._flush()
+
+    cdef int _flush(self) except -1:
         cdef Peer peer
         cdef Peer following = self.first
         cdef list records = self.records
@@ -159,6 +161,7 @@ cdef class Outbox:
                 _log.exception("a connection failed while sending; it is dropped")
                 if peer.transport is not None:
                     peer.transport.abort()
+        return 0
 
 
 cdef class Peer(Timed):
