@@ -19,10 +19,12 @@ cdef class Front:
     cdef unsigned char[::1] read_view
     cdef object settle_claim     # settle_claim(door, claim): asks the control state
     cdef bytes to_agent          # behind the target: version and Host
+    cdef bytes post_line         # how a request for `POST /proxy` itself begins
     cdef bytes via_line
     cdef Line line               # heads are put together here
     # The last one seen of each: mostly the next is the same.
     cdef bytes content_type
+    cdef bytes readable_type     # one that the gate can read
     cdef bytes target
     cdef bytes host
     cdef bytes agent_base
@@ -30,7 +32,6 @@ cdef class Front:
     cdef bytes via
     cdef set doors
     cdef public bint draining
-    cdef readonly int inflight   # requests that have arrived and are not answered
     cdef readonly long long last_request_ns
     cdef bint idempotent_agent
     cdef long long max_body
@@ -69,6 +70,7 @@ cdef class Door(Exchange):
     cdef object request
     cdef str request_id
     cdef str method
+    cdef bint post
     cdef bytes target
     cdef bytes passed            # header lines for the upstream
     cdef bytes content_type
@@ -106,13 +108,17 @@ cdef class Door(Exchange):
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
+    cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bint _ended(self) except -1
+    cdef int _pause_input(self) except -1
+    cdef int _resume_input(self) except -1
     cdef int _feed(self) except -1
     cdef Py_ssize_t _feed_read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _read_head(self) except -1
     cdef int _take_head(self, const unsigned char* p, Py_ssize_t n, Py_ssize_t* used) except -1
     cdef int _keep_head(self, Head* head) except -1
     cdef int _route(self, Head* head) except -1
+    cdef bint _readable(self) except -1
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _arrived(self) except -1
     cdef int _decide(self, object grant) except -1
@@ -132,7 +138,8 @@ cdef class Door(Exchange):
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1
-    cdef bytes _agent_head(self, bytes body)
+    cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef bytes _agent_message(self, bytes body)
     cdef bytes _take_body(self)
     cdef bytes _application_message(self, bytes body)
     cdef int _add_trace_lines(self, Line line) except -1

@@ -16,7 +16,7 @@ import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeASCII
+from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
 from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.counters cimport (
@@ -35,7 +35,7 @@ from iatp._fast.http cimport (
 )
 from iatp._fast.limits cimport RateLimiter, caller_key
 from iatp._fast.record cimport Line
-from iatp._fast.outbox cimport ABORT, CLOSE, END, TURN_PEERS, Outbox, monotonic_ns, wall_ns
+from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
 from iatp._fast.upstream cimport AgentPool, Exchange, Link, Pool
 from iatp._fast.wheel cimport arm, disarm
 
@@ -126,8 +126,21 @@ cdef bytes _bytes(Slice s):
     return PyBytes_FromStringAndSize(<const char*>s.p, s.n)
 
 
+cdef inline bytes _or_empty(bytes text):
+    return b"" if text is None else text
+
+
 cdef int _add_field(Line line, Field* field) except -1:
-    # Name and value are copied as they came; they were checked when the head was read.
+    # Name and value are copied as they came; they were checked when the head was read. Behind
+    # the value stands at least the CRLF of its line, so what is looked at here is of the head.
+    cdef const unsigned char* name = field.name.p
+    cdef const unsigned char* end = field.value.p + field.value.n
+    if (
+        field.value.p == name + field.name.n + 2 and name[field.name.n + 1] == c' '
+        and end[0] == c'\r'
+    ):
+        # The whole line is written as it would be here.
+        return line._raw(<const char*>name, end + 2 - name)
     line._raw(<const char*>field.name.p, field.name.n)
     line._raw(b": ", 2)
     line._raw(<const char*>field.value.p, field.value.n)
@@ -157,6 +170,7 @@ cdef class Front:
         self.agent_target = agent_target
         self.via = via
         self.to_agent = b" HTTP/1.1\r\nHost: %b\r\n" % agent_host
+        self.post_line = b"POST " + agent_target + self.to_agent
         self.via_line = b"1.1 %b\r\n" % via
         self.line = Line()
         self.content_type = self.target = self.host = b""
@@ -175,6 +189,11 @@ cdef class Front:
     def connections(self):
         """How many callers are connected."""
         return len(self.doors)
+
+    @property
+    def inflight(self):
+        """How many requests have arrived and are not answered."""
+        return self.outbox.busy
 
     def tick(self, long long now_ns):
         """Looks for what is late; called every 50 ms."""
@@ -251,7 +270,8 @@ cdef class Front:
     cdef str new_id(self, long long time_ns):
         """A UUIDv7 (RFC 9562)."""
         cdef unsigned char[16] id
-        cdef char[36] text
+        cdef str made = PyUnicode_New(36, 127)
+        cdef unsigned char* text = <unsigned char*>PyUnicode_1BYTE_DATA(made)
         cdef long long ms = time_ns // 1000000
         cdef int i, at = 0
         memcpy(&id[6], self.random(10), 10)
@@ -266,7 +286,7 @@ cdef class Front:
             text[at] = HEX[id[i] >> 4]
             text[at + 1] = HEX[id[i] & 15]
             at += 2
-        return PyUnicode_DecodeASCII(text, 36, NULL)
+        return made
 
     cdef bytes same(self, bytes last, Slice s):
         """These bytes; `last` where it is the same, which spares making another."""
@@ -309,6 +329,7 @@ cdef class Door(Exchange):
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else "unix"
         self.tls = transport.get_extra_info("sslcontext") is not None
+        self.fd = -1 if self.tls else transport.get_extra_info("socket").fileno()
         if self.peer.startswith("::ffff:") and "." in self.peer:
             # What a socket for both families calls an IPv4 caller.
             self.peer = self.peer[7:]
@@ -325,29 +346,34 @@ cdef class Door(Exchange):
 
     def buffer_updated(self, Py_ssize_t n):
         cdef const unsigned char* p = &self.front.read_view[0]
-        cdef Py_ssize_t used
-        if len(self.outbox.peers) >= TURN_PEERS:
-            self.outbox.flush()
+        self.outbox.begin_read()
         try:
-            if self.state == LINGERING or self.state == CLOSED:
-                if self.state == LINGERING and not self.reading_paused:
-                    arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
-                return
-            if self.pending is None and not self.feeding:
-                used = self._feed_read(p, n)
-                p += used
-                n -= used
-            if n > 0 and self.state < LINGERING:
-                if self.pending is None:
-                    self.pending = bytearray()
-                    if self.state == READ_HEAD and not self.feeding:
-                        arm(self, monotonic_ns() + HEAD_NS)
-                self.pending += p[:n]
-                if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
-                    self._pause_input()
-            self._feed()
-        except Exception:
-            self._broken()
+            try:
+                self._read(p, n)
+            except Exception:
+                self._broken()
+        finally:
+            self.outbox.end_read()
+
+    cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1:
+        cdef Py_ssize_t used
+        if self.state == LINGERING or self.state == CLOSED:
+            if self.state == LINGERING and not self.reading_paused:
+                arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
+            return 0
+        if self.pending is None and not self.feeding:
+            used = self._feed_read(p, n)
+            p += used
+            n -= used
+        if n > 0 and self.state < LINGERING:
+            if self.pending is None:
+                self.pending = bytearray()
+                if self.state == READ_HEAD and not self.feeding:
+                    arm(self, monotonic_ns() + HEAD_NS)
+            self.pending += p[:n]
+            if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
+                self._pause_input()
+        return self._feed()
 
     def eof_received(self):
         # TLS has no half that stays open: its caller is gone, whatever this says.
@@ -408,15 +434,17 @@ cdef class Door(Exchange):
             self.link.resume()
         self._resume_input()
 
-    def _pause_input(self):
+    cdef int _pause_input(self) except -1:
         if not self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = True
             self.transport.pause_reading()
+        return 0
 
-    def _resume_input(self):
+    cdef int _resume_input(self) except -1:
         if self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = False
             self.transport.resume_reading()
+        return 0
 
     cdef int late(self, long long now_ns) except -1:
         """What is late: a head, a body, an idle connection, a caller that takes nothing."""
@@ -594,7 +622,7 @@ cdef class Door(Exchange):
                 return TAKEN
             return 0
         used[0] = length
-        self.received_ns = monotonic_ns()
+        self.received_ns = self.outbox.now_ns()
         trouble = read_request_head(p, length, &_head)
         self.searched = 0
         self.line_seen = 0
@@ -623,13 +651,14 @@ cdef class Door(Exchange):
         self.own_ns = 0
         self.cell = -1
         self.abandoned = False
-        if head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0:
+        self.post = head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0
+        if self.post:
             self.method = "POST"
         else:
             self.method = _bytes(head.method).decode("ascii")
         self.target = front.target = front.same(front.target, head.target)
         self.minor = head.minor
-        self.head_request = self.method == "HEAD"
+        self.head_request = not self.post and self.method == "HEAD"
         self.keep = not head.close and (head.minor == 1 or head.keep_alive)
         self.content_type = self.content_encoding = self.trace_id = self.override = b""
         self.host = self.old_via = self.traceparent = self.tracestate = b""
@@ -684,16 +713,16 @@ cdef class Door(Exchange):
         if query != NULL:
             path = <const unsigned char*>query - p
         self.governed = (
-            self.listener == "data" and target.startswith(b"/proxy")
+            self.listener == "data" and path >= 6 and memcmp(p, b"/proxy", 6) == 0
             and (path == 6 or p[6] == c'/')
         )
         if self.governed:
-            self.front.inflight += 1
+            self.outbox.busy += 1
             self.front.last_request_ns = self.received_ns
             self.counted = True
-            if self.method == "CONNECT" or self.method == "TRACE":
+            if not self.post and (self.method == "CONNECT" or self.method == "TRACE"):
                 return self._refuse("not_implemented", True, b"")
-            if path == 6 and self.method != "POST":
+            if path == 6 and not self.post:
                 return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
             if path > 6 and path_trouble(p + 6, path - 6):
                 return self._refuse("bad_path", self.has_length, b"")
@@ -704,7 +733,7 @@ cdef class Door(Exchange):
                 retry_after = self.front.limiter.check(key, self.received_ns)
             if (
                 retry_after or head.content_length > self.front.max_body or self.content_encoding
-                or (self.content_type and not self.front.gate.reads(self.content_type))
+                or not self._readable()
             ) and (retry_after or (self.has_length and head.content_length)):
                 respond = self.front.gate.admit_head(
                     self._as_request(b""),
@@ -738,6 +767,15 @@ cdef class Door(Exchange):
         if head.expect_continue and self.pending is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return 0
+
+    cdef bint _readable(self) except -1:
+        """Whether the gate can read a body of this type."""
+        cdef Front front = self.front
+        if self.content_type is not front.readable_type:
+            if PyBytes_GET_SIZE(self.content_type) and not front.gate.reads(self.content_type):
+                return False
+            front.readable_type = self.content_type
+        return True
 
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Bytes of the body that were used, at least 1."""
@@ -774,7 +812,7 @@ cdef class Door(Exchange):
         if (self.state == READ_LENGTH and self.body_left == 0) or (
             self.state == READ_CHUNKS and self.chunks.state == DONE
         ):
-            self.received_ns = monotonic_ns()
+            self.received_ns = self.outbox.now_ns()
             self.more = used < n
             self._arrived()
         return used
@@ -793,11 +831,13 @@ cdef class Door(Exchange):
         cdef long long now = wall_ns()
         if self.request_id is None:
             self.request_id = self.front.new_id(now)
+        # Where no head could be read, some of these are None.
         self.request = Request(
-            request_id=self.request_id, method=self.method or "", target=self.target or b"",
-            content_type=self.content_type or b"", content_encoding=self.content_encoding or b"",
-            body=body, trace_id=self.trace_id or b"", override=self.override or b"",
-            peer=self.peer, time_ns=now, mono_ns=monotonic_ns(),
+            request_id=self.request_id, method="" if self.method is None else self.method,
+            target=_or_empty(self.target), content_type=_or_empty(self.content_type),
+            content_encoding=_or_empty(self.content_encoding), body=body,
+            trace_id=_or_empty(self.trace_id), override=_or_empty(self.override),
+            peer=self.peer, time_ns=now, mono_ns=self.outbox.now_ns(),
         )
         return self.request
 
@@ -842,6 +882,7 @@ cdef class Door(Exchange):
         cdef Forward forward = self.forward
         cdef bytes body
         cdef int kind
+        cdef long found
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
             self.front.counters.policy(POLICY_QUARANTINE)
@@ -850,20 +891,19 @@ cdef class Door(Exchange):
         else:
             self.front.counters.policy(POLICY_ALLOW)
         for kind in range(len(forward.findings)):
-            if forward.findings[kind]:
-                self.front.counters.finding(kind, forward.findings[kind])
+            found = forward.findings[kind]
+            if found:
+                self.front.counters.finding(kind, found)
         body = self.request.body
         # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
-        self.message = self._agent_head(body)
-        if PyBytes_GET_SIZE(body) <= TOGETHER:
-            self.message += body
-        else:
+        self.message = self._agent_message(body)
+        if PyBytes_GET_SIZE(body) > TOGETHER:
             self.message_body = body
         self.passed = self.host = self.old_via = self.traceparent = self.tracestate = None
         self.content_type = self.content_encoding = self.trace_id = self.override = None
         self.target = None
-        self.repeatable = self.method in _REPEATABLE or (
+        self.repeatable = (not self.post and self.method in _REPEATABLE) or (
             self.front.idempotent_agent and self.has_key
         )
         self.own_ns = monotonic_ns() - self.received_ns
@@ -876,21 +916,24 @@ cdef class Door(Exchange):
         self.repeatable = False
         return self.front.application.submit(self)
 
-    cdef bytes _agent_head(self, bytes body):
+    cdef bytes _agent_message(self, bytes body):
+        """The head for the agent, and the body with it where that is not long."""
         cdef Line line = self.front.line
-        cdef bytes target
         cdef bytes rest
-        if PyBytes_GET_SIZE(self.target) == 6:
-            target = self.front.agent_target
-        elif (rest := self.target[6:]).startswith(b"?"):
-            target = self.front.agent_target + rest
-        else:
-            target = self.front.agent_base + rest
         line.clear()
-        line.ascii(self.method)
-        line._raw(b" ", 1)
-        line.raw(target)
-        line.raw(self.front.to_agent)
+        if self.post and PyBytes_GET_SIZE(self.target) == 6:
+            line.raw(self.front.post_line)
+        else:
+            rest = self.target[6:]
+            line.ascii(self.method)
+            line._raw(b" ", 1)
+            # The agent's URL itself, or a path below it.
+            if not rest or rest.startswith(b"?"):
+                line.raw(self.front.agent_target)
+            else:
+                line.raw(self.front.agent_base)
+            line.raw(rest)
+            line.raw(self.front.to_agent)
         line.raw(self.passed)
         line._raw(b"Accept-Encoding: identity\r\nX-Agent-Trace-ID: ", 45)
         line.ascii(self.forward.trace_id)
@@ -915,11 +958,13 @@ cdef class Door(Exchange):
             line._raw(b"X-Forwarded-Host: ", 18)
             line.raw(self.host)
             line._raw(b"\r\n", 2)
-        if self.has_length or self.method in ("POST", "PUT", "PATCH"):
+        if self.has_length or self.post or self.method in ("PUT", "PATCH"):
             line._raw(b"Content-Length: ", 16)
             line.integer(PyBytes_GET_SIZE(body))
             line._raw(b"\r\n", 2)
         line._raw(b"\r\n", 2)
+        if PyBytes_GET_SIZE(body) <= TOGETHER:
+            line.raw(body)
         return line.done()
 
     cdef int _add_trace_lines(self, Line line) except -1:
@@ -1019,7 +1064,7 @@ cdef class Door(Exchange):
 
     cdef int _count(self, int decision, int status) except -1:
         """The one place that counts an ended request."""
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         self.front.counters.request(decision, status)
         if self.received_ns:
             self.front.counters.observe_request_us((now - self.received_ns) / 1000.0)
@@ -1043,7 +1088,7 @@ cdef class Door(Exchange):
     cdef int _done(self) except -1:
         if self.counted:
             self.counted = False
-            self.front.inflight -= 1
+            self.outbox.busy -= 1
         self._release_body()
         self.request = None
         self.message = self.message_body = None
@@ -1060,7 +1105,7 @@ cdef class Door(Exchange):
         self.state = READ_HEAD
         self.searched = 0
         self.line_seen = 0
-        arm(self, monotonic_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
+        arm(self, self.outbox.now_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
         return self._feed()
 
     cdef bytes _take_body(self):
@@ -1092,10 +1137,10 @@ cdef class Door(Exchange):
             self.forward.records = ()
         return 0
 
-    cdef int answer_head(self, Link link, Head* head) except -1:
+    cdef int answer_head(self, Link link, Head* head, Slice begun) except -1:
         cdef Line line = self.front.line
         cdef Field* field
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         cdef bytes content_type = b""
         cdef bytes content_encoding = b""
         cdef bint has_body
@@ -1159,12 +1204,20 @@ cdef class Door(Exchange):
         elif self.minor == 0:
             line._raw(b"Connection: keep-alive\r\n", 24)
         line._raw(b"\r\n", 2)
+        if 0 < begun.n <= TOGETHER:
+            # There is a length, so it is not chunked.
+            if self._pass(begun.p, begun.n):
+                line._raw(<const char*>begun.p, begun.n)
+            begun.n = 0
         self.head_out = True
         if self.transport is not None:
             self.write_recorded(line.done())
+        if begun.n:
+            return self.answer_piece(begun.p, begun.n)
         return 0
 
-    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+    cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Tells the gate of a piece of the answer: 1 where the caller gets it, 0 if it is gone."""
         if self.governed:
             self.front.gate.settle_bytes(self.forward, p, n)
         if self.transport is None or self.gone:
@@ -1172,12 +1225,17 @@ cdef class Door(Exchange):
         self.turn_bytes += n
         if self.turn_bytes >= TURN_BYTES and self.link is not None:
             self.link.hold()
+        return 1
+
+    cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+        if not self._pass(p, n):
+            return 0
         if self.chunked_out:
             return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
         return self.write_recorded(p[:n])
 
     cdef int answer_end(self) except -1:
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
         if self.governed:
             if self.gone:
                 self._record_gone()
@@ -1207,8 +1265,9 @@ cdef class Door(Exchange):
         """
         cdef bytes held
         if self.out is not None:
-            held = b"".join(self.out)
-            self.out = [held[:8]]
+            held = self.out if self.pieces is None else b"".join(self.pieces)
+            self.forget()
+            self.out = held[:8]
             self.held_back = held[8:]
         self.state = PROVING
         arm(self, monotonic_ns() + PROOF_NS)
@@ -1288,7 +1347,7 @@ cdef class Door(Exchange):
 
     cdef int record_failed(self) except -1:
         """The records of this turn are not on disk: the answer may not leave."""
-        self.out = None
+        self.forget()
         self.after = 0
         if self.transport is None:
             return 0

@@ -25,27 +25,43 @@ cdef class Outbox:
     cdef Counters counters
     cdef Wheel wheel             # of all that leaves through here
     cdef list records
-    cdef list peers
+    cdef Peer first              # who leaves next; each knows who is behind it
+    cdef Peer last
+    cdef int leaving             # how many these are
+    cdef int busy                # requests that are being served
     cdef bint scheduled
+    cdef bint reading            # within a callback that ends with `end_read`
+    cdef long long read_ns       # when that one began
     cdef readonly bint failing
     cdef readonly long long flushed_ns
 
     cdef int record(self, bytes tail) except -1
     cdef int touch(self, Peer peer) except -1
+    cdef int _schedule(self) except -1
+    cdef long long now_ns(self) noexcept
+    cdef int begin_read(self) except -1
+    cdef int end_read(self) except -1
+    cdef int _flush(self) except -1
     cdef str failure(self)
 
 
 cdef class Peer(Timed):
     cdef Outbox outbox
     cdef object transport
-    cdef list out
+    cdef Peer behind             # who leaves after it
+    cdef bytes out               # what leaves at the end of the turn
+    cdef list pieces             # the same, where it is more than one piece
+    cdef int fd                  # what bytes are sent to; -1: the transport sends them (TLS)
+    cdef bint clogged            # the transport may hold bytes that the socket did not take
     cdef bint queued
     cdef bint recorded
     cdef int after
 
     cdef int write(self, bytes data) except -1
     cdef int write_recorded(self, bytes data) except -1
+    cdef int forget(self) except -1
     cdef int finish(self, int after) except -1
     cdef int leave(self) except -1
+    cdef int _send(self, bytes data) except -1
     cdef int left(self) except -1
     cdef int record_failed(self) except -1

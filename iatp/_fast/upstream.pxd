@@ -1,7 +1,7 @@
 # The road to the agent and to the aiohttp application; see upstream.pyx.
 from iatp._fast.counters cimport Counters
 from iatp._fast.gate cimport Forward
-from iatp._fast.http cimport Chunks, Head
+from iatp._fast.http cimport Chunks, Head, Slice
 from iatp._fast.limits cimport Slots
 from iatp._fast.outbox cimport Outbox, Peer
 
@@ -22,11 +22,10 @@ cdef class Exchange(Peer):
     cdef int tries
     cdef int cell                # slot of the agent's concurrency limit, or -1
     cdef long long queued_ns
-    cdef long long dispatched_ns
     cdef long long sent_ns
 
     cdef int dispatched(self) except -1
-    cdef int answer_head(self, Link link, Head* head) except -1
+    cdef int answer_head(self, Link link, Head* head, Slice begun) except -1
     cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int answer_end(self) except -1
     cdef int answer_failed(self, str code) except -1
@@ -35,8 +34,9 @@ cdef class Exchange(Peer):
 cdef class Link(Peer):
     cdef Pool pool
     cdef Exchange exchange
+    cdef Link under              # the idle ones below and above it on the stack
+    cdef Link over
     cdef int state
-    cdef int fd
     cdef bint used               # has carried an exchange before this one
     cdef bint answered           # a byte of the answer has come
     cdef bint reusable
@@ -58,11 +58,11 @@ cdef class Link(Peer):
     cdef int hold(self) except -1
     cdef int release(self) except -1
     cdef int detach(self) except -1
-    cdef bint _quiet(self) noexcept
+    cdef bint _quiet(self) except -1
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1
-    cdef int _begin_body(self, Head* head) except -1
+    cdef Py_ssize_t _begin_body(self, Head* head, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _part(self) except -1
     cdef int _rest(self) except -1
     cdef int _leave_stack(self) except -1
@@ -78,7 +78,7 @@ cdef class Pool:
     cdef object read_buffer
     cdef unsigned char[::1] read_view
     cdef bint governed
-    cdef list idle
+    cdef Link idle               # the top of the stack
     cdef set links
     cdef readonly int opening
     cdef readonly bint closing

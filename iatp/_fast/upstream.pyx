@@ -25,7 +25,7 @@ from iatp._fast.http cimport (
     chunks_read, find_head_end, read_answer_head,
 )
 from iatp._fast.limits cimport Slots
-from iatp._fast.outbox cimport TURN_PEERS, Outbox, Peer, monotonic_ns
+from iatp._fast.outbox cimport Outbox, Peer, monotonic_ns
 from iatp._fast.wheel cimport arm, disarm
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -64,7 +64,8 @@ cdef class Exchange(Peer):
         """The request is about to leave on `link`: its records go before it."""
         return 0
 
-    cdef int answer_head(self, Link link, Head* head) except -1:
+    cdef int answer_head(self, Link link, Head* head, Slice begun) except -1:
+        """The head of the answer; `begun` is what of its body came with it, or empty."""
         return 0
 
     cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -100,13 +101,15 @@ cdef class Link(Peer):
         return self.pool.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
-        if len(self.outbox.peers) >= TURN_PEERS:
-            self.outbox.flush()
+        self.outbox.begin_read()
         try:
-            self._take(&self.pool.read_view[0], n)
-        except Exception:
-            _log.exception("an answer could not be handled")
-            self._fail("internal_error")
+            try:
+                self._take(&self.pool.read_view[0], n)
+            except Exception:
+                _log.exception("an answer could not be handled")
+                self._fail("internal_error")
+        finally:
+            self.outbox.end_read()
 
     def eof_received(self):
         self.at_eof = True
@@ -146,7 +149,6 @@ cdef class Link(Peer):
         exchange.link = self
         exchange.sent = False
         exchange.tries += 1
-        exchange.dispatched_ns = monotonic_ns()
         self.total_ns = 0
         self._wait(self.pool.head_timeout_ns)
         if self.pool.governed:
@@ -168,24 +170,24 @@ cdef class Link(Peer):
     cdef int leave(self) except -1:
         # The agent may have closed, or sent what nobody asked for, since the last turn.
         if self.exchange is not None and not self.exchange.sent:
-            if self.transport is None or self.transport.is_closing() or not self._quiet():
-                self.out = None
+            if self.transport is None or not self._quiet():
+                self.forget()
                 self._fail("agent_reset")
                 return 0
         return Peer.leave(self)
 
-    cdef bint _quiet(self) noexcept:
+    cdef bint _quiet(self) except -1:
         """Whether nothing waits to be read, not even the end. A new connection is not asked."""
         cdef char byte
-        return not self.used or (
-            recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0
-            and errno == EAGAIN
-        )
+        if not self.used:
+            return not self.transport.is_closing()
+        # One that the event loop is closing has ended or failed, and so is not open here either.
+        return recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
 
     cdef int record_failed(self) except -1:
         """No record, no traffic: nothing was sent, so the link is as good as before."""
         cdef Exchange exchange = self.exchange
-        self.out = None
+        self.forget()
         if exchange is None:
             return 0
         self._part()
@@ -236,7 +238,7 @@ cdef class Link(Peer):
 
     cdef int _wait(self, long long ns) except -1:
         """Has to hear within this time, and be done within the whole answer's."""
-        cdef long long deadline = monotonic_ns() + ns
+        cdef long long deadline = self.outbox.now_ns() + ns
         if self.total_ns and self.total_ns < deadline:
             deadline = self.total_ns
         return arm(self, deadline)
@@ -310,12 +312,15 @@ cdef class Link(Peer):
                 return 0
             return length
         self.behind = n - length
-        self._begin_body(&_head)
-        return length
+        return length + self._begin_body(&_head, p + length, n - length)
 
-    cdef int _begin_body(self, Head* head) except -1:
+    cdef Py_ssize_t _begin_body(self, Head* head, const unsigned char* p, Py_ssize_t n) except -1:
+        """Bytes of the body that were used: those that came with the head, if there is a length."""
         cdef Exchange exchange = self.exchange
-        cdef long long now = monotonic_ns()
+        cdef long long now = self.outbox.now_ns()
+        cdef Slice begun
+        begun.p = p
+        begun.n = 0
         self.reusable = not head.close and (head.minor == 1 or head.keep_alive)
         self.total_ns = now + self.pool.total_timeout_ns if self.pool.total_timeout_ns else 0
         self._wait(self.pool.idle_timeout_ns)
@@ -326,18 +331,20 @@ cdef class Link(Peer):
             chunks_begin(&self.chunks)
             self.state = READ_CHUNKS
         elif head.content_length >= 0:
-            self.left_bytes = head.content_length
+            begun.n = n if n < head.content_length else <Py_ssize_t>head.content_length
+            self.left_bytes = head.content_length - begun.n
+            self.behind = n - begun.n
             self.state = READ_LENGTH
         else:
             self.reusable = False
             self.state = READ_TO_END
-        exchange.answer_head(self, head)
+        exchange.answer_head(self, head, begun)
         if exchange.reading_paused:
             # It has not taken its last answer yet.
             self.pause()
         if self.state == READ_LENGTH and self.left_bytes == 0:
             self._complete()
-        return 0
+        return begun.n
 
     cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Bytes of the body that were used, at least 1."""
@@ -384,10 +391,8 @@ cdef class Link(Peer):
 
     cdef int _rest(self) except -1:
         """Back onto the stack, or closed where it can't be used again."""
-        if (
-            not self.reusable or self.at_eof or self.pool.closing or self.transport is None
-            or self.transport.is_closing()
-        ):
+        # One that is closing all the same is found when it is to send.
+        if not self.reusable or self.at_eof or self.pool.closing or self.transport is None:
             return self._drop()
         if self.paused or self.held:
             self.paused = self.held = False
@@ -395,21 +400,31 @@ cdef class Link(Peer):
         self.state = IDLE
         self.used = True
         self._wait(IDLE_LINK_NS)
-        self.pool.idle.append(self)
+        self.under = self.pool.idle
+        if self.under is not None:
+            self.under.over = self
+        self.pool.idle = self
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, 1)
         return 0
 
     cdef int _leave_stack(self) except -1:
-        if self in self.pool.idle:
-            self.pool.idle.remove(self)
-            if self.pool.governed:
-                self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
+        if self.over is not None:
+            self.over.under = self.under
+        elif self.pool.idle is self:
+            self.pool.idle = self.under
+        else:
+            return 0
+        if self.under is not None:
+            self.under.over = self.over
+        self.over = self.under = None
+        if self.pool.governed:
+            self.pool.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
         return 0
 
     cdef int _drop(self) except -1:
         self.state = DEAD
-        self.out = None
+        self.forget()
         if self.transport is not None:
             self.transport.abort()
         return 0
@@ -418,7 +433,9 @@ cdef class Link(Peer):
         """The answer is whole."""
         cdef Exchange exchange = self.exchange
         if self.pool.governed:
-            self.pool.counters.observe_upstream_us((monotonic_ns() - exchange.sent_ns) / 1000.0)
+            self.pool.counters.observe_upstream_us(
+                (self.outbox.now_ns() - exchange.sent_ns) / 1000.0
+            )
         if self.behind:
             # What follows an answer belongs to nobody, least of all to the next request.
             self.reusable = False
@@ -464,7 +481,6 @@ cdef class Pool:
         self.connect = connect
         self.read_buffer = memoryview(read_buffer)
         self.read_view = read_buffer
-        self.idle = []
         self.links = set()
         self.head_timeout_ns = head_timeout_ns
         self.idle_timeout_ns = idle_timeout_ns
@@ -482,10 +498,9 @@ cdef class Pool:
 
     cdef int dispatch(self, Exchange exchange) except -1:
         cdef Link link
-        while self.idle:
-            link = self.idle.pop()
-            if self.governed:
-                self.counters.connections(CONNECTIONS_AGENT_IDLE, -1)
+        while self.idle is not None:
+            link = self.idle
+            link._leave_stack()
             # One that is closing is found when it is to send.
             if link.transport is not None:
                 return link.begin(exchange)
@@ -526,10 +541,13 @@ cdef class Pool:
 
     def close(self):
         """Ends idle connections and keeps none from now on."""
-        cdef Link link
+        cdef Link link = self.idle
+        cdef Link under
         self.closing = True
-        for link in tuple(self.idle):
+        while link is not None:
+            under = link.under
             link.close()
+            link = under
 
     def abort(self):
         """Ends every connection."""

@@ -250,6 +250,10 @@ def test_every_byte_of_names_and_values() -> None:
             (parse_answer, answer(start=b"HTTP/1.1 200 a" + byte + b"b")),
         ):
             assert trouble(read, head) == ("" if allowed else "malformed"), (byte, head)
+        # Values are read eight bytes at a time: so in each place, behind others and a tab.
+        for before in range(1, 18):
+            head = request(b"X: " + b"\xff" * before + b"\t~" + byte + b" " * 9 + b"b")
+            assert trouble(parse_request, head) == ("" if allowed else "malformed"), (byte, head)
         allowed = 0x21 <= number <= 0x7E and byte != b"#"
         said = trouble(parse_request, request(start=b"GET /a" + byte + b"b HTTP/1.1"))
         assert (said == "") == allowed, byte
