@@ -19,7 +19,6 @@ from iatp._fast.wheel cimport Timed, Wheel
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void* buffer, size_t length, int flags)
     int MSG_DONTWAIT
-    int MSG_NOSIGNAL
 
 _log = logging.getLogger("iatp")
 
@@ -236,10 +235,8 @@ cdef class Peer(Timed):
         """
         cdef ssize_t sent = 0
         if self.fd >= 0 and (not self.clogged or self.transport.get_write_buffer_size() == 0):
-            sent = send(
-                self.fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
-                MSG_DONTWAIT | MSG_NOSIGNAL,
-            )
+            # Python ignores SIGPIPE.
+            sent = send(self.fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_DONTWAIT)
             self.clogged = sent != PyBytes_GET_SIZE(data)
             if not self.clogged:
                 return 0
