@@ -24,8 +24,8 @@ cdef extern from "nh.h" nogil:
 
 cdef enum:
     BLOCK = 1024
-    # Words of 32 bits: those of a block, and four more for the second sum, which is shifted.
-    PAD_WORDS = BLOCK // 4 + 4
+    # Words of 32 bits: the 256 of a block, and four more for the second sum, which is shifted.
+    PAD_WORDS = 260
 
 
 @cython.final
