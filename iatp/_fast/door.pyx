@@ -406,6 +406,7 @@ cdef class Door(Exchange):
 
     def connection_lost(self, exc):
         self.transport = None
+        self.fd = -1
         self.front.doors.discard(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, -1)
         if self.state != CLOSED:

@@ -50,6 +50,11 @@ cdef int MAX_INTERIM = 16
 # Protocol section 6: five failures in a row, then one probe every half second.
 cdef int BREAKER_FAILURES = 5
 cdef long long BREAKER_PROBE_NS = 500_000_000
+# How long a link looks for the answer before the event loop sleeps: a core that has gone to
+# sleep in between needs longer to wake up than a near agent to answer.
+cdef long long LINGER_NS = 50_000
+# After so long a look in vain it is not tried again for this many requests.
+cdef int LINGER_PAUSE = 7
 # How soon a worker looks for a slot that another worker gave back.
 cdef double POLL_S = 0.005
 
@@ -122,6 +127,7 @@ cdef class Link(Peer):
 
     def connection_lost(self, exc):
         self.transport = None
+        self.fd = -1
         self.pool.links.discard(self)
         if self.state == IDLE:
             self._leave_stack()
@@ -174,7 +180,25 @@ cdef class Link(Peer):
                 self.forget()
                 self._fail("agent_reset")
                 return 0
+            Peer.leave(self)
+            if self.pool.governed and self.outbox.busy == 1:
+                self._linger()
+            return 0
         return Peer.leave(self)
+
+    cdef int _linger(self) except -1:
+        """Waits a moment for an answer where nobody else is being served."""
+        cdef char byte
+        cdef long long until
+        if self.pool.unlingered > 0:
+            self.pool.unlingered -= 1
+            return 0
+        until = monotonic_ns() + LINGER_NS
+        while self.transport is not None and monotonic_ns() < until:
+            if recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
+                return 0
+        self.pool.unlingered = LINGER_PAUSE
+        return 0
 
     cdef bint _quiet(self) except -1:
         """Whether nothing waits to be read, not even the end. A new connection is not asked."""
