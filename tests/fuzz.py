@@ -7,17 +7,21 @@ asserted too. It prints how many inputs were executed, and exits with 1 where on
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
 from array import array
 from collections.abc import Callable
 
-from iatp._fast import http, scan
+from iatp._fast import http, record, scan
 from tests._fast.grammar import Grammar, exact
 
 CORPUS = 200
 """Messages and texts that are mutated; then new ones are made."""
+
+WIDEST = 2
+"""Of the vectors that the scan knows; a machine may have less."""
 
 ROUNDS = 20
 """How often each is, each time a little further."""
@@ -73,16 +77,33 @@ def read_path(data: bytes) -> None:
 
 def scan_text(data: bytes) -> None:
     for form in (scan.JSON, scan.TEXT, scan.TARGET, scan.FORM):
+        _scan(data, form)
+    # Further on in a document, and twice.
+    room = b" " * (len(data) % 67)
+    _scan(b"[" + room + data + room + b"," + data + b"]", scan.JSON)
+
+
+def _scan(data: bytes, form: int) -> None:
+    found = []
+    for level in range(scan.vectors(WIDEST) + 1):
+        scan.vectors(level)
         spans = scan.scan(data, form)
         scan.redact(data, spans)
         scan.counts(spans)
+        found.append((list(spans), spans.error, spans.error_at))
+    assert all(one == found[0] for one in found), "vectors of another width find something else"
+
+
+def record_text(data: bytes) -> None:
+    text = json.loads(record.json_string(data))
+    assert text == data.decode("utf-8", "backslashreplace")
 
 
 READERS: dict[str, list[Callable[[bytes], None]]] = {
     "request": [read_request, read_chunks],
     "answer": [read_answer, read_chunks],
     "path": [read_path],
-    "text": [scan_text],
+    "text": [scan_text, record_text],
 }
 
 

@@ -19,7 +19,10 @@ class Forward:
 
 @final
 class Gate:
-    """Decides on requests and records what came of them; no I/O, no clock, no state."""
+    """Decides on requests and records what came of them; no I/O and no clock.
+
+    What it keeps only saves work; no decision depends on it. For one thread.
+    """
 
     policy: GatePolicy
     trust_score: int

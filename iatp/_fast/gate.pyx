@@ -907,7 +907,10 @@ cdef int _end(Gate gate, Forward forward) except -1:
 
 @cython.final
 cdef class Gate:
-    """Decides on requests and records what came of them; no I/O, no clock, no state."""
+    """Decides on requests and records what came of them; no I/O and no clock.
+
+    What it keeps only saves work; no decision depends on it. For one thread.
+    """
 
     def __init__(self, policy):
         """`policy` is a GatePolicy; its score is computed here, once.
