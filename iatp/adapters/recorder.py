@@ -91,7 +91,7 @@ class Recorder:
         self._seq = 0
         self._size = 0
         self._rotate_at = segment_bytes
-        self._drop_behind = DropBehind()
+        self._drop_behind = DropBehind(folder, worker)
         self._drop_at = PIECE_BYTES
         # Whether bytes of an append that failed may stand behind _size.
         self._uncut = False
@@ -173,7 +173,6 @@ class Recorder:
         """Close the segment. The recorder can't be used after it."""
         if self._segment is None:
             return
-        self._drop_behind.finished(self._fd)
         try:
             self._cut()
             close_segment(self.folder, self._segment, self._fd, self._size)
@@ -190,7 +189,7 @@ class Recorder:
         self._uncut = False
         if self._size >= self._drop_at:
             self._drop_at = self._size + PIECE_BYTES
-            self._drop_behind.written(self._fd)
+            self._drop_behind.written()
 
     def _rotate_for(self, tails: list[bytes], data: bytes) -> bytes:
         """Return the lines as they stand in a new segment, or `data` where there is none."""
@@ -290,10 +289,8 @@ class Recorder:
                 _log.warning("Segment %s could not be closed (%s).", old.name, error.strerror)
 
     def _take(self, fd: int, segment: Segment) -> None:
-        if self._fd >= 0:
-            self._drop_behind.finished(self._fd)
-            # Pieces are counted on, so that small segments are dropped too.
-            self._drop_at -= self._size
+        # Pieces are counted on from one segment to the next.
+        self._drop_at -= self._size
         now = time.monotonic()
         self._fd, self._segment = fd, segment
         self._number += 1

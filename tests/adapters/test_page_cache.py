@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from iatp.adapters import page_cache
-from iatp.adapters.page_cache import PIECE_BYTES, DropBehind
+from iatp.adapters import page_cache, recorder
+from iatp.adapters.page_cache import DropBehind
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
 from iatp.adapters.traces import read_trace
 from tests.adapters.recording import REPOSITORY, check_numbering, request_ids, tail
@@ -25,6 +25,9 @@ from tests.adapters.recording import REPOSITORY, check_numbering, request_ids, t
 MIB = 1 << 20
 TURN = 16
 """Records of 64 KiB in a turn: a turn is 1 MiB."""
+PIECE = 4 * MIB
+KEPT = 8 * MIB
+"""Smaller than the real ones, so that a test writes less."""
 
 
 def cached_bytes(path: Path) -> int:
@@ -91,6 +94,12 @@ def nothing_is_left() -> Iterator[None]:
     wait_for(lambda: not threads() and descriptors() == before)
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "PIECE_BYTES", PIECE)
+    monkeypatch.setattr(page_cache, "KEPT_BYTES", KEPT)
+
+
 def descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 
@@ -111,124 +120,136 @@ def turn(number: int) -> list[bytes]:
     return [tail("t", number * TURN + n, fill=MIB // TURN) for n in range(TURN)]
 
 
-def pieces(recorder: Recorder, count: int, first: int = 0) -> None:
+def pieces(to: Recorder, count: int, first: int = 0) -> None:
     """Append so many pieces."""
-    for number in range(first, first + count * PIECE_BYTES // MIB):
-        recorder.append(turn(number))
+    for number in range(first, first + count * PIECE // MIB):
+        to.append(turn(number))
+
+
+def records(count: int) -> list[str]:
+    """What so many pieces hold."""
+    return [f"r{n}" for n in range(count * PIECE // MIB * TURN)]
 
 
 class Advice:
     """Stands in for posix_fadvise: notes the calls, and does what `effect` says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, effect: Callable[[int], object]) -> None:
-        self.calls = 0
+        self.calls: list[tuple[str, int]] = []
+        """The file's name and how much of it was to be dropped."""
         self.effect = effect
         monkeypatch.setattr(os, "posix_fadvise", self, raising=False)
 
     def __call__(self, fd: int, offset: int, length: int, advice: int) -> None:
-        self.calls += 1
+        assert offset == 0
+        self.calls.append((Path(f"/dev/fd/{fd}").readlink().name, length))
         self.effect(fd)
 
 
 # What it is for.
 
 
-def test_a_log_leaves_the_page_cache_while_it_is_written(disk: tuple[Path, bool]) -> None:
+def test_a_log_leaves_the_page_cache_but_for_its_end(disk: tuple[Path, bool]) -> None:
     path, drops = disk
     folder = LogFolder(path / "logs")
-    recorder = Recorder(folder, 0, new_boot_id(), 256 * MIB)
+    made = Recorder(folder, 0, new_boot_id(), 256 * MIB)
     [segment] = folder.path.glob("*.open.jsonl")
     written = 0
-    while written < 12 or (drops and cached_bytes(segment) > 3 * PIECE_BYTES):
+    while written < 8 or (drops and cached_bytes(segment) > KEPT + 3 * PIECE):
         # A disk may be slow to take what it was given; far from as slow as this allows.
         assert written < 60
-        pieces(recorder, 1, first=written * PIECE_BYTES // MIB)
+        pieces(made, 1, first=written * PIECE // MIB)
         written += 1
         time.sleep(0.05)
+    assert cached_bytes(segment) >= KEPT
     # What was dropped is read from the disk.
-    assert request_ids(folder.path) == [f"r{n}" for n in range(written * PIECE_BYTES // MIB * TURN)]
+    assert request_ids(folder.path) == records(written)
     page = read_trace(folder.path, "t", limit=3)
     assert [b'"request_id":"r%d"' % n in bytes(page.logs[n]) for n in range(3)] == [True] * 3
-    recorder.close()
+    made.close()
     folder.close()
 
 
 @pytest.mark.parametrize("segment_bytes", [6 * MIB + 1, 2 * MIB + MIB // 2])
-def test_the_end_of_a_closed_segment_leaves_it_too(
-    disk: tuple[Path, bool], segment_bytes: int
-) -> None:
+def test_closed_segments_leave_it_too(disk: tuple[Path, bool], segment_bytes: int) -> None:
     path, drops = disk
     folder = LogFolder(path / "logs")
-    recorder = Recorder(folder, 0, new_boot_id(), segment_bytes)
-    pieces(recorder, 3)
-    recorder.rotate()
-    # The first may have been finished before there was a thread.
-    closed = [each for each in sorted(folder.path.glob("*Z-*.jsonl")) if "open" not in each.name]
-    assert len(closed) > 1
-    if drops:
-        wait_for(lambda: cached_bytes(closed[-1]) == 0)
-    wait_for(lambda: len(recorder._drop_behind._held) == 0)
-    assert request_ids(folder.path) == [f"r{n}" for n in range(3 * PIECE_BYTES // MIB * TURN)]
-    recorder.close()
+    made = Recorder(folder, 0, new_boot_id(), segment_bytes)
+    pieces(made, 1)
+    written = 1
+    oldest = folder.path / folder.segments()[0].name
+    if "open" in oldest.name:
+        made.rotate()
+        oldest = folder.path / folder.segments()[0].name
+    while written < 8 or (drops and cached_bytes(oldest) > 0):
+        assert written < 60
+        pieces(made, 1, first=written * PIECE // MIB)
+        written += 1
+        time.sleep(0.05)
+    assert request_ids(folder.path) == records(written)
+    made.close()
     folder.close()
+
+
+def test_what_is_dropped(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the newest bytes of this worker, and of no other."""
+    advice = Advice(monkeypatch, lambda fd: None)
+    other = Recorder(folder, 1, new_boot_id(), 2 * MIB)
+    for number in range(3):
+        other.append(turn(number))
+    made = Recorder(folder, 0, new_boot_id(), 5 * MIB)
+    for number in range(0, 24, 4):
+        advice.calls.clear()
+        pieces(made, 1, first=number)
+        segments = [each for each in folder.segments() if each.worker == 0]
+        sizes = [(folder.path / each.name).stat().st_size for each in segments]
+        expected = [
+            (each.name, min(size, sum(sizes[at:]) - KEPT))
+            for at, (each, size) in enumerate(zip(segments, sizes, strict=True))
+            if sum(sizes[at:]) > KEPT
+        ]
+        wait_for(lambda wanted=expected: sorted(advice.calls) == wanted)  # type: ignore[misc]
+    made.close()
+    other.close()
 
 
 def test_a_quiet_recorder_has_no_thread(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     Advice(monkeypatch, lambda fd: None)
-    recorder = Recorder(folder, 0, new_boot_id(), 2 * MIB)
+    made = Recorder(folder, 0, new_boot_id(), 2 * MIB)
     assert threads() == []
     for number in range(3):
-        recorder.append(turn(number))
-    recorder.rotate()
+        made.append(turn(number))
+    made.rotate()
     assert threads() == []
-    recorder.append(turn(3))
-    recorder.append(turn(4))
+    made.append(turn(3))
+    made.append(turn(4))
     assert len(threads()) == 1
-    recorder.close()
+    made.close()
     assert threads() == []
-
-
-def test_one_call_for_a_piece(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    advice = Advice(monkeypatch, lambda fd: None)
-    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
-    for number in range(5):
-        pieces(recorder, 1, first=number * PIECE_BYTES // MIB)
-        wait_for(lambda number=number: advice.calls == number + 1)  # type: ignore[misc]
-    recorder.close()
 
 
 # Rotation and close.
 
 
-def test_only_open_segments_are_touched_while_others_open_and_close_files(
-    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numbers of closed descriptors are taken by other files at once; none is ever advised."""
+def test_a_hundred_rotations_under_it(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are renamed, and their descriptors' numbers taken by others, while it looks."""
     wrong: list[str] = []
 
     def check(fd: int) -> None:
-        time.sleep(0.001)
-        try:
-            found = os.fstat(fd)
-        except OSError as error:
-            wrong.append(str(error))
-            return
-        if not stat.S_ISREG(found.st_mode) or found.st_ino not in segments:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_dev != folder.path.stat().st_dev:
             wrong.append(f"{fd} is another file")
 
-    monkeypatch.setattr(page_cache, "_SETTLE_S", 0.01)
     advice = Advice(monkeypatch, check)
-    recorder = Recorder(folder, 0, new_boot_id(), 5 * MIB)
-    segments = {os.fstat(recorder._fd).st_ino}
+    made = Recorder(folder, 0, new_boot_id(), MIB)
     for number in range(100):
-        recorder.append(turn(number))
-        # A turn that rotates is the first of its segment, so no piece of it can be asked for yet.
-        segments.add(os.fstat(recorder._fd).st_ino)
+        made.append(turn(number))
         for fd in [os.open(os.devnull, os.O_RDONLY) for _ in range(4)]:
             os.close(fd)
-    recorder.close()
+    made.close()
     assert wrong == []
-    assert advice.calls > 20
+    assert advice.calls
+    assert all(name.endswith(".jsonl") for name, _ in advice.calls)
     check_numbering(folder.path)
     assert request_ids(folder.path) == [f"r{n}" for n in range(100 * TURN)]
 
@@ -239,77 +260,68 @@ def test_a_disk_that_hangs_holds_up_nothing(
     monkeypatch.setattr(page_cache, "_JOIN_S", 0.1)
     go_on = threading.Event()
     advice = Advice(monkeypatch, lambda fd: go_on.wait(30))
-    recorder = Recorder(folder, 0, new_boot_id(), 2 * MIB)
+    made = Recorder(folder, 0, new_boot_id(), 2 * MIB)
+    pieces(made, 4)
+    wait_for(lambda: len(advice.calls) == 1)
     before = descriptors()
-    pieces(recorder, 2)
-    wait_for(lambda: advice.calls == 1)
-    pieces(recorder, 10, first=2 * PIECE_BYTES // MIB)
-    held = recorder._drop_behind
+    pieces(made, 10, first=4 * PIECE // MIB)
     for _ in range(1000):
-        held.written(recorder._fd)
-    assert advice.calls == 1
-    assert len(held._held) <= page_cache._MAX_FILES
-    assert descriptors() <= before + page_cache._MAX_FILES
-    assert held._messages.qsize() <= 2 * page_cache._MAX_FILES
+        made._drop_behind.written()
+    assert len(advice.calls) == 1
+    assert descriptors() == before
     began = time.monotonic()
-    recorder.close()
+    made.close()
     assert time.monotonic() - began < 5
     assert len(threads()) == 1
     go_on.set()
     wait_for(lambda: not threads())
-    assert held._held == set()
-    assert len(request_ids(folder.path)) == 12 * PIECE_BYTES // MIB * TURN
-
-
-def test_what_is_asked_for_meanwhile_is_asked_for_once(
-    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go_on = threading.Event()
-    advice = Advice(monkeypatch, lambda fd: go_on.wait(30))
-    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
-    pieces(recorder, 1)
-    wait_for(lambda: advice.calls == 1)
-    pieces(recorder, 3, first=PIECE_BYTES // MIB)
-    for _ in range(1000):
-        recorder._drop_behind.written(recorder._fd)
-    assert recorder._drop_behind._messages.qsize() == 1
-    go_on.set()
-    wait_for(lambda: advice.calls == 2)
-    recorder.close()
+    assert len(request_ids(folder.path)) == len(records(14))
 
 
 def test_after_a_hang_it_goes_on(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_cache, "_SETTLE_S", 0.01)
     go_on = threading.Event()
     advice = Advice(monkeypatch, lambda fd: go_on.wait(30))
-    recorder = Recorder(folder, 0, new_boot_id(), 2 * MIB)
-    pieces(recorder, 8)
+    made = Recorder(folder, 0, new_boot_id(), 2 * MIB)
+    pieces(made, 8)
     go_on.set()
-    wait_for(lambda: not recorder._drop_behind._held)
-    before = advice.calls
-    pieces(recorder, 2, first=100)
-    wait_for(lambda: advice.calls > before)
-    recorder.close()
+    wait_for(lambda: len(advice.calls) > 2)
+    before = len(advice.calls)
+    pieces(made, 2, first=100)
+    wait_for(lambda: len(advice.calls) > before)
+    made.close()
 
 
-def test_a_deleted_segment_is_let_go_of(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_cache, "_SETTLE_S", 0.01)
-    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
-    pieces(recorder, 2)
+def test_a_segment_that_is_deleted_is_held_by_nothing(folder: LogFolder) -> None:
+    made = Recorder(folder, 0, new_boot_id(), 64 * MIB)
+    pieces(made, 4)
     next(folder.path.glob("*.open.jsonl")).unlink()
-    recorder.tick()
-    wait_for(lambda: not recorder._drop_behind._held)
-    pieces(recorder, 2, first=100)
-    recorder.close()
+    made.tick()
+    pieces(made, 4, first=100)
+    made.close()
     check_numbering(folder.path)
 
 
-def test_close_before_anything_was_written() -> None:
-    drop_behind = DropBehind()
-    drop_behind.finished(0)
+def test_what_is_no_file_is_left_alone(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link or a pipe in the place of a segment neither misleads it nor holds it up."""
+    advice = Advice(monkeypatch, lambda fd: None)
+    made = Recorder(folder, 0, new_boot_id(), 2 * MIB)
+    pieces(made, 4)
+    oldest, second = (folder.path / each.name for each in folder.segments()[:2])
+    oldest.unlink()
+    oldest.symlink_to("/etc/passwd")
+    second.unlink()
+    os.mkfifo(second)
+    pieces(made, 2, first=100)
+    wait_for(lambda: len(advice.calls) > 4)
+    made.close()
+    assert "passwd" not in [name for name, _ in advice.calls]
+
+
+def test_close_before_anything_was_written(folder: LogFolder) -> None:
+    drop_behind = DropBehind(folder, 0)
     drop_behind.close()
     drop_behind.close()
-    drop_behind.written(0)
+    drop_behind.written()
     assert threads() == []
 
 
@@ -324,54 +336,20 @@ def test_what_fails_is_not_tried_again(
         raise OSError(number, os.strerror(number))
 
     advice = Advice(monkeypatch, fail)
-    recorder = Recorder(folder, 0, new_boot_id(), 6 * MIB)
-    pieces(recorder, 1)
-    wait_for(lambda: advice.calls == 1)
-    pieces(recorder, 8, first=PIECE_BYTES // MIB)
-    recorder.close()
-    assert advice.calls == 1
-    assert request_ids(folder.path) == [f"r{n}" for n in range(9 * PIECE_BYTES // MIB * TURN)]
-
-
-def test_a_pipe_is_nothing_to_drop() -> None:
-    reader, writer = os.pipe()
-    drop_behind = DropBehind()
-    drop_behind.written(writer)
-    wait_for(lambda: drop_behind._fadvise is None)
-    drop_behind.written(writer)
-    drop_behind.finished(writer)
-    os.close(writer)
-    drop_behind.close()
-    assert os.read(reader, 1) == b""
-    os.close(reader)
+    made = Recorder(folder, 0, new_boot_id(), 6 * MIB)
+    pieces(made, 12)
+    made.close()
+    assert len(advice.calls) == 1
+    assert request_ids(folder.path) == records(12)
 
 
 def test_a_platform_without_it(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
-    recorder = Recorder(folder, 0, new_boot_id(), 6 * MIB)
-    pieces(recorder, 4)
+    made = Recorder(folder, 0, new_boot_id(), 6 * MIB)
+    pieces(made, 4)
     assert threads() == []
-    assert recorder._drop_behind._held == set()
-    recorder.close()
-    assert len(request_ids(folder.path)) == 4 * PIECE_BYTES // MIB * TURN
-
-
-def test_without_a_descriptor_the_next_piece_tries_again(
-    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none_left(fd: int) -> int:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    advice = Advice(monkeypatch, lambda fd: None)
-    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
-    with monkeypatch.context() as crowded:
-        crowded.setattr(os, "dup", none_left)
-        pieces(recorder, 2)
-    assert advice.calls == 0
-    pieces(recorder, 1, first=2 * PIECE_BYTES // MIB)
-    wait_for(lambda: advice.calls == 1)
-    recorder.close()
-    assert not recorder.failing
+    made.close()
+    assert request_ids(folder.path) == records(4)
 
 
 def test_without_a_thread_the_next_piece_tries_again(
@@ -381,11 +359,11 @@ def test_without_a_thread_the_next_piece_tries_again(
         raise RuntimeError("can't start new thread")
 
     advice = Advice(monkeypatch, lambda fd: None)
-    recorder = Recorder(folder, 0, new_boot_id(), 64 * MIB)
+    made = Recorder(folder, 0, new_boot_id(), 64 * MIB)
     with monkeypatch.context() as crowded:
         crowded.setattr(threading.Thread, "start", none_left)
-        pieces(recorder, 2)
-    assert advice.calls == 0
-    pieces(recorder, 1, first=2 * PIECE_BYTES // MIB)
-    wait_for(lambda: advice.calls == 1)
-    recorder.close()
+        pieces(made, 4)
+    assert advice.calls == []
+    pieces(made, 1, first=4 * PIECE // MIB)
+    wait_for(lambda: len(advice.calls) == 1)
+    made.close()
