@@ -275,8 +275,8 @@ class RecordCount:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[int, int] = {}
-        """Bytes read so far, by inode: a segment may be renamed."""
+        self._read: dict[str, int] = {}
+        """Bytes read so far, by what a segment's name begins with: it is renamed once closed."""
 
     def settle(self) -> int:
         """Those since it was asked last, once no more come."""
@@ -290,9 +290,9 @@ class RecordCount:
         lines = 0
         for path in self._folder.rglob("*.jsonl"):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                number = os.fstat(file.fileno()).st_ino
-                file.seek(self._read.get(number, 0))
+                name = path.name.removesuffix(".jsonl").removesuffix(".open")
+                file.seek(self._read.get(name, 0))
                 while piece := file.read(1 << 20):
                     lines += piece.count(b"\n")
-                self._read[number] = file.tell()
+                self._read[name] = file.tell()
         return lines
