@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import ROOT
-from tests.e2e.agents import Seen, agent, says
+from tests.e2e.agents import agent, says
 from tests.e2e.sidecars import TRUSTED, Caller, Sidecar, free_ports, request, sidecar, wait_until
 from tests.e2e.test_in_front import strace
 
@@ -148,9 +148,8 @@ def test_the_second_address_is_tried_where_the_first_does_not_answer(tmp_path: P
     (port,) = free_ports(1)
     resolver = Resolver(tmp_path, "127.0.0.2", "127.0.0.1")
 
-    def closes(connection: socket.socket, seen: Seen) -> bool:
-        says()(connection, seen)
-        return False
+    # It says so, or the next request could meet the end of the connection.
+    closes = says(b"{}", "Connection: close", keep=False)
 
     with (
         agent(closes, port) as behind,

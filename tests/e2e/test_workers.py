@@ -213,10 +213,11 @@ def test_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         contextlib.ExitStack() as stack,
     ):
         _on_both(running)
-        slow = [stack.enter_context(Caller(running.port)) for _ in range(6)]
+        # So many that both workers have some.
+        slow = [stack.enter_context(Caller(running.port)) for _ in range(20)]
         for caller in slow:
             caller.send(request(body='{"slow":1}'))
-        wait_until(lambda: running.metric("iatp_inflight") == 6)
+        wait_until(lambda: running.metric("iatp_inflight") == 20)
         workers = running.workers()
         kill(running.process.pid)
         running.process.wait(5)
@@ -224,7 +225,7 @@ def test_workers_end_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: not _accepts(running.port), 3.0)
         assert all(map(lives, workers))
         go_on.set()
-        assert [caller.read().status for caller in slow] == [200] * 6
+        assert [caller.read().status for caller in slow] == [200] * 20
         wait_until(lambda: not any(map(lives, workers)), 5.0)
         assert "supervisor is gone" in running.log()
 
