@@ -63,5 +63,6 @@ cdef class Peer(Timed):
     cdef int finish(self, int after) except -1
     cdef int leave(self) except -1
     cdef int _send(self, bytes data) except -1
+    cdef int _send_pieces(self, list pieces) except -1
     cdef int left(self) except -1
     cdef int record_failed(self) except -1

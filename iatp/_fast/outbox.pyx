@@ -12,19 +12,30 @@ Rules:
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from iatp._fast.wheel cimport Timed, Wheel
 
 cdef extern from "<sys/socket.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec* msg_iov
+        int msg_iovlen
     ssize_t send(int fd, const void* buffer, size_t length, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int MSG_DONTWAIT
+    int MSG_NOSIGNAL
 
 _log = logging.getLogger("iatp")
 
 # From this length on a piece is not worth copying to be sent together with others.
 cdef enum:
     SCATTER = 4096
+    # So many pieces are sent by one call; more are for the transport.
+    MAX_PIECES = 8
 
 
 cdef long long monotonic_ns() noexcept nogil:
@@ -210,8 +221,7 @@ cdef class Peer(Timed):
             if pieces is None:
                 self._send(out)
             elif PyBytes_GET_SIZE(<bytes>pieces[len(pieces) - 1]) > SCATTER:
-                self.transport.writelines(pieces)
-                self.clogged = True
+                self._send_pieces(pieces)
             else:
                 self._send(b"".join(pieces))
         self.left()
@@ -241,6 +251,44 @@ cdef class Peer(Timed):
             if not self.clogged:
                 return 0
         self.transport.write(data[sent:] if sent > 0 else data)
+        return 0
+
+    cdef int _send_pieces(self, list pieces) except -1:
+        """The same for pieces that are too long to be joined."""
+        cdef iovec[MAX_PIECES] parts
+        cdef msghdr message
+        cdef list rest = pieces
+        cdef bytes piece
+        cdef Py_ssize_t length
+        cdef Py_ssize_t total = 0
+        cdef ssize_t sent = 0
+        cdef int count = <int>len(pieces)
+        cdef int at
+        if (
+            count <= MAX_PIECES and self.fd >= 0
+            and (not self.clogged or self.transport.get_write_buffer_size() == 0)
+        ):
+            for at in range(count):
+                piece = pieces[at]
+                parts[at].iov_base = PyBytes_AS_STRING(piece)
+                parts[at].iov_len = PyBytes_GET_SIZE(piece)
+                total += PyBytes_GET_SIZE(piece)
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = parts
+            message.msg_iovlen = count
+            sent = sendmsg(self.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == total:
+                self.clogged = False
+                return 0
+            if sent > 0:
+                rest = []
+                for piece in pieces:
+                    length = PyBytes_GET_SIZE(piece)
+                    if sent < length:
+                        rest.append(memoryview(piece)[sent:] if sent else piece)
+                    sent = sent - length if sent > length else 0
+        self.clogged = True
+        self.transport.writelines(rest)
         return 0
 
     cdef int left(self) except -1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
 import time
@@ -208,3 +209,36 @@ def test_a_slow_caller_that_asked_to_close_gets_it_whole(tmp_path: Path) -> None
         time.sleep(1.5)
         assert _drain(caller, 0.001) == len(body)
         wait_until(lambda: running.metric('iatp_connections{state="active"}') <= 1, 5.0)
+
+
+@pytest.mark.parametrize("size", [70_000, 1_000_000, 9_000_000])
+def test_a_large_request_reaches_a_slow_agent_whole(tmp_path: Path, size: int) -> None:
+    """It takes a little at a time, so no send takes all that is left."""
+    body = b'{"words":"' + random.Random(size).randbytes(size // 2).hex().encode() + b'"}'
+    body = body.translate(bytes.maketrans(b"0123456789", b"klmnopqrst"))
+    received = bytearray()
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            while b"\r\n\r\n" not in received:
+                received.extend(connection.recv(1000))
+            del received[: received.index(b"\r\n\r\n") + 4]
+            while len(received) < len(body):
+                time.sleep(0.0005)
+                received.extend(connection.recv(40_000))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        server = threading.Thread(target=serve, args=(listening,))
+        server.start()
+        port = listening.getsockname()[1]
+        with (
+            sidecar(tmp_path, f"http://127.0.0.1:{port}", TRUSTED) as running,
+            Caller(running.port) as caller,
+        ):
+            caller.send(request(body=body.decode()))
+            assert caller.read().status == 200
+            server.join(5)
+    assert bytes(received) == body
