@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
 from iatp._fast.scan cimport redact, scan
-from iatp._fast.text cimport Span, Spans
+from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
 import hmac
@@ -26,13 +26,6 @@ from iatp.decisions import tickets
 from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
 from iatp.values.exchange import Claim, Outcome, Respond
-
-# The forms of scan.pxd, by the names that are used here.
-cdef enum:
-    AS_JSON = 0
-    AS_TEXT = 1
-    AS_TARGET = 2
-    AS_FORM = 3
 
 cdef enum:
     KIND_COUNT = 5

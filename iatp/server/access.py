@@ -11,7 +11,7 @@ from iatp._fast import scan
 from iatp.server.rules import Origin
 
 _AS_TARGET: Final = 2
-"""The form of a path with its query, as iatp/_fast/scan.pxd numbers them."""
+"""The form of a path with its query, as iatp/_fast/text.pxd numbers them."""
 
 
 def access_tail(
