@@ -18,6 +18,12 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from iatp._fast.wheel cimport Timed, Wheel
 
 cdef extern from "<sys/socket.h>" nogil:
+    """
+    /* macOS has none; Python ignores SIGPIPE everywhere. */
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    """
     struct iovec:
         void* iov_base
         size_t iov_len

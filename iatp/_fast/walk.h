@@ -587,7 +587,7 @@ static int walk_next(Walk *w) {
                 continue;
             }
             if (!marked)
-                memset((char *)&m + 6 * sizeof(uint64_t), 0, sizeof m - 6 * sizeof(uint64_t));
+                memset((char *)&m + offsetof(Masks, space), 0, sizeof m - offsetof(Masks, space));
             if (!walk_block(w, &m))
                 return WALK_BAD;
             break;
