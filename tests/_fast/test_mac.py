@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iatp._fast.mac import Mac
+from iatp._fast.mac import Mac, siphash
+from tests.twins import mac as twin
 from tests.twins.mac import mac
 
 KEY = bytes(range(32))
@@ -37,6 +38,29 @@ def test_like_the_twin_where_it_is_long(length: int, filler: int | None, plain: 
 @given(payload=st.binary(max_size=3000), key=st.binary(min_size=16, max_size=64))
 def test_like_the_twin_on_any(payload: bytes, key: bytes, plain: bool) -> None:
     assert Mac(key, plain=plain).of(payload) == mac(key, payload)
+
+
+@pytest.mark.parametrize(
+    ("length", "hashed"),
+    [
+        # From the vectors of the reference code: key and data are 00 01 02 and so on.
+        (0, "a3817f04ba25a8e66df67214c7550293"),
+        (1, "da87c1d86b99af44347659119b22fc45"),
+    ],
+)
+def test_siphash_of_its_authors(length: int, hashed: str) -> None:
+    assert siphash(KEY[:16], bytes(range(length))).hex() == hashed
+    assert twin.siphash(KEY[:16], bytes(range(length))).hex() == hashed
+
+
+@given(key=st.binary(min_size=16, max_size=16), data=st.binary(max_size=600))
+def test_siphash_like_the_twin(key: bytes, data: bytes) -> None:
+    assert siphash(key, data) == twin.siphash(key, data)
+
+
+def test_a_siphash_key_of_another_length() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        siphash(b"k" * 15, b"")
 
 
 def test_every_bit_and_the_length_count() -> None:

@@ -1,4 +1,4 @@
-"""The payload MAC, plain: NH over blocks of 1024 bytes, then keyed BLAKE2b."""
+"""The payload MAC, plain: NH over blocks of 1024 bytes, then SipHash-2-4 with 128 bits."""
 
 from __future__ import annotations
 
@@ -21,6 +21,44 @@ def sums(payload: bytes, pad: list[int]) -> Iterator[int]:
             yield sum(a * b for a, b in zip(added[::2], added[1::2], strict=True)) % 2**64
 
 
+def siphash(key: bytes, data: bytes) -> bytes:
+    mask = 2**64 - 1
+
+    def turn(value: int, by: int) -> int:
+        return (value << by | value >> (64 - by)) & mask
+
+    def rounds(count: int) -> None:
+        for _ in range(count):
+            v[0] = (v[0] + v[1]) & mask
+            v[1] = turn(v[1], 13) ^ v[0]
+            v[0] = turn(v[0], 32)
+            v[2] = (v[2] + v[3]) & mask
+            v[3] = turn(v[3], 16) ^ v[2]
+            v[0] = (v[0] + v[3]) & mask
+            v[3] = turn(v[3], 21) ^ v[0]
+            v[2] = (v[2] + v[1]) & mask
+            v[1] = turn(v[1], 17) ^ v[2]
+            v[2] = turn(v[2], 32)
+
+    low, high = (int.from_bytes(half, "little") for half in (key[:8], key[8:]))
+    names = [
+        int.from_bytes(name, "big") for name in (b"somepseu", b"dorandom", b"lygenera", b"tedbytes")
+    ]
+    v = [low ^ names[0], high ^ names[1] ^ 0xEE, low ^ names[2], high ^ names[3]]
+    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) % 256])
+    for at in range(0, len(padded), 8):
+        word = int.from_bytes(padded[at : at + 8], "little")
+        v[3] ^= word
+        rounds(2)
+        v[0] ^= word
+    out = []
+    for place, change in ((2, 0xEE), (1, 0xDD)):
+        v[place] ^= change
+        rounds(4)
+        out.append((v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little"))
+    return b"".join(out)
+
+
 def mac(key: bytes, payload: bytes) -> str:
     pad = b"".join(
         hashlib.blake2b(b"%d" % part, key=key, person=b"iatp-mac-pad").digest()
@@ -29,4 +67,5 @@ def mac(key: bytes, payload: bytes) -> str:
     short = len(payload).to_bytes(8, "little") + b"".join(
         value.to_bytes(8, "little") for value in sums(payload, words(pad[:1040]))
     )
-    return hashlib.blake2b(short, key=key, digest_size=16, person=b"iatp-mac-1").hexdigest()
+    last = hashlib.blake2b(key=key, digest_size=16, person=b"iatp-mac-sip").digest()
+    return siphash(last, short).hex()
