@@ -1,15 +1,19 @@
 cimport cython
+from cpython.object cimport PyObject
 from libc.string cimport memcpy, strlen
 
 
 @cython.final
 cdef class Line:
-    # One record tail under construction; grows as needed.
+    # One record tail under construction; grows as needed. `_text` is inside of `_made`, the
+    # bytes that `done` may hand over.
+    cdef PyObject* _made
     cdef char* _text
     cdef Py_ssize_t _length
     cdef Py_ssize_t _capacity
 
     cdef int _grow(self, Py_ssize_t more) except -1
+    cdef void _forget(self) noexcept
 
     cdef inline int _reserve(self, Py_ssize_t more) except -1:
         if self._capacity - self._length < more:
@@ -43,7 +47,7 @@ cdef class Line:
     cpdef bytes done(self)
 
 
-cpdef bytes lines(list tails, long long first, bytes middle)
+cpdef list lines(list tails, long long first, bytes middle)
 cdef bint is_utf8(bytes text) except -1
 cpdef bytes json_string(bytes text)
 cpdef Py_ssize_t cut_at(bytes text, Py_ssize_t limit)

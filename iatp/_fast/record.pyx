@@ -8,12 +8,18 @@ stands as \\xNN in plain characters, as `bytes.decode(errors="backslashreplace")
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_GET_LENGTH
-from libc.stdlib cimport free, malloc, realloc
+from cpython.ref cimport Py_XDECREF
 from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(str text)
     void* PyUnicode_DATA(str text)
+    PyObject* _new_bytes "PyBytes_FromStringAndSize"(
+        const char* text, Py_ssize_t length
+    ) except NULL
+    char* _bytes_data "PyBytes_AS_STRING"(PyObject* made) noexcept
+    # Sets it to NULL where it raises.
+    int _PyBytes_Resize(PyObject** made, Py_ssize_t length) except -1
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
@@ -36,8 +42,10 @@ for _byte in range(256):
 TREATMENT[0xC2] = 2
 TREATMENT[0xE2] = 3
 
-# A builder that is used again keeps no more than this.
 cdef enum:
+    # From this length on a text is handed over as it is: copying it costs more than new memory.
+    LONG = 1 << 11
+    # A builder that is used again keeps no more than this.
     KEPT_BYTES = 1 << 18
     # Twice as much, and a little, is reserved for it.
     ESCAPED_AT_ONCE = 1 << 12
@@ -66,45 +74,50 @@ cdef long long LAST_US = 253402300799999999
 
 @cython.final
 cdef class Line:
-    def __cinit__(self):
-        self._capacity = 1024
-        self._length = 0
-        self._text = <char*>malloc(self._capacity)
-        if self._text == NULL:
-            raise MemoryError
-
     def __dealloc__(self):
-        free(self._text)
+        Py_XDECREF(self._made)
 
     cdef int _grow(self, Py_ssize_t more) except -1:
         # Room for `more` bytes, at least as much again as there is.
-        cdef Py_ssize_t capacity = self._capacity or 1024
-        cdef char* text
+        cdef Py_ssize_t capacity = self._capacity or LONG
         while capacity < self._length + more:
             capacity *= 2
-        text = <char*>realloc(self._text, capacity)
-        if text == NULL:
-            raise MemoryError
-        self._text = text
+        if self._made == NULL:
+            self._made = _new_bytes(NULL, capacity)
+        else:
+            try:
+                _PyBytes_Resize(&self._made, capacity)
+            except MemoryError:
+                self._forget()
+                raise
+        self._text = _bytes_data(self._made)
         self._capacity = capacity
         return 0
+
+    cdef void _forget(self) noexcept:
+        self._made = NULL
+        self._text = NULL
+        self._capacity = self._length = 0
 
     cdef int _escape(self, const unsigned char* text, Py_ssize_t length) except -1:
         # `text` is UTF-8, the inside of a string that is not escaped yet.
         cdef Py_ssize_t at = 0, start = 0
         cdef unsigned int code
-        cdef Py_ssize_t width, written
+        cdef Py_ssize_t width, read, written
         cdef unsigned char kind
         cdef char* out
         cdef int calls
         self._reserve(length + 16)
         while at < length:
-            if at == start and length - at >= 16:
+            while at == start and length - at >= 16:
                 width = min(length - at, ESCAPED_AT_ONCE)
                 self._reserve(2 * width + 16)
-                at += escape_quotes(text + at, width, self._text + self._length, &written)
+                read = escape_quotes(text + at, width, self._text + self._length, &written)
                 self._length += written
+                at += read
                 start = at
+                if read <= width - 16:
+                    break
             at += string_bytes(text + at, length - at, &calls)
             if at >= length:
                 break
@@ -296,49 +309,54 @@ cdef class Line:
         # Ready for another text; what one large text needed is not kept for ever.
         self._length = 0
         if self._capacity > KEPT_BYTES:
-            free(self._text)
-            self._capacity = 0
-            self._text = NULL
+            Py_XDECREF(self._made)
+            self._forget()
 
     cpdef bytes done(self):
-        """Return what was written."""
-        return PyBytes_FromStringAndSize(self._text, self._length)
+        """Return what was written; the line is empty then."""
+        cdef PyObject* made = self._made
+        cdef Py_ssize_t length = self._length
+        self._length = 0
+        if length < LONG:
+            return PyBytes_FromStringAndSize(self._text, length)
+        self._forget()
+        _PyBytes_Resize(&made, length)
+        text = <bytes>made
+        # It counts for `text` now, and was counted as `_made`.
+        Py_XDECREF(made)
+        return text
 
 
-cpdef bytes lines(list tails, long long first, bytes middle):
-    """Return whole lines: `{"seq":N`, `middle` and a tail for each, N counting up from `first`.
+cpdef list lines(list tails, long long first, bytes middle):
+    """Return whole lines in pieces: `{"seq":N`, `middle` and a tail for each, N from `first` up.
 
+    What follows one upon another is the text; a long tail is a piece of its own, not copied.
     `first` is not below 0.
 
     Raises:
         ValueError: a tail holds a line end.
     """
+    cdef Line line = Line()
+    cdef list pieces = []
     cdef bytes tail
-    cdef bytes made
-    cdef long long number = first
-    cdef Py_ssize_t width = PyBytes_GET_SIZE(middle)
-    cdef Py_ssize_t length = 0
-    cdef char[LONGEST_INTEGER] digits
-    cdef char* out
+    cdef Py_ssize_t length
     for tail in tails:
-        if memchr(PyBytes_AS_STRING(tail), b"\n", PyBytes_GET_SIZE(tail)) != NULL:
+        length = PyBytes_GET_SIZE(tail)
+        if memchr(PyBytes_AS_STRING(tail), b"\n", length) != NULL:
             raise ValueError("a record must be one line")
-        length += 7 + _decimal(digits, number) + width + PyBytes_GET_SIZE(tail) + 1
-        number += 1
-    # Written where it is returned, so that a payload is copied once.
-    made = PyBytes_FromStringAndSize(NULL, length)
-    out = PyBytes_AS_STRING(made)
-    for tail in tails:
-        memcpy(out, b'{"seq":', 7)
-        out += 7 + _decimal(out + 7, first)
-        memcpy(out, PyBytes_AS_STRING(middle), width)
-        out += width
-        memcpy(out, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
-        out += PyBytes_GET_SIZE(tail)
-        out[0] = b"\n"
-        out += 1
+        line.literal(b'{"seq":')
+        line.integer(first)
+        line.raw(middle)
+        if length < LONG:
+            line.raw(tail)
+        else:
+            pieces.append(line.done())
+            pieces.append(tail)
+        line.literal(b"\n")
         first += 1
-    return made
+    if line._length:
+        pieces.append(line.done())
+    return pieces
 
 
 cdef void _digits(char* out, int value, int width) noexcept nogil:

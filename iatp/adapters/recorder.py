@@ -1,10 +1,10 @@
 """The flight recorder's writer: one per worker, segments of JSON lines, append-only.
 
-`append` runs once per turn of the event loop, for all records of that turn: one join, one
-`write(2)`. It is all or nothing: a short or failed write is cut back to where it began, and
-`OSError` says that nothing of that turn may leave. Once a second it looks whether the file
-still is where it should be, so that nothing is written for long into a deleted one. After a
-failure every further call tries again, so it heals by itself.
+`append` runs once per turn of the event loop, for all records of that turn: one `writev(2)`. It
+is all or nothing: a short or failed write is cut back to where it began, and `OSError` says that
+nothing of that turn may leave. Once a second it looks whether the file still is where it should
+be, so that nothing is written for long into a deleted one. After a failure every further call
+tries again, so it heals by itself.
 
 Not thread-safe: all calls come from the thread that runs the event loop.
 """
@@ -38,12 +38,15 @@ _MAX_SEGMENT_AGE_S = 86_400.0
 """A quiet sidecar still closes a segment a day, so that retention by age reaches it."""
 _ROOM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """After these the same file may well be written again; after any other a new one is tried."""
+_MAX_PIECES = 1024
+"""One `writev` takes so many on Linux and macOS (IOV_MAX)."""
 
 
-Join = Callable[[list[bytes], int, bytes], bytes]
+Join = Callable[[list[bytes], int, bytes], list[bytes]]
+"""Whole lines, in as many pieces as it likes, of tails, the first `seq` and what follows it."""
 
 
-def join_lines(tails: list[bytes], first: int, middle: bytes) -> bytes:
+def join_lines(tails: list[bytes], first: int, middle: bytes) -> list[bytes]:
     """Return whole lines: `{"seq":N`, `middle` and a tail for each, N counting up from `first`.
 
     The plain form of what a worker passes in compiled (iatp/_fast/record).
@@ -56,7 +59,7 @@ def join_lines(tails: list[bytes], first: int, middle: bytes) -> bytes:
     )
     if data.count(b"\n") != len(tails):
         raise ValueError("a record must be one line")
-    return data
+    return [data]
 
 
 class Recorder:
@@ -121,10 +124,11 @@ class Recorder:
         try:
             if time.monotonic() >= self._check_due or self._uncut or self._suspect:
                 self._check()
-            data = self._join(tails, self._seq, self._middle)
-            if self._size + len(data) > self._rotate_at and self._size:
-                data = self._rotate_for(tails, data)
-            self._write(data)
+            pieces = self._join(tails, self._seq, self._middle)
+            length = sum(map(len, pieces))
+            if self._size + length > self._rotate_at and self._size:
+                pieces, length = self._rotate_for(tails, pieces, length)
+            self._write(pieces, length)
         except OSError as error:
             self._failed(error)
             raise
@@ -182,25 +186,28 @@ class Recorder:
         self._fd = -1
         self._drop_behind.close()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, pieces: list[bytes], length: int) -> None:
         self._uncut = True
-        _write_all(self._fd, data)
-        self._size += len(data)
+        _write_all(self._fd, pieces, length)
+        self._size += length
         self._uncut = False
         if self._size >= self._drop_at:
             self._drop_at = self._size + PIECE_BYTES
             self._drop_behind.written()
 
-    def _rotate_for(self, tails: list[bytes], data: bytes) -> bytes:
-        """Return the lines as they stand in a new segment, or `data` where there is none."""
+    def _rotate_for(
+        self, tails: list[bytes], pieces: list[bytes], length: int
+    ) -> tuple[list[bytes], int]:
+        """Return the lines as they stand in a new segment, or `pieces` where there is none."""
         try:
             self._replace()
         except OSError as error:
             # Out of descriptors or inodes: the segment at hand may still be good.
-            self._rotate_at = self._size + len(data) + max(self.segment_bytes // 16, 1)
+            self._rotate_at = self._size + length + max(self.segment_bytes // 16, 1)
             _log.warning("No new segment could be opened (%s); the old one grows.", error.strerror)
-            return data
-        return self._join(tails, 0, self._middle)
+            return pieces, length
+        pieces = self._join(tails, 0, self._middle)
+        return pieces, sum(map(len, pieces))
 
     def _check(self) -> None:
         """Leave behind a file that is cut, gone, changed by others, or old."""
@@ -245,9 +252,9 @@ class Recorder:
         fd, segment = create_segment(
             self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
         )
-        data = self._join(saved, 0, self._middle)
+        data = b"".join(self._join(saved, 0, self._middle))
         try:
-            _write_all(fd, data)
+            _write_all(fd, [data], len(data))
         except OSError:
             # The lost file stays at hand, so that the next call saves its records again.
             close_segment(self.folder, segment, fd, 0)
@@ -321,10 +328,15 @@ class Recorder:
         _log.warning("The flight recorder writes again.")
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    done = os.write(fd, data)
-    while done != len(data):
-        more = os.write(fd, memoryview(data)[done:])
+def _write_all(fd: int, pieces: list[bytes], length: int) -> None:
+    if len(pieces) > _MAX_PIECES:
+        pieces = [b"".join(pieces)]
+    done = os.writev(fd, pieces)
+    if done == length:
+        return
+    rest = memoryview(b"".join(pieces))
+    while done != length:
+        more = os.write(fd, rest[done:])
         if not more:
             raise OSError(errno.EIO, "a write took no bytes")
         done += more

@@ -130,7 +130,7 @@ def test_integers_of_every_width(width: int) -> None:
         assert written("integer", value) == b"%d" % value
         assert written("integer", -value) == b"-%d" % value
         line = lines([b"x"], value, b"")
-        assert line == b'{"seq":%dx\n' % value
+        assert b"".join(line) == b'{"seq":%dx\n' % value
 
 
 def test_a_time_before_1970_stands_as_1970() -> None:
@@ -155,6 +155,18 @@ def test_what_is_not_utf8_is_cut_at_the_limit(data: bytes) -> None:
     assert cut_at(data, 5) == 5
 
 
+@pytest.mark.parametrize("length", [0, 1, 2047, 2048, 2049, 4096, 300_000, 600_000])
+def test_a_line_is_empty_once_it_is_done(length: int) -> None:
+    line = Line()
+    for byte in (b"a", b"b"):
+        line.raw(byte * length)
+        first = line.done()
+        line.raw(b"next")
+        assert first == byte * length
+        assert line.done() == b"next"
+        assert line.done() == b""
+
+
 def test_a_line_grows() -> None:
     assert written("raw", *[b"x" * 1000] * 50) == b"x" * 50_000
     assert len(written("string", b"\x00" * 5000)) == 30_002
@@ -164,10 +176,11 @@ def test_a_line_grows() -> None:
 def test_lines(join: Join) -> None:
     middle = b',"worker":3,"boot_id":"a-b",'
     tails = [b'"type":"request"}', b'"type":"response","payload":"' + b"x" * 5000 + b'"}']
-    assert join([], 7, middle) == b""
-    assert join(tails, 9, middle) == b"".join(
-        b'{"seq":%d%b%b\n' % (number, middle, tail) for number, tail in enumerate(tails, 9)
-    )
+    assert b"".join(join([], 7, middle)) == b""
+    for order in (tails, tails[::-1], tails[1:] * 3, tails[:1] * 300):
+        assert b"".join(join(order, 9, middle)) == b"".join(
+            b'{"seq":%d%b%b\n' % (number, middle, tail) for number, tail in enumerate(order, 9)
+        )
     with pytest.raises(ValueError, match="one line"):
         join([*tails, b'"a":\n1}'], 0, middle)
 

@@ -65,13 +65,13 @@ def test_lines_are_records_with_seq_worker_and_boot_id(recorder: Recorder) -> No
 
 def test_one_write_for_a_turn(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = []
-    write = os.write
+    write = os.writev
 
-    def counted(fd: int, data: bytes) -> int:
-        writes.append(len(data))
-        return write(fd, data)
+    def counted(fd: int, pieces: list[bytes]) -> int:
+        writes.append(len(pieces))
+        return write(fd, pieces)
 
-    monkeypatch.setattr(os, "write", counted)
+    monkeypatch.setattr(os, "writev", counted)
     recorder.append([tail("t", n) for n in range(50)])
     assert len(writes) == 1
 
@@ -355,18 +355,18 @@ def test_records_of_a_deleted_segment_wait_until_there_is_room(
 ) -> None:
     recorder.append([tail("t", 0), tail("t", 1)])
     next(recorder.folder.path.glob("*.jsonl")).unlink()
-    write = os.write
+    write = os.writev
 
-    def full(fd: int, data: bytes) -> int:
+    def full(fd: int, pieces: list[bytes]) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "writev", full)
     for _ in range(3):
         overdue(recorder)
         with pytest.raises(OSError, match="No space"):
             recorder.append([tail("t", 2)])
     assert list(recorder.folder.path.glob("*.jsonl")) == []
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "writev", write)
     recorder.append([tail("t", 3)])
     assert request_ids(recorder.folder.path) == ["r0", "r1", "r3"]
     check_numbering(recorder.folder.path)
@@ -376,17 +376,17 @@ def test_nothing_is_written_behind_what_can_not_be_cut(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.append([tail("t", 0)])
-    write = os.write
+    write = os.writev
 
-    def broken(fd: int, data: bytes) -> int:
-        write(fd, data[:-10])
+    def broken(fd: int, pieces: list[bytes]) -> int:
+        write(fd, [b"".join(pieces)[:-10]])
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def no_cut(fd: int, size: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as disk:
-        disk.setattr(os, "write", broken)
+        disk.setattr(os, "writev", broken)
         disk.setattr(os, "ftruncate", no_cut)
         for _ in range(3):
             with pytest.raises(OSError, match="Input/output"):
