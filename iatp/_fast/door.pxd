@@ -16,6 +16,7 @@ cdef class Front:
     cdef Pool application
     cdef RateLimiter limiter
     cdef object read_buffer
+    cdef object head_buffer      # its beginning
     cdef unsigned char[::1] read_view
     cdef object settle_claim     # settle_claim(door, claim): asks the control state
     cdef bytes to_agent          # behind the target: version and Host
@@ -92,6 +93,7 @@ cdef class Door(Exchange):
     cdef bytearray body
     cdef bytes whole             # or this, where the length is known and not large
     cdef long long body_left
+    cdef char* read_into         # inside `whole`, between get_buffer and what it reads
     cdef long long body_bytes
     cdef Chunks chunks
     cdef long long received_ns

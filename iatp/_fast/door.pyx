@@ -15,7 +15,9 @@ import logging
 import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
 from libc.string cimport memchr, memcmp, memcpy
 
@@ -88,6 +90,12 @@ cdef Py_ssize_t TURN_BYTES = 262144
 # A larger one grows as it comes, so that a declared length alone takes no memory.
 cdef enum:
     WHOLE = 1 << 18
+# So much is read where a head is to come: with it a short body, of a long one not much that
+# would have to be copied. Of a body that has its memory and lacks DIRECT, what comes is read
+# into it.
+cdef enum:
+    HEAD_READ = 1 << 14
+    DIRECT = 1 << 12
 # A body up to this length is sent in one piece with its head; a longer one is not copied.
 cdef enum:
     TOGETHER = 4096
@@ -165,6 +173,7 @@ cdef class Front:
         self.limiter = limiter
         self.read_buffer = memoryview(read_buffer)
         self.read_view = read_buffer
+        self.head_buffer = self.read_buffer[:HEAD_READ]
         self.settle_claim = settle_claim
         self.agent_base = agent_base
         self.agent_target = agent_target
@@ -342,10 +351,25 @@ cdef class Door(Exchange):
             self._refuse("too_many_connections", True, b"")
 
     def get_buffer(self, sizehint):
+        self.read_into = NULL
+        if self.state == READ_HEAD:
+            return self.front.head_buffer
+        if (
+            self.state == READ_LENGTH and self.body_left >= DIRECT and self.whole is not None
+            and self.pending is None
+        ):
+            # A long body is received where it stays. What reads into it asks again each time.
+            self.read_into = PyBytes_AS_STRING(self.whole) + self.body_bytes
+            return PyMemoryView_FromMemory(
+                self.read_into, <Py_ssize_t>self.body_left, PyBUF_WRITE
+            )
         return self.front.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
         cdef const unsigned char* p = &self.front.read_view[0]
+        if self.read_into != NULL:
+            p = <const unsigned char*>self.read_into
+            self.read_into = NULL
         self.outbox.begin_read()
         try:
             try:
@@ -782,6 +806,7 @@ cdef class Door(Exchange):
         """Bytes of the body that were used, at least 1."""
         cdef Py_ssize_t used
         cdef Slice data
+        cdef char* whole
         cdef long long limit = self.front.max_body if self.governed else MAX_CONTROL_BODY
         if self.state == READ_LENGTH:
             used = n if n < self.body_left else <Py_ssize_t>self.body_left
@@ -807,7 +832,9 @@ cdef class Door(Exchange):
                 self._refuse("buffers_full", True, b"")
                 return n
             if self.whole is not None:
-                memcpy(PyBytes_AS_STRING(self.whole) + self.body_bytes - data.n, data.p, data.n)
+                whole = PyBytes_AS_STRING(self.whole) + self.body_bytes - data.n
+                if whole != <char*>data.p:
+                    memcpy(whole, data.p, data.n)
             else:
                 self.body += data.p[:data.n]
         if (self.state == READ_LENGTH and self.body_left == 0) or (
