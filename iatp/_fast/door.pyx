@@ -138,6 +138,20 @@ cdef inline bytes _or_empty(bytes text):
     return b"" if text is None else text
 
 
+# RFC 9110 8.4, RFC 9530, and the older forms of its digests.
+cdef frozenset _OF_THE_BYTES = frozenset((
+    b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5"
+))
+
+
+cdef bytes _about_another_body(bytes fields):
+    # What still holds of these fields once the gate has changed the body, and decoded it.
+    return b"".join([
+        line for line in fields.splitlines(True)
+        if line.partition(b":")[0].lower() not in _OF_THE_BYTES
+    ])
+
+
 cdef int _add_field(Line line, Field* field) except -1:
     # Name and value are copied as they came; they were checked when the head was read. Behind
     # the value stands at least the CRLF of its line, so what is looked at here is of the head.
@@ -751,6 +765,13 @@ cdef class Door(Exchange):
                 return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
             if path > 6 and path_trouble(p + 6, path - 6):
                 return self._refuse("bad_path", self.has_length, b"")
+            if path > 6 and self.front.gate.limits_paths:
+                closed = self.front.gate.closed(self.method, target)
+                if closed is not None:
+                    return self._refuse(
+                        closed[0], self.has_length,
+                        b"Allow: %b\r\n" % closed[1].encode() if closed[1] else b"",
+                    )
             if self.old_via and self.front.via in self.old_via:
                 return self._refuse("loop_detected", self.has_length, b"")
             if self.front.limiter is not None and self.front.limiter.is_on():
@@ -911,6 +932,7 @@ cdef class Door(Exchange):
         cdef bytes body
         cdef int kind
         cdef long found
+        cdef Py_ssize_t grown
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
             self.front.counters.policy(POLICY_QUARANTINE)
@@ -923,6 +945,16 @@ cdef class Door(Exchange):
             if found:
                 self.front.counters.finding(kind, found)
         body = self.request.body
+        if forward.body is not None:
+            body = forward.body
+            self.passed = _about_another_body(self.passed)
+            # Decoded, or with longer text in place of short values, it may need more room.
+            grown = PyBytes_GET_SIZE(body) - self.body_bytes
+            self.body_bytes += grown
+            self.front.buffered += grown
+            self.front.counters.buffered(grown)
+            if self.front.buffered > self.front.max_buffered:
+                return self._end_forward("buffers_full")
         # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
         self.message = self._agent_message(body)

@@ -75,6 +75,7 @@ def _policy(loaded: Loaded) -> GatePolicy:
         mac_key=bytes(32),
         record_body_bytes=settings.record_body_bytes,
         max_body_bytes=settings.max_body_bytes,
+        table=loaded.policy,
     )
 
 
