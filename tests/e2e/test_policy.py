@@ -188,6 +188,27 @@ def test_paths_that_are_not_open(tmp_path: Path) -> None:
     assert [seen.target for seen in behind.seen] == ["/%74asks/1", "/tasks/1?x=/admin", "/"]
 
 
+def test_a_policy_is_tried_on_what_was_recorded(tmp_path: Path) -> None:
+    with agent() as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        for body in ("{}", f'["{CARD}"]', '["123-45-6789"]', "{"):
+            running.post(body)
+        running.ask("POST", "/proxy/admin", "{}")
+        shown = running.log()
+    recorded = b"".join(path.read_bytes() for path in running.logs.glob("*.jsonl"))
+    (tmp_path / "new.toml").write_text(OPEN + REDACT)
+    done = iatp("policy", "test", str(tmp_path / "new.toml"), env=TRUSTED, stdin=recorded)
+    assert done.returncode == 1
+    lines = [line.split() for line in done.stdout.splitlines()[:4]]
+    assert [line[1:] for line in lines] == [
+        ["allow", "rest"],
+        ["redact", "cards_masked", "1", "credit_card"],
+        ["block", "no_ssn", "1", "ssn"],
+        ["refuse", "path_not_open"],
+    ], shown
+    # Four answers and a refusal: what holds no request is not judged.
+    assert "2 of 4 would be forwarded; skipped: 5" in done.stdout
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_b30_a_wrong_policy_starts_nothing(command: str, tmp_path: Path) -> None:
     text = '[[rules]]\nname = "a"\naction = "DENY"\nwhen = "x"\n'
