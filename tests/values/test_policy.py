@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from iatp.values.policy import (
     load_policy,
 )
 
+ROOT = Path(__file__).parent.parent.parent
 REST = '[[rules]]\nname = "rest"\naction = "allow"\n'
 
 
@@ -73,6 +75,13 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
     assert load_policy(b"") == DEFAULT == load_policy(DEFAULT_FILE.read_bytes())
     assert all(DEFAULT.is_on(kind) for kind in KINDS)
     assert not load_policy(b"kinds.ssn = false").is_on("ssn")
+
+
+def test_the_examples_of_the_document_load() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?s)```toml\n(.*?)```", page)
+    assert len(blocks) == 3
+    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 5, 5]
 
 
 @pytest.mark.parametrize(
