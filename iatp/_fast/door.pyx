@@ -24,7 +24,8 @@ from libc.string cimport memchr, memcmp, memcpy
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
     DECISION_REFUSE, DECISION_WARN, OVERRIDE_GRANTED, OVERRIDE_INVALID, OVERRIDE_REFUSED,
-    POLICY_ALLOW, POLICY_BLOCK, POLICY_QUARANTINE, POLICY_WARN, UPSTREAM_TRUNCATED,
+    POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
+    UPSTREAM_TRUNCATED,
 )
 from iatp._fast.gate cimport Forward, Gate
 from iatp._fast.http cimport (
@@ -938,6 +939,10 @@ cdef class Door(Exchange):
             self.front.counters.policy(POLICY_QUARANTINE)
             self.front.counters.override(OVERRIDE_GRANTED)
             self.front.counters.quarantined()
+        elif forward.body is not None:
+            self.front.counters.policy(POLICY_REDACT)
+        elif forward.spared:
+            self.front.counters.policy(POLICY_OBSERVE)
         else:
             self.front.counters.policy(POLICY_ALLOW)
         for kind in range(len(forward.findings)):

@@ -13,6 +13,7 @@ cdef class Forward:
     cdef readonly tuple records
     cdef readonly tuple findings
     cdef readonly bytes body             # to send in place of what was received, or None
+    cdef readonly bint spared            # it only passes because the policy observes
     cdef readonly bint ended
     cdef readonly int agent_status       # 0 until settle_head
     cdef readonly long long answer_bytes

@@ -14,6 +14,7 @@ class Forward:
     records: tuple[bytes, ...]
     findings: tuple[int, ...]
     body: bytes | None
+    spared: bool
     ended: bool
     agent_status: int
     answer_bytes: int

@@ -500,22 +500,24 @@ cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
     return b"".join(parts)
 
 
-cdef bytes _without(object request, _Reading reading, int kinds):
+cdef bytes _without(Gate gate, object request, _Reading reading, int kinds):
     # The decoded body with what was found of these kinds replaced, or None where that cannot be
     # done: in the target, and in a body that is neither JSON nor a form nor text. Read once more
-    # as the agent will: what is returned holds none of these kinds, and JSON is still JSON.
+    # as the agent will: what is returned holds no kind but those that the policy lets stay, and
+    # JSON is still JSON. (A number that stood in the way of another may be gone.)
     cdef bytes text = reading.decoded
     cdef _ContentType content_type
     cdef _Reading again = _Reading.__new__(_Reading)
     cdef Spans spans
     cdef int form
+    cdef int wrong = kinds | ~(reading.found | gate._off)
     if reading.target_found & kinds:
         return None
     if reading.json:
         text = _replaced(text, reading.spans, kinds, False)
         spans = scan(text, AS_JSON)
         _tally(again, spans)
-        return None if spans.error is not None or again.found & kinds else text
+        return None if spans.error is not None or again.found & wrong else text
     content_type = _content_type(request.content_type)
     # A zero byte may be half of a UTF-16 character.
     if not (content_type.form or content_type.text) or b"\0" in text:
@@ -527,7 +529,7 @@ cdef bytes _without(object request, _Reading reading, int kinds):
         text = _replaced(text, scan(text, AS_JSON), kinds, content_type.form)
     text = _replaced(text, scan(text, form), kinds, content_type.form)
     _read_loose(again, text, form)
-    if again.found & kinds:
+    if again.found & wrong:
         return None
     return _to_latin(text) if content_type.charset == CHARSET_LATIN else text
 
@@ -889,9 +891,9 @@ cdef object _warned(
     )
 
 
-cdef _Row _redacting(object request, _Reading reading, _Row row):
+cdef _Row _redacting(Gate gate, object request, _Reading reading, _Row row):
     # The row that holds once `sent` is filled, or could not be.
-    reading.sent = _without(request, reading, row.redacts)
+    reading.sent = _without(gate, request, reading, row.redacts)
     return row if reading.sent is not None else row.otherwise
 
 
@@ -1149,6 +1151,7 @@ cdef class Gate:
         cdef str request_id, trace_id
         cdef tuple closed = None
         cdef _Row row
+        cdef Forward forward
         if self.limits_paths:
             closed = _closed(self, request.method, request.target)
             if closed is not None and not self._observes:
@@ -1162,12 +1165,14 @@ cdef class Gate:
         trace_id = _trace_id(request, request_id)
         row = <_Row>self._rows[reading.found]
         if row.redacts:
-            row = _redacting(request, reading, row)
+            row = _redacting(self, request, reading, row)
         if self._observes:
-            return _forward(
+            forward = _forward(
                 self, request, trace_id, request_id, reading, None, b"observe", None,
                 _would(reading, row, closed),
             )
+            forward.spared = closed is not None or row.action != ALLOWS
+            return forward
         if row.action == BLOCKS:
             return _blocked(self, request, trace_id, request_id, reading, row)
         if row.action != WARNS:
@@ -1364,7 +1369,7 @@ cdef class Gate:
             } | verdict
         row = <_Row>self._rows[reading.found]
         if row.redacts:
-            row = _redacting(request, reading, row)
+            row = _redacting(self, request, reading, row)
         if self._observes:
             return {
                 "verdict": "allow", "rule": RULE_OBSERVE,

@@ -79,7 +79,7 @@ def plain(verdict: object) -> dict[str, Any]:
     names = ["trace_id", "trust_score", "findings"]
     if isinstance(verdict, Forward):
         assert verdict.ended is False
-        names += ["quarantined", "body"]
+        names += ["quarantined", "body", "spared"]
     else:
         names += ["status", "decision", "code", "retry_after_s", "closes"]
     found = {name: getattr(verdict, name) for name in names}

@@ -60,6 +60,9 @@ def test_a_redacted_body_arrives_whole(tmp_path: Path) -> None:
         answer = running.post(body, {"X-Agent-Trace-ID": "r1", "Content-Digest": "sha-256=:x:"})
         clean = running.post('{"a": 1}', {"Content-Digest": "sha-256=:x:"})
         record = request_record(running, "r1")
+        evaluated = 'iatp_policy_evaluations_total{result="%s"}'
+        assert running.metric(evaluated % "redact") == 1
+        assert running.metric(evaluated % "allow") == 1
         assert running.metric("iatp_buffered_bytes") == 0
         on_disk = b"".join(path.read_bytes() for path in running.logs.glob("*.jsonl"))
     assert (answer.status, answer.header("X-IATP-Decision")) == (200, "allow")
@@ -154,6 +157,7 @@ def test_observing(tmp_path: Path) -> None:
         assert running.ask("DELETE", "/proxy/tasks/1", headers=headers).status == 200
         assert running.post("{").status == 400
         records = [request_record(running, name) for name in ("o1", "o2", "o3")]
+        assert running.metric('iatp_policy_evaluations_total{result="observe"}') == 3
         assert "only observes" in running.log()
     assert [record["would"] for record in records] == [
         {"decision": "block", "rule": "credit_card_retention"},

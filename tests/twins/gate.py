@@ -252,8 +252,11 @@ def replaced(data: bytes, spans: Found, kinds: set[str], *, form: bool = False) 
     return data
 
 
-def without(policy: GatePolicy, request: Request, kinds: set[str]) -> bytes | None:
-    """Return the decoded body without these kinds, or None where that cannot be done."""
+def without(policy: GatePolicy, request: Request, kinds: set[str], stay: set[str]) -> bytes | None:
+    """Return the decoded body without these kinds, or None where that cannot be done.
+
+    `stay`: the other kinds that were found, or are off. No further one may appear.
+    """
     name, is_json, is_form, charset = check_head(request)
     body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
     if named(find(request.target, TARGET)) & kinds:
@@ -261,7 +264,7 @@ def without(policy: GatePolicy, request: Request, kinds: set[str]) -> bytes | No
     if is_entry(request) or (is_json and body):
         out = replaced(body, find(body, JSON), kinds)
         result = scan(out, JSON)
-        return None if result.error or named(result.spans) & kinds else out
+        return None if result.error or named(result.spans) - stay else out
     text_type = request.content_type.decode("latin-1").split(";")[0]
     text_type = text_type.strip(" \t\n\r\x0b\x0c").lower()
     is_text = (
@@ -276,7 +279,7 @@ def without(policy: GatePolicy, request: Request, kinds: set[str]) -> bytes | No
         out = replaced(out, find(out, JSON), kinds, form=is_form)
     form = FORM if is_form else TEXT
     out = replaced(out, find(out, form), kinds, form=is_form)
-    if {KINDS[kind] for kind in read_loose(out, form)[2]} & kinds:
+    if {KINDS[kind] for kind in read_loose(out, form)[2]} - stay:
         return None
     if charset != "latin":
         return out
@@ -496,7 +499,9 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     redacting = [each for each in redacting if each.action == "redact"]
     if redacting and action != "block":
         taken_out = {kind for kind, each in spoken.items() if each in redacting}
-        body = without(policy, request, taken_out)
+        off = {kind for kind in KINDS if not policy.table.kinds.get(kind, True)}
+        stay = off | {KINDS[kind] for kind in kinds} - taken_out
+        body = without(policy, request, taken_out, stay)
         if body is None:
             action, rule = "block", redacting[0]
             reason = (
@@ -513,7 +518,13 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
             would |= {} if body is None else {"redacted": True}
         more = {"decision": "allow", "rule": "observe", "would": would}
         records = [record("request", described | more)]
-        return verdict | {"quarantined": False, "body": None, "records": records}
+        spared = bool(closed) or action != "allow"
+        return verdict | {
+            "quarantined": False,
+            "body": None,
+            "spared": spared,
+            "records": records,
+        }
     if action == "block":
         code = rule.name
         more = {"reason": reason, "code": code, "decision": "block", "rule": code}
@@ -529,7 +540,12 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     if action != "warn":
         more = {"decision": "allow", "rule": rule.name} | changed
         records = [record("request", described | more)]
-        return verdict | {"quarantined": False, "body": body, "records": records}
+        return verdict | {
+            "quarantined": False,
+            "body": body,
+            "spared": False,
+            "records": records,
+        }
     text = warning(policy, points, spoken)
     override = confirmed(policy, request, trace)
     if override is not None and grant is None:
@@ -548,6 +564,7 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
         return verdict | {
             "quarantined": True,
             "body": body,
+            "spared": False,
             "records": [record("request", described | more), record("user_override", said)],
         }
     more = {"warning": text, "code": rule.name, "decision": "warn", "rule": rule.name}
