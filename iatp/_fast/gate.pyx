@@ -26,8 +26,9 @@ from iatp.decisions import policy as decisions
 from iatp.decisions import tickets
 from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
+from iatp.values import policy as policies
 from iatp.values.exchange import Claim, Outcome, Respond
-from iatp.values.policy import RULE_OBSERVE, STRENGTH, Mode
+from iatp.values.policy import Mode
 
 cdef enum:
     KIND_COUNT = 5
@@ -69,7 +70,7 @@ cdef tuple REDACTED_FORM = tuple([
     text.replace(b"[", b"%5B").replace(b"]", b"%5D") for text in REDACTED
 ])
 cdef tuple REDACTED_FORM_NUMBER = tuple([b"%%22%b%%22" % text for text in REDACTED_FORM])
-assert [STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
+assert [policies.STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
     ALLOWS, REDACTS, WARNS, BLOCKS
 ]
 
@@ -257,7 +258,7 @@ cdef class _Row:
 
     def __cinit__(self, decision):
         cdef int kind
-        self.action = STRENGTH[decision.action]
+        self.action = policies.STRENGTH[decision.action]
         for kind in range(KIND_COUNT):
             if KINDS[kind] in decision.redacts:
                 self.redacts |= 1 << kind
@@ -1372,7 +1373,7 @@ cdef class Gate:
             row = _redacting(self, request, reading, row)
         if self._observes:
             return {
-                "verdict": "allow", "rule": RULE_OBSERVE,
+                "verdict": "allow", "rule": policies.RULE_OBSERVE,
                 "would": json.loads(_would(reading, row, closed)),
             } | verdict
         if row.action == BLOCKS:
