@@ -35,6 +35,8 @@ _VERDICTS = """\
 The request was understood and judged. A block cannot be overridden; a warning can (see
 `message` in its body). A blocked answer also holds `"blocked": true` and `trust_score`; a
 warning has `warning`, `requires_override`, `trust_score` and `message` in place of `error`.
+These are the rules of the default policy; the code of a rule of one's own is its name
+([policy.md](policy.md)).
 
 | Code | Status | Decision | When |
 |---|---|---|---|
@@ -54,23 +56,21 @@ answer, since what follows on it cannot be trusted.
 
 def render() -> str:
     """Return the whole page."""
-    from iatp.decisions import policy  # noqa: PLC0415 - the path is set below
-    from iatp.values.errors import FAILURES  # noqa: PLC0415
-    from iatp.values.manifest import RetentionPolicy  # noqa: PLC0415
+    from iatp.values.errors import FAILURES  # noqa: PLC0415 - the path is set below
+    from iatp.values.policy import DEFAULT, Action  # noqa: PLC0415
 
-    blocked_by: dict[str, list[str]] = {}
-    for retention in RetentionPolicy:
-        for block in policy.blocks(retention):
-            blocked_by.setdefault(block.code, []).append(f"`{retention.value}`")
-    verdicts = [
-        f"| `{code}` | 403 | `block` | a finding of this kind, where the agent's retention is "
-        f"{', '.join(retentions)} |\n"
-        for code, retentions in sorted(blocked_by.items())
-    ]
-    verdicts.append(
-        f"| `{policy.RULE_LOW_TRUST}` | 449 | `warn` | the agent's trust score is below "
-        f"{policy.SCORE_TO_PASS} and no valid override came |\n"
-    )
+    verdicts = []
+    for rule in DEFAULT.rules:
+        when = []
+        if rule.kinds:
+            when.append("a finding of this kind")
+        if rule.retention:
+            when.append(f"retention {', '.join(f'`{each}`' for each in rule.retention)}")
+        if rule.score_below is not None:
+            when.append(f"a trust score below {rule.score_below}, and no valid override")
+        if rule.action in (Action.BLOCK, Action.WARN):
+            status = 403 if rule.action == Action.BLOCK else 449
+            verdicts.append(f"| `{rule.name}` | {status} | `{rule.action}` | {'; '.join(when)} |\n")
     failures = [
         f"| `{failure.code}` | {failure.status} | `{failure.decision}` | {failure.fault.value} "
         f"| {failure.retry_after_s or ''} | {'yes' if failure.closes else ''} "

@@ -16,6 +16,8 @@ cdef enum Policy:
     POLICY_WARN = 1
     POLICY_BLOCK = 2
     POLICY_QUARANTINE = 3
+    POLICY_REDACT = 4
+    POLICY_OBSERVE = 5
 
 cdef enum Override:
     OVERRIDE_GRANTED = 0

@@ -270,6 +270,8 @@ def labels():
             ("WARN", POLICY_WARN),
             ("BLOCK", POLICY_BLOCK),
             ("QUARANTINE", POLICY_QUARANTINE),
+            ("REDACT", POLICY_REDACT),
+            ("OBSERVE", POLICY_OBSERVE),
         ),
         "Override": (
             ("GRANTED", OVERRIDE_GRANTED),

@@ -24,7 +24,8 @@ from libc.string cimport memchr, memcmp, memcpy
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
     DECISION_REFUSE, DECISION_WARN, OVERRIDE_GRANTED, OVERRIDE_INVALID, OVERRIDE_REFUSED,
-    POLICY_ALLOW, POLICY_BLOCK, POLICY_QUARANTINE, POLICY_WARN, UPSTREAM_TRUNCATED,
+    POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
+    UPSTREAM_TRUNCATED,
 )
 from iatp._fast.gate cimport NO_FINDINGS, Forward, Gate
 from iatp._fast.http cimport (
@@ -136,6 +137,20 @@ cdef bytes _bytes(Slice s):
 
 cdef inline bytes _or_empty(bytes text):
     return b"" if text is None else text
+
+
+# RFC 9110 8.4, RFC 9530, and the older forms of its digests.
+cdef frozenset _OF_THE_BYTES = frozenset((
+    b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5"
+))
+
+
+cdef bytes _about_another_body(bytes fields):
+    # What still holds of these fields once the gate has changed the body, and decoded it.
+    return b"".join([
+        line for line in fields.splitlines(True)
+        if line.partition(b":")[0].lower() not in _OF_THE_BYTES
+    ])
 
 
 cdef int _add_field(Line line, Field* field) except -1:
@@ -751,6 +766,13 @@ cdef class Door(Exchange):
                 return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
             if path > 6 and path_trouble(p + 6, path - 6):
                 return self._refuse("bad_path", self.has_length, b"")
+            if path > 6 and self.front.gate.limits_paths:
+                closed = self.front.gate.closed(self.method, target)
+                if closed is not None:
+                    return self._refuse(
+                        closed[0], self.has_length,
+                        b"Allow: %b\r\n" % closed[1].encode() if closed[1] else b"",
+                    )
             if self.old_via and self.front.via in self.old_via:
                 return self._refuse("loop_detected", self.has_length, b"")
             if self.front.limiter is not None and self.front.limiter.is_on():
@@ -911,11 +933,16 @@ cdef class Door(Exchange):
         cdef bytes body
         cdef int kind
         cdef long found
+        cdef Py_ssize_t grown
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
             self.front.counters.policy(POLICY_QUARANTINE)
             self.front.counters.override(OVERRIDE_GRANTED)
             self.front.counters.quarantined()
+        elif forward.body is not None:
+            self.front.counters.policy(POLICY_REDACT)
+        elif forward.spared:
+            self.front.counters.policy(POLICY_OBSERVE)
         else:
             self.front.counters.policy(POLICY_ALLOW)
         for kind in range(len(forward.findings)):
@@ -923,6 +950,16 @@ cdef class Door(Exchange):
             if found:
                 self.front.counters.finding(kind, found)
         body = self.request.body
+        if forward.body is not None:
+            body = forward.body
+            self.passed = _about_another_body(self.passed)
+            # Decoded, or with longer text in place of short values, it may need more room.
+            grown = PyBytes_GET_SIZE(body) - self.body_bytes
+            self.body_bytes += grown
+            self.front.buffered += grown
+            self.front.counters.buffered(grown)
+            if self.front.buffered > self.front.max_buffered:
+                return self._end_forward("buffers_full")
         # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
         self.message = self._agent_message(body)

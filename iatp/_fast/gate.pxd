@@ -17,6 +17,8 @@ cdef class Forward:
     cdef readonly bint quarantined
     cdef readonly tuple records
     cdef readonly tuple findings
+    cdef readonly bytes body             # to send in place of what was received, or None
+    cdef readonly bint spared            # it only passes because the policy observes
     cdef readonly bint ended
     cdef readonly int agent_status       # 0 until settle_head
     cdef readonly long long answer_bytes
@@ -40,16 +42,16 @@ cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score
 
-    cdef bint _low
+    cdef readonly bint limits_paths      # not every path below /proxy is open
+
+    cdef tuple _rows                     # a _Row for each set of kinds, a bit for each kind
+    cdef int _off                        # kinds that are not judged
+    cdef bint _observes
     cdef object _mode
-    cdef tuple _blocks                   # (index of the kind, Block, its reason as JSON)
-    cdef int _blocking                   # all bits of `_blocks`
     cdef bytes _agent                    # agent_id as JSON, and the keys around it
     cdef bytes _score
     cdef bytes _secret
     cdef Mac _mac
-    cdef str _warning
-    cdef bytes _warning_json
     cdef str _policy_version
     cdef Py_ssize_t _keep
     cdef Py_ssize_t _max_body
@@ -57,6 +59,7 @@ cdef class Gate:
     cdef bytes _clean_target             # the last target in which nothing was found
 
     cpdef str trace_id(self, object request)
+    cpdef tuple closed(self, str method, bytes target)
     cdef bint reads(self, bytes content_type) except -1
     cpdef object admit_head(
         self, object request, object declared_length=*, int rate_retry_after_s=*

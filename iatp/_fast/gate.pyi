@@ -13,6 +13,8 @@ class Forward:
     quarantined: bool
     records: tuple[bytes, ...]
     findings: tuple[int, ...]
+    body: bytes | None
+    spared: bool
     ended: bool
     agent_status: int
     answer_bytes: int
@@ -27,9 +29,11 @@ class Gate:
 
     policy: GatePolicy
     trust_score: int
+    limits_paths: bool
 
     def __init__(self, policy: GatePolicy) -> None: ...
     def trace_id(self, request: Request) -> str: ...
+    def closed(self, method: str, target: bytes) -> tuple[str, str] | None: ...
     def admit_head(
         self,
         request: Request,

@@ -19,6 +19,7 @@ from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
 import hmac
+import json
 import zlib
 
 from iatp._fast import trust
@@ -26,7 +27,9 @@ from iatp.decisions import policy as decisions
 from iatp.decisions import tickets
 from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
+from iatp.values import policy as policies
 from iatp.values.exchange import Claim, Outcome, Respond
+from iatp.values.policy import Mode
 
 cdef enum:
     KIND_COUNT = 5
@@ -50,11 +53,27 @@ cdef object ANSWERED = Outcome.ANSWERED
 cdef object TRUNCATED = Outcome.TRUNCATED
 assert len(KINDS) == KIND_COUNT
 
+# What a row of the policy does.
+cdef enum:
+    ALLOWS = 0
+    REDACTS = 1
+    WARNS = 2
+    BLOCKS = 3
+
 NO_FINDINGS = (0,) * KIND_COUNT
 cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
 # In place of a JSON number what was found gets quotes.
 cdef tuple REDACTED = tuple([text.encode() for text in exchange.REDACTED])
 cdef tuple REDACTED_NUMBER = tuple([b'"%b"' % text for text in REDACTED])
+
+# What stands in a form is percent-encoded.
+cdef tuple REDACTED_FORM = tuple([
+    text.replace(b"[", b"%5B").replace(b"]", b"%5D") for text in REDACTED
+])
+cdef tuple REDACTED_FORM_NUMBER = tuple([b"%%22%b%%22" % text for text in REDACTED_FORM])
+assert [policies.STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
+    ALLOWS, REDACTS, WARNS, BLOCKS
+]
 
 cdef frozenset COMMON_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -63,6 +82,10 @@ cdef frozenset UTF8_CHARSETS = frozenset((b"utf-8", b"utf8", b"us-ascii", b"asci
 cdef frozenset LATIN_CHARSETS = frozenset(
     (b"iso-8859-1", b"iso8859-1", b"latin-1", b"latin1", b"windows-1252", b"cp1252")
 )
+# Text, though not below text/ (RFC 7303 for XML, 9512 for YAML).
+cdef frozenset TEXT_TYPES = frozenset((
+    b"application/xml", b"application/yaml", b"application/x-ndjson", b"application/jsonl"
+))
 
 # What a trace ID is made of (section 2).
 cdef unsigned char[256] OF_TRACE_ID
@@ -83,6 +106,7 @@ cdef class _ContentType:
     cdef bint json
     cdef bint events
     cdef bint form
+    cdef bint text                       # characters and nothing else, or not said
     cdef int charset
 
 
@@ -119,6 +143,9 @@ cdef _ContentType _read_content_type(bytes value):
     )
     found.form = media == b"application/x-www-form-urlencoded"
     found.events = media in STREAMS
+    found.text = not media or media.startswith(b"text/") or media in TEXT_TYPES or (
+        media.startswith(b"application/") and media.endswith(b"+xml")
+    )
     found.charset = CHARSET_UTF8
     named = set()
     # Every charset that stands anywhere, also inside a quoted parameter: readers differ in
@@ -212,6 +239,45 @@ cdef bytes _from_latin(bytes data):
         ]).encode()
 
 
+cdef bytes _to_latin(bytes text):
+    # What `_from_latin` made this text of.
+    return b"".join([
+        bytes((ord(letter),)) if 0x80 <= ord(letter) < 0xA0 else letter.encode("cp1252")
+        for letter in text.decode()
+    ])
+
+
+@cython.final
+cdef class _Row:
+    # What the policy says of one set of kinds, ready to be written.
+    cdef int action
+    cdef int redacts                     # a bit for each kind to replace for the agent
+    cdef str code
+    cdef bytes rule
+    cdef str decision
+    cdef str reason
+    cdef bytes reason_json
+    cdef str warning
+    cdef bytes warning_json
+    cdef _Row otherwise                  # where `redacts` cannot be replaced
+
+    def __cinit__(self, decision):
+        cdef int kind
+        self.action = policies.STRENGTH[decision.action]
+        for kind in range(KIND_COUNT):
+            if KINDS[kind] in decision.redacts:
+                self.redacts |= 1 << kind
+        self.code = decision.rule
+        self.rule = decision.rule.encode()
+        self.decision = "allow" if self.action == REDACTS else str(decision.action)
+        self.reason = decision.reason
+        self.reason_json = json_string(decision.reason.encode())
+        self.warning = decision.warning
+        self.warning_json = json_string(decision.warning.encode())
+        if decision.otherwise is not None:
+            self.otherwise = _Row(decision.otherwise)
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(2)
@@ -222,6 +288,7 @@ cdef class _Reading:
     cdef bint json
     cdef long[KIND_COUNT] counts
     cdef int found                       # a bit for each kind that was found
+    cdef int target_found                # those of them in the target
     # Filled for requests.
     cdef str code
     cdef str detail
@@ -231,6 +298,7 @@ cdef class _Reading:
     cdef bytes path
     cdef bytes decoded
     cdef tuple findings
+    cdef bytes sent                      # what the agent gets instead of the body
     # What explain looks at again where the body was not strictly JSON.
     cdef bytes source
     cdef int form
@@ -344,6 +412,7 @@ cdef _Reading _read(Gate gate, object request):
         if spans.count:
             reading.path = redact(target, spans)
             _tally(reading, spans)
+            reading.target_found = reading.found
         else:
             gate._clean_target = target
 
@@ -381,8 +450,73 @@ cdef _Reading _read(Gate gate, object request):
         text = _from_latin(body) if content_type.charset == CHARSET_LATIN else body
         _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
     if reading.found:
+        if reading.found & gate._off:
+            _leave_out(reading, gate._off)
         reading.findings = (counts[0], counts[1], counts[2], counts[3], counts[4])
     return reading
+
+
+cdef void _leave_out(_Reading reading, int kinds) noexcept:
+    # They stay in the spans, since records are scrubbed of them all the same.
+    cdef int kind
+    reading.found &= ~kinds
+    reading.target_found &= ~kinds
+    for kind in range(KIND_COUNT):
+        if kinds >> kind & 1:
+            reading.counts[kind] = 0
+
+
+cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
+    # The text with what was found of these kinds replaced, as a form needs it or as is.
+    cdef list parts = []
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    cdef Span* span
+    cdef tuple marks = REDACTED_FORM if form else REDACTED
+    cdef tuple quoted = REDACTED_FORM_NUMBER if form else REDACTED_NUMBER
+    for i in range(spans.count):
+        span = &spans.items[i]
+        if not kinds >> span.kind & 1:
+            continue
+        parts.append(text[at:span.start])
+        parts.append((quoted if span.quoted else marks)[span.kind])
+        at = span.end
+    parts.append(text[at:])
+    return b"".join(parts)
+
+
+cdef bytes _without(Gate gate, object request, _Reading reading, int kinds):
+    # The decoded body with what was found of these kinds replaced, or None where that cannot be
+    # done: in the target, and in a body that is neither JSON nor a form nor text. Read once more
+    # as the agent will: what is returned holds no kind but those that the policy lets stay, and
+    # JSON is still JSON. (A number that stood in the way of another may be gone.)
+    cdef bytes text = reading.decoded
+    cdef _ContentType content_type
+    cdef _Reading again = _Reading.__new__(_Reading)
+    cdef Spans spans
+    cdef int form
+    cdef int wrong = kinds | ~(reading.found | gate._off)
+    if reading.target_found & kinds:
+        return None
+    if reading.json:
+        text = _replaced(text, reading.spans, kinds, False)
+        spans = scan(text, AS_JSON)
+        _tally(again, spans)
+        return None if spans.error is not None or again.found & wrong else text
+    content_type = _content_type(request.content_type)
+    # A zero byte may be half of a UTF-16 character.
+    if not (content_type.form or content_type.text) or b"\0" in text:
+        return None
+    form = AS_FORM if content_type.form else AS_TEXT
+    if content_type.charset == CHARSET_LATIN:
+        text = _from_latin(text)
+    if _may_hold_json(text):
+        text = _replaced(text, scan(text, AS_JSON), kinds, content_type.form)
+    text = _replaced(text, scan(text, form), kinds, content_type.form)
+    _read_loose(again, text, form)
+    if again.found & wrong:
+        return None
+    return _to_latin(text) if content_type.charset == CHARSET_LATIN else text
 
 
 cdef str _unreadable(bytes coding, _ContentType content_type, bint strict):
@@ -635,28 +769,26 @@ cdef bytes _error_body(Gate gate, str sentence, str code, str trace_id):
 
 
 cdef object _blocked(
-    Gate gate, object request, str trace_id, str request_id, _Reading reading, object block,
-    bytes reason
+    Gate gate, object request, str trace_id, str request_id, _Reading reading, _Row row
 ):
     cdef Line line
-    cdef bytes code = block.code.encode()
     line = _line(
         gate, b'"type":"blocked","trace_id":', trace_id, request_id, request.time_ns,
         request.mono_ns,
     )
     line.literal(b',"reason":')
-    line.raw(reason)
+    line.raw(row.reason_json)
     line.literal(b',"code":"')
-    line.raw(code)
+    line.raw(row.rule)
     line.literal(b'"')
-    _describe(gate, line, reading, b"block", code, False)
+    _describe(gate, line, reading, b"block", row.rule, False)
     line.literal(b"}")
     record = line.done()
     line.clear()
     line.literal(b'{"error":')
-    line.raw(reason)
+    line.raw(row.reason_json)
     line.literal(b',"code":"')
-    line.raw(code)
+    line.raw(row.rule)
     line.literal(b'","blocked":true,"trust_score":')
     line.raw(gate._score)
     line.literal(b',"trace_id":')
@@ -665,7 +797,7 @@ cdef object _blocked(
     return Respond(
         status=403,
         decision="block",
-        code=block.code,
+        code=row.code,
         body=line.done(),
         trace_id=trace_id,
         trust_score=gate.trust_score,
@@ -706,7 +838,7 @@ cdef object _confirmed(Gate gate, object request, str trace_id):
 
 
 cdef object _warned(
-    Gate gate, object request, str trace_id, str request_id, _Reading reading
+    Gate gate, object request, str trace_id, str request_id, _Reading reading, _Row row
 ):
     cdef Line line
     cdef str token = ""
@@ -716,9 +848,11 @@ cdef object _warned(
         request.mono_ns,
     )
     line.literal(b',"warning":')
-    line.raw(gate._warning_json)
-    line.literal(b',"code":"low_trust"')
-    _describe(gate, line, reading, b"warn", b"low_trust", False)
+    line.raw(row.warning_json)
+    line.literal(b',"code":"')
+    line.raw(row.rule)
+    line.literal(b'"')
+    _describe(gate, line, reading, b"warn", row.rule, False)
     line.literal(b"}")
     record = line.done()
     if gate._mode == OverrideMode.TICKET:
@@ -728,8 +862,10 @@ cdef object _warned(
         )
     line.clear()
     line.literal(b'{"warning":')
-    line.raw(gate._warning_json)
-    line.literal(b',"code":"low_trust","requires_override":')
+    line.raw(row.warning_json)
+    line.literal(b',"code":"')
+    line.raw(row.rule)
+    line.literal(b'","requires_override":')
     line.literal(b"true" if can_override else b"false")
     line.literal(b',"trust_score":')
     line.raw(gate._score)
@@ -744,7 +880,7 @@ cdef object _warned(
     return Respond(
         status=449,
         decision="warn",
-        code="low_trust",
+        code=row.code,
         body=line.done(),
         trace_id=trace_id,
         trust_score=gate.trust_score,
@@ -753,14 +889,25 @@ cdef object _warned(
     )
 
 
-cdef tuple _blocking(Gate gate, _Reading reading):
-    # The first row of the table that blocks what was found, or None.
-    if not reading.found & gate._blocking:
+cdef _Row _redacting(Gate gate, object request, _Reading reading, _Row row):
+    # The row that holds once `sent` is filled, or could not be.
+    reading.sent = _without(gate, request, reading, row.redacts)
+    return row if reading.sent is not None else row.otherwise
+
+
+cdef bytes _path_of(bytes target):
+    # What stands behind /proxy, without the query.
+    return target[6:].partition(b"?")[0] if target.startswith(b"/proxy") else target
+
+
+cdef tuple _closed(Gate gate, str method, bytes target):
+    # None, or the code and the methods (as in Allow) where the policy does not open the path.
+    if not gate.limits_paths:
         return None
-    for row in gate._blocks:
-        if reading.counts[<int>row[0]]:
-            return row
-    return None
+    methods = decisions.closed(gate.policy.table, method, _path_of(target))
+    if methods is None:
+        return None
+    return ("method_not_allowed", methods) if methods else ("path_not_open", "")
 
 
 cdef int _begin_answer(
@@ -876,8 +1023,10 @@ cdef class Forward:
 
 
 cdef Forward _forward(
-    Gate gate, object request, str trace_id, str request_id, _Reading reading, object grant
+    Gate gate, object request, str trace_id, str request_id, _Reading reading, object grant,
+    const char* rule, bytes warning_json, bytes would
 ):
+    # `would`: what the policy would have done, as JSON, where it only observes; else None.
     global _making
     cdef Forward forward
     cdef Line line
@@ -893,6 +1042,8 @@ cdef Forward _forward(
     forward.trust_score = gate.trust_score
     forward.findings = reading.findings
     forward.quarantined = grant is not None
+    if would is None:
+        forward.body = reading.sent
     forward._method = reading.method
     forward.answer_findings = NO_FINDINGS
     forward._path = reading.path
@@ -901,10 +1052,12 @@ cdef Forward _forward(
     time_ns = request.time_ns
     mono_ns = request.mono_ns
     line = _line(gate, b'"type":"request","trace_id":', trace_id, request_id, time_ns, mono_ns)
-    _describe(
-        gate, line, reading, b"allow", b"override" if forward.quarantined else b"trust_score",
-        forward.quarantined,
-    )
+    _describe(gate, line, reading, b"allow", rule, forward.quarantined)
+    if would is not None:
+        line.literal(b',"would":')
+        line.raw(would)
+    elif reading.sent is not None:
+        line.literal(b',"redacted":true')
     line.literal(b"}")
     if not forward.quarantined:
         forward.records = (line.done(),)
@@ -914,7 +1067,7 @@ cdef Forward _forward(
         gate, b'"type":"user_override","trace_id":', trace_id, request_id, time_ns, mono_ns
     )
     line.literal(b',"warning":')
-    line.raw(gate._warning_json)
+    line.raw(warning_json)
     line.literal(b',"trust_score":')
     line.raw(gate._score)
     line.literal(b',"session_id":')
@@ -922,6 +1075,16 @@ cdef Forward _forward(
     line.literal(b"}")
     forward.records = (record, line.done())
     return forward
+
+
+cdef bytes _would(_Reading reading, _Row row, tuple closed):
+    # What a policy that only observes would have done, for the record.
+    if closed is not None:
+        return b'{"decision":"refuse","rule":"%b"}' % (<str>closed[0]).encode()
+    return b'{"decision":"%b","rule":"%b"%b}' % (
+        row.decision.encode(), row.rule,
+        b',"redacted":true' if reading.sent is not None and row.action <= REDACTS else b"",
+    )
 
 
 cdef set _spans_of(str part, Spans spans):
@@ -961,6 +1124,7 @@ cdef class Gate:
         Raises:
             ValueError: a key or a secret that the mode needs is missing or too short.
         """
+        cdef int mask, kind
         cdef list rows = []
         if policy.override == OverrideMode.TICKET and len(policy.ticket_key) < 16:
             raise ValueError("mode ticket needs a ticket_key of 16 bytes or more")
@@ -971,20 +1135,21 @@ cdef class Gate:
             policy.trust_level, policy.reversibility, policy.retention,
             policy.human_in_loop, policy.training_consent,
         )
-        self._low = self.trust_score < decisions.SCORE_TO_PASS
         self._mode = OverrideMode(policy.override)
-        for block in decisions.blocks(policy.retention):
-            rows.append((KINDS.index(block.kind), block, json_string(block.reason.encode())))
-        self._blocks = tuple(rows)
-        for row in rows:
-            self._blocking |= 1 << <int>row[0]
+        for mask in range(1 << KIND_COUNT):
+            kinds = [KINDS[kind] for kind in range(KIND_COUNT) if mask >> kind & 1]
+            rows.append(_Row(decisions.decide(policy, kinds, self.trust_score)))
+        self._rows = tuple(rows)
+        for kind in range(KIND_COUNT):
+            if not policy.table.is_on(KINDS[kind]):
+                self._off |= 1 << kind
+        self._observes = policy.table.mode == Mode.OBSERVE
+        self.limits_paths = len(policy.table.open) > 0
         self._agent = b',"agent_id":%b,"mono_ns":' % json_string(_utf8(policy.agent_id))
         self._line = Line()
         self._score = str(self.trust_score).encode()
         self._secret = policy.override_token.encode()
         self._mac = Mac(policy.mac_key)
-        self._warning = decisions.warning_text(policy, self.trust_score)
-        self._warning_json = json_string(self._warning.encode())
         self._policy_version = policy.policy_version
         self._keep = policy.record_body_bytes
         self._max_body = policy.max_body_bytes
@@ -992,6 +1157,13 @@ cdef class Gate:
     cpdef str trace_id(self, object request):
         """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
         return _trace_id(request, request.request_id)
+
+    cpdef tuple closed(self, str method, bytes target):
+        """Return None, or the code of the refusal and what `Allow` holds (405 alone).
+
+        Only where `limits_paths`; a policy that observes closes nothing.
+        """
+        return None if self._observes else _closed(self, method, target)
 
     cdef bint reads(self, bytes content_type) except -1:
         # Whether a body of this type can be read, however it is asked for.
@@ -1026,34 +1198,55 @@ cdef class Gate:
         After a Claim the same request comes again with the Grant; one that was not granted
         counts as no override. Costs one pass over the target and one over the body.
         """
-        cdef _Reading reading = _read(self, request)
+        cdef _Reading reading
         cdef str request_id, trace_id
-        cdef tuple row
+        cdef tuple closed = None
+        cdef _Row row
+        cdef Forward forward
+        if self.limits_paths:
+            closed = _closed(self, request.method, request.target)
+            if closed is not None and not self._observes:
+                return _refuse(self, request, closed[0], "", 1, 0, 0, None)
+        reading = _read(self, request)
         if reading.code is not None:
             return _refuse(
                 self, request, reading.code, reading.detail, 1, 0, 0, reading.path
             )
         request_id = request.request_id
         trace_id = _trace_id(request, request_id)
-        row = _blocking(self, reading)
-        if row is not None:
-            return _blocked(self, request, trace_id, request_id, reading, row[1], row[2])
-        if not self._low:
-            return _forward(self, request, trace_id, request_id, reading, None)
+        row = <_Row>self._rows[reading.found]
+        if row.redacts:
+            row = _redacting(self, request, reading, row)
+        if self._observes:
+            forward = _forward(
+                self, request, trace_id, request_id, reading, None, b"observe", None,
+                _would(reading, row, closed),
+            )
+            forward.spared = closed is not None or row.action != ALLOWS
+            return forward
+        if row.action == BLOCKS:
+            return _blocked(self, request, trace_id, request_id, reading, row)
+        if row.action != WARNS:
+            return _forward(
+                self, request, trace_id, request_id, reading, None, row.rule, None, None
+            )
         confirmed = _confirmed(self, request, trace_id)
         if confirmed is None or (grant is not None and not grant.granted):
-            return _warned(self, request, trace_id, request_id, reading)
+            return _warned(self, request, trace_id, request_id, reading, row)
         if grant is None:
             return Claim(
                 trace_id=trace_id,
                 ticket_id=confirmed[0],
                 expires_s=confirmed[1],
                 session_id=decisions.session_id(request_id),
-                warning=self._warning,
+                warning=row.warning,
                 trust_score=self.trust_score,
                 time_ns=request.time_ns,
             )
-        return _forward(self, request, trace_id, request_id, reading, grant)
+        return _forward(
+            self, request, trace_id, request_id, reading, grant, b"override", row.warning_json,
+            None,
+        )
 
     cpdef object refuse(
         self, object request, str code, str detail="", int count=1, int agent_status=0
@@ -1204,6 +1397,8 @@ cdef class Gate:
         Overrides are not looked at. `spans` are byte offsets: in the target, and in the body
         after its content coding is taken off.
         """
+        cdef _Row row
+        cdef tuple closed = _closed(self, request.method, request.target)
         cdef _Reading reading = _read(self, request)
         cdef set found = _spans_of("target", scan(request.target, AS_TARGET))
         if reading.source is not None:
@@ -1226,22 +1421,32 @@ cdef class Gate:
             "findings": findings,
             "spans": shown,
         }
+        if closed is not None and not self._observes:
+            reading.code, reading.detail = closed[0], ""
         if reading.code is not None:
             failure = FAILURES[reading.code]
             return {
                 "verdict": "refuse", "status": failure.status, "rule": failure.code,
                 "code": failure.code, "error": failure.sentence, "detail": reading.detail,
             } | verdict
-        row = _blocking(self, reading)
-        if row is not None:
+        row = <_Row>self._rows[reading.found]
+        if row.redacts:
+            row = _redacting(self, request, reading, row)
+        if self._observes:
             return {
-                "verdict": "block", "status": 403, "rule": row[1].code, "code": row[1].code,
-                "error": row[1].reason,
+                "verdict": "allow", "rule": policies.RULE_OBSERVE,
+                "would": json.loads(_would(reading, row, closed)),
             } | verdict
-        if self._low:
+        if row.action == BLOCKS:
             return {
-                "verdict": "warn", "status": 449, "rule": decisions.RULE_LOW_TRUST,
-                "code": decisions.RULE_LOW_TRUST, "warning": self._warning,
-                "requires_override": self._mode != OverrideMode.OFF,
+                "verdict": "block", "status": 403, "rule": row.code, "code": row.code,
+                "error": row.reason,
             } | verdict
-        return {"verdict": "allow", "rule": decisions.RULE_TRUST} | verdict
+        if row.action == WARNS:
+            return {
+                "verdict": "warn", "status": 449, "rule": row.code, "code": row.code,
+                "warning": row.warning, "requires_override": self._mode != OverrideMode.OFF,
+            } | verdict
+        if reading.sent is not None:
+            verdict["redacted"] = True
+        return {"verdict": "allow", "rule": row.code} | verdict

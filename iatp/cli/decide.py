@@ -15,12 +15,12 @@ from iatp._fast.gate import Gate
 from iatp.adapters.configuration import add_flags, given_flags, load
 from iatp.cli.files import read_beginning
 from iatp.cli.scores import score_of, show_score
-from iatp.cli.screen import BOLD, GREEN, RED, YELLOW, Screen, plain, print_json
+from iatp.cli.screen import BOLD, CYAN, GREEN, RED, YELLOW, Screen, plain, print_json
 from iatp.decisions.policy import GatePolicy, OverrideMode
 from iatp.values.config import Loaded
 from iatp.values.exchange import Request
 
-_STYLES = {"allow": GREEN, "warn": YELLOW, "block": RED, "refuse": RED}
+STYLES = {"allow": GREEN, "warn": YELLOW, "block": RED, "refuse": RED, "redact": CYAN}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(given_flags(arguments))
     # One byte more than the gate takes, so that it is the gate which refuses it.
     body = read_beginning(arguments.file, loaded.settings.max_body_bytes + 1)
-    verdict: dict[str, Any] = Gate(_policy(loaded)).explain(_request(arguments, body))
+    verdict: dict[str, Any] = Gate(gate_policy(loaded)).explain(_request(arguments, body))
     verdict |= score_of(loaded.manifest)
     if arguments.json:
         print_json(verdict)
@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if verdict["verdict"] == "allow" else 1
 
 
-def _policy(loaded: Loaded) -> GatePolicy:
+def gate_policy(loaded: Loaded) -> GatePolicy:
+    """What a gate that records nothing is made of under this configuration."""
     settings = loaded.settings
     return GatePolicy(
         agent_id=settings.agent_id,
@@ -75,6 +76,7 @@ def _policy(loaded: Loaded) -> GatePolicy:
         mac_key=bytes(32),
         record_body_bytes=settings.record_body_bytes,
         max_body_bytes=settings.max_body_bytes,
+        table=loaded.policy,
     )
 
 
@@ -96,7 +98,7 @@ def _show(verdict: dict[str, Any]) -> None:
     name = verdict["verdict"]
     status = f" ({verdict['status']})" if "status" in verdict else ""
     screen.line(
-        f"{screen.paint(name, BOLD, _STYLES.get(name, RED))}{status}, rule {verdict['rule']}"
+        f"{screen.paint(name, BOLD, STYLES.get(name, RED))}{status}, rule {verdict['rule']}"
     )
     for field in ("error", "detail", "warning"):
         for line in str(verdict.get(field) or "").splitlines():

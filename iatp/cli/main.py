@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "serve: the same as iatp-sidecar",
     "check": "validate the configuration and show what is in force, and from where",
     "decide": "say what the gate would do with a body, without a server",
+    "policy": "try a policy on recorded traffic before it is switched on",
     "verify": "validate a manifest file and explain its trust score",
     "scan": "fetch the manifest of a running agent and judge it",
     "trace": "show the flight record of one trace ID",

@@ -1,18 +1,22 @@
-"""The decision table of protocol section 6, as data, and the texts that go with it.
+"""What follows from a policy: the decision for each set of kinds, and the texts that go with it.
 
-The compiled gate reads these tables once, when it is made; per request it only compares
-numbers. Nothing here knows a request's content: findings come in as kinds.
+The compiled gate asks once, when it is made, for every set of kinds that can be found; per
+request it looks up one row. Nothing here knows a request's content: findings come in as kinds.
 """
 
 from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Collection, Iterable
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import msgspec
 
+from iatp.values.exchange import KINDS
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
+from iatp.values.policy import DEFAULT, STRENGTH, Action, Policy, Rule
 
 
 class OverrideMode(enum.StrEnum):
@@ -42,6 +46,7 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """16 to 64 bytes: the key of `payload_mac`."""
     record_body_bytes: int = 8 << 10
     max_body_bytes: int = 10 << 20
+    table: Policy = DEFAULT
 
     @property
     def policy_version(self) -> str:
@@ -57,70 +62,165 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True):
             self.human_in_loop,
             self.training_consent,
             self.override,
+            self.table,
         )
         return hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
 
 
 SCORE_TO_PASS = 7
-"""Section 6: below it a request needs a valid override."""
+"""Section 6: below it a score is low. The default policy warns of it."""
 
 JSON_DEPTH = 128
 """Section 6: the deepest nesting that is accepted."""
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of finding that an agent with this retention may never be sent."""
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy says of a request in which these kinds were found."""
 
-    kind: str
-    code: str
-    """Also the rule's name in the record."""
-    reason: str
+    action: Action
+    """The strongest of the rules that apply."""
+    rule: str
+    """The first rule that has this action; also the code of a 403 or 449."""
+    reason: str = ""
+    """What a caller is told whose request is blocked."""
+    warning: str = ""
+    """The lines that a caller's user has to confirm."""
+    redacts: frozenset[str] = frozenset()
+    """Kinds to replace in what is sent to the agent, should it be sent."""
+    otherwise: Decision | None = None
+    """The block that holds where `redacts` cannot be replaced."""
 
 
-_LABELS = {"credit_card": "credit card number", "secret": "secret", "ssn": "social security number"}
-
-_BLOCKED_BY_RETENTION: dict[str, tuple[str, ...]] = {
-    "ephemeral": (),
-    "temporary": ("ssn",),
-    "permanent": ("credit_card", "secret", "ssn"),
-    "forever": ("credit_card", "secret", "ssn"),
+_LABELS = {
+    "credit_card": "a credit card number",
+    "ssn": "a social security number",
+    "email": "an e-mail address",
+    "secret": "a secret",
+    "iban": "an IBAN",
 }
-"""The kinds that block, the first to apply first. Section 6."""
+_STORED = (RetentionPolicy.PERMANENT, RetentionPolicy.FOREVER)
 
 
-def blocks(retention: str) -> tuple[Block, ...]:
-    """Return what this retention policy blocks, the first to apply first."""
-    return tuple(
-        Block(
-            kind=kind,
-            code=f"{kind}_retention",
-            reason=f"Privacy Violation: a {_LABELS[kind]} may not be sent to an agent "
-            f"whose retention policy is '{retention}'",
+def applies(rule: Rule, policy: GatePolicy, score: int) -> bool:
+    """Return whether a rule's conditions on the agent hold."""
+    retention = policy.retention
+    return (
+        (
+            not rule.retention
+            or retention in rule.retention
+            # Section 3: these two mean the same, so a rule that names one means both.
+            or (retention in _STORED and any(each in _STORED for each in rule.retention))
         )
-        for kind in _BLOCKED_BY_RETENTION[retention]
+        and (not rule.trust_level or policy.trust_level in rule.trust_level)
+        and (rule.score_below is None or score < rule.score_below)
     )
 
 
-RULE_TRUST = "trust_score"
-"""Allowed: the score is high enough."""
-RULE_OVERRIDE = "override"
-"""Allowed and quarantined: the score is too low and the override valid."""
-RULE_LOW_TRUST = "low_trust"
-"""Warned; also the code of the 449."""
+def decide(policy: GatePolicy, kinds: Collection[str], score: int) -> Decision:
+    """Return what the table says where `kinds` were found and the agent's score is `score`.
+
+    Kinds that the policy switches off must not be among them.
+    """
+    rows = [rule for rule in policy.table.rules if applies(rule, policy, score)]
+    # Of each kind the first row that names it; one row may speak for several.
+    spoken = {
+        kind: next((rule for rule in rows if kind in rule.kinds), None)
+        for kind in KINDS
+        if kind in kinds
+    }
+    whole = next(rule for rule in rows if not rule.kinds)
+    chosen = [rule for rule in rows if rule is whole or rule in spoken.values()]
+    strongest = max(chosen, key=lambda rule: STRENGTH[rule.action])
+    found = [kind for kind, rule in spoken.items() if rule is not None]
+
+    def of(rule: Rule) -> list[str]:
+        return [kind for kind in found if spoken[kind] is rule]
+
+    redacting = [rule for rule in chosen if rule.action == Action.REDACT]
+    decision = Decision(action=strongest.action, rule=strongest.name)
+    if strongest.action == Action.BLOCK:
+        reason = strongest.reason or _block_text(policy, strongest, of(strongest))
+        return msgspec.structs.replace(decision, reason=reason)
+    if strongest.action == Action.WARN:
+        warning = [rule for rule in chosen if rule.action == Action.WARN]
+        lines = [line for rule in warning for line in _lines(rule, of(rule), score)]
+        decision = msgspec.structs.replace(decision, warning=warning_text(policy, lines))
+    if not redacting:
+        return decision
+    first = redacting[0]
+    return msgspec.structs.replace(
+        decision,
+        redacts=frozenset(kind for rule in redacting for kind in of(rule)),
+        otherwise=Decision(
+            action=Action.BLOCK,
+            rule=first.name,
+            reason=f"Privacy Violation: {_LABELS[of(first)[0]]} is to be taken out of what this "
+            "agent is sent, and that is not possible where it stands",
+        ),
+    )
 
 
-def warning_text(policy: GatePolicy, score: int) -> str:
-    """Return the lines that a caller's user has to confirm (section 6)."""
-    lines = [f"Low trust score ({score}/10)"]
+def _block_text(policy: GatePolicy, rule: Rule, kinds: list[str]) -> str:
+    if not kinds:
+        return "Policy Violation: this agent may not be sent this request"
+    whose = f"an agent whose retention policy is '{policy.retention}'"
+    return (
+        f"Privacy Violation: {_LABELS[kinds[0]]} may not be sent to "
+        f"{whose if rule.retention else 'this agent'}"
+    )
+
+
+def _lines(rule: Rule, kinds: list[str], score: int) -> list[str]:
+    if rule.reason:
+        return [rule.reason]
+    if kinds:
+        return [f"Sends {_LABELS[kind]}" for kind in kinds]
+    if score < SCORE_TO_PASS:
+        return [f"Low trust score ({score}/10)"]
+    return [f"The policy asks for it ({rule.name})"]
+
+
+def warning_text(policy: GatePolicy, lines: Iterable[str]) -> str:
+    """Return the lines that a caller's user has to confirm (section 6), these first."""
+    lines = list(lines)
     if policy.reversibility == "none":
         lines.append("No reversibility")
-    if policy.retention in ("permanent", "forever"):
+    if policy.retention in _STORED:
         lines.append("Data stored permanently")
     if policy.human_in_loop:
         lines.append("Human review enabled")
     if policy.training_consent:
         lines.append("Data used for training")
     return "⚠️ WARNING:" + "".join(f"\n  • {line}" for line in lines)
+
+
+def closed(policy: Policy, method: str, path: bytes) -> str | None:
+    """Return None where a path below `/proxy` is open to this method.
+
+    Else the methods that it is open to, as in `Allow`; empty: to none. `path` begins behind
+    `/proxy` and has no query; `/proxy` itself is always open. It is compared with its percent
+    encoding undone once, as an agent reads it.
+    """
+    if not policy.open or not path:
+        return None
+    given = unquote_to_bytes(path)[1:].split(b"/")
+    methods: list[str] = []
+    for each in policy.open:
+        if any(_matches(pattern[1:].encode().split(b"/"), given) for pattern in each.paths):
+            methods += each.methods
+    return None if method in methods else ", ".join(sorted(set(methods)))
+
+
+def _matches(pattern: list[bytes], given: list[bytes]) -> bool:
+    if pattern[-1] == b"**":
+        pattern = pattern[:-1]
+        if len(given) <= len(pattern) or given[len(pattern) :] == [b""]:
+            return False
+        given = given[: len(pattern)]
+    return len(pattern) == len(given) and all(
+        (want == b"*" and got != b"") or want == got
+        for want, got in zip(pattern, given, strict=True)
+    )
 
 
 def override_message(mode: OverrideMode, token: str, trace_id: str) -> str:

@@ -229,6 +229,7 @@ class Worker:
             mac_key=derive(self._key, "payload-mac"),
             record_body_bytes=settings.record_body_bytes,
             max_body_bytes=settings.max_body_bytes,
+            table=self._loaded.policy,
         )
 
     def _via(self) -> bytes:

@@ -22,6 +22,7 @@ from iatp.values.manifest import (
     PrivacyContract,
     load_manifest,
 )
+from iatp.values.policy import DEFAULT, Mode, Policy, PolicyError, load_policy
 from iatp.values.settings import (
     BY_KEY,
     PREFIX,
@@ -82,6 +83,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     manifest: CapabilityManifest
     """What is served: the manifest file with the variables that are set over it."""
+    policy: Policy
     sources: dict[str, str]
     """Field of `Settings` to where its value came from, such as `default` or `IATP_PORT`."""
     warnings: list[str]
@@ -185,16 +187,18 @@ class _Parsing:
             self._take(setting)
         self._derive(terminal=terminal)
         effective = self._overlay(manifest)
+        policy = self._load_policy()
         self._check_override()
         self._check_socket()
         self._check_listeners()
         self._check_agent(own_hosts)
         self._check_sizes()
-        if self.problems or effective is None:
+        if self.problems or effective is None or policy is None:
             return None
         return Loaded(
             settings=Settings(**self.values),
             manifest=effective,
+            policy=policy,
             sources=self.sources,
             warnings=self.warnings,
         )
@@ -379,6 +383,26 @@ class _Parsing:
             self.problems.append(f"{source} is {path!r}: {error.complaint}.")
         except ManifestError as error:
             self.problems += [f"{source}, {path}: {each}." for each in error.problems]
+        return None
+
+    def _load_policy(self) -> Policy | None:
+        path = self.values["policy_file"]
+        if path is None:
+            return None if "policy_file" in self.broken else DEFAULT
+        source = self.sources["policy_file"]
+        try:
+            policy = load_policy(self.read(path, False).data)  # noqa: FBT003  (a ReadFile)
+        except TextError as error:
+            self.problems.append(f"{source} is {path!r}: {error.complaint}.")
+        except PolicyError as error:
+            self.problems += [f"{source}, {path}: {each}." for each in error.problems]
+        else:
+            if policy.mode == Mode.OBSERVE:
+                self.warnings.append(
+                    f'{path} only observes (mode = "observe"): nothing is blocked, warned of, '
+                    "redacted or closed; records say what would have happened."
+                )
+            return policy
         return None
 
     def _check_manifest(self, manifest: CapabilityManifest, where: str) -> None:

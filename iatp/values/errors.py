@@ -92,6 +92,12 @@ _ALL = (
     _caller("bad_host", 403, "The Host header is not one that this listener serves."),
     _caller("cross_site", 403, "Requests from web pages are not served here."),
     Failure(
+        code="path_not_open",
+        status=403,
+        sentence="The policy does not open this path to callers.",
+        fault=Fault.POLICY,
+    ),
+    Failure(
         code="rate_limited",
         status=429,
         sentence="Too many requests; wait as Retry-After says.",

@@ -23,7 +23,7 @@ x86-64 fetches lines in pairs."""
 DECISIONS = ("allow", "warn", "block", "refuse", "error")
 """X-IATP-Decision of protocol section 2."""
 
-POLICY_RESULTS = ("allow", "warn", "block", "quarantine")
+POLICY_RESULTS = ("allow", "warn", "block", "quarantine", "redact", "observe")
 """What the decision table of section 6 came to; quarantine: forwarded on an override."""
 
 OVERRIDE_RESULTS = ("granted", "refused", "invalid")

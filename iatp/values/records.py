@@ -86,8 +86,21 @@ class _Described(_Recorded, frozen=True, kw_only=True):
     quarantined: bool = False
 
 
+class Would(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a policy that only observes would have done."""
+
+    decision: str
+    rule: str
+    redacted: bool | UnsetType = UNSET
+
+
 class RequestRecord(_Described, frozen=True, kw_only=True, tag="request"):
     """A request that is about to be sent to the agent."""
+
+    redacted: bool | UnsetType = UNSET
+    """True: the agent gets the body with values replaced, as the rule says; else absent."""
+    would: Would | UnsetType = UNSET
+    """Present where the policy only observes."""
 
 
 class BlockedRecord(_Described, frozen=True, kw_only=True, tag="blocked"):

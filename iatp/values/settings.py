@@ -107,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_timeout_s: float
     drain_s: float
     ready_check_agent: bool
+    policy_file: str | None
+    """None: the default policy."""
     override: OverrideMode
     override_token: Secret | None
     log_level: LogLevel
@@ -464,6 +466,16 @@ SETTINGS: tuple[Setting, ...] = (
         default="true",
         meaning="whether /readyz asks for the agent's port to answer",
         reason="traffic before the agent is up would get 502",
+    ),
+    Setting(
+        env="IATP_POLICY",
+        field="policy_file",
+        reader=PathText(),
+        default=None,
+        default_note="the table of the protocol, `iatp/values/policy.toml`",
+        meaning="a policy file (TOML): which findings may reach which agent, and which paths "
+        "are open",
+        reason="the protocol's own table",
     ),
     Setting(
         env="IATP_OVERRIDE",

@@ -66,8 +66,8 @@ def parse(tail: bytes) -> dict[str, Any]:
     names = [name for name, _ in pairs[1:]]
     assert len(names) == len(set(names))
     found = dict(pairs[1:])
-    if "findings" in found:
-        found["findings"] = dict(found["findings"][1:])
+    for name in {"findings", "would"} & set(found):
+        found[name] = dict(found[name][1:])
     return found
 
 
@@ -79,7 +79,7 @@ def plain(verdict: object) -> dict[str, Any]:
     names = ["trace_id", "trust_score", "findings"]
     if isinstance(verdict, Forward):
         assert verdict.ended is False
-        names.append("quarantined")
+        names += ["quarantined", "body", "spared"]
     else:
         names += ["status", "decision", "code", "retry_after_s", "closes"]
     found = {name: getattr(verdict, name) for name in names}

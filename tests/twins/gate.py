@@ -12,12 +12,14 @@ import re
 import zlib
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
 from tests.twins.answer import DELTA, across, count, scrub_deltas
+from iatp.values.policy import Rule
 from tests.twins.mac import mac
 from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, characters, scan
 from tests.twins.scan import find as find_text
@@ -146,10 +148,14 @@ def from_latin(data: bytes) -> bytes:
     ).encode()
 
 
+def may_hold_json(text: bytes) -> bool:
+    return text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in text
+
+
 def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[int]]:
     """Return the text for the record, its spans, and the kinds of all that was found."""
     kinds: list[int] = []
-    if text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in text:
+    if may_hold_json(text):
         spans = find(text, JSON)
         kinds += [span[0] for span in spans]
         text = scrub(text, spans)
@@ -176,6 +182,118 @@ def check_head(request: Request) -> tuple[str, bool, bool, str]:
     if charset == "unreadable" or (charset == "latin" and is_entry(request)):
         raise RefusedError("unsupported_charset")
     return name, is_json, is_form, charset
+
+
+LABELS = {
+    "credit_card": "a credit card number",
+    "ssn": "a social security number",
+    "email": "an e-mail address",
+    "secret": "a secret",
+    "iban": "an IBAN",
+}
+STRENGTHS = ["allow", "redact", "warn", "block"]
+TEXTS = ("application/xml", "application/yaml", "application/x-ndjson", "application/jsonl")
+
+
+def rules(policy: GatePolicy) -> list[Rule]:
+    """Return the rules whose conditions on the agent hold."""
+
+    def holds(rule: Rule) -> bool:
+        meant = {str(each) for each in rule.retention}
+        if meant & {"permanent", "forever"}:
+            meant |= {"permanent", "forever"}
+        return (
+            (not meant or str(policy.retention) in meant)
+            and (not rule.trust_level or policy.trust_level in rule.trust_level)
+            and (rule.score_below is None or score(policy) < rule.score_below)
+        )
+
+    return [rule for rule in policy.table.rules if holds(rule)]
+
+
+def speakers(policy: GatePolicy, kinds: set[str]) -> dict[str, Rule]:
+    """Return the rule that speaks for each kind found, and under "" that of the request."""
+    spoken: dict[str, Rule] = {}
+    for rule in rules(policy):
+        for kind in rule.kinds or [""]:
+            if kind in kinds or kind == "":
+                spoken.setdefault(kind, rule)
+    return spoken
+
+
+def verdict_of(policy: GatePolicy, kinds: set[str]) -> tuple[str, Rule, dict[str, Rule]]:
+    """Return the strongest action, the first rule that has it, and who speaks for what."""
+    spoken = speakers(policy, kinds)
+    in_order = [rule for rule in policy.table.rules if rule in spoken.values()]
+    action = STRENGTHS[max(STRENGTHS.index(rule.action) for rule in in_order)]
+    return action, next(rule for rule in in_order if rule.action == action), spoken
+
+
+def in_kinds_order(spoken: dict[str, Rule], rule: Rule) -> list[str]:
+    return [kind for kind in KINDS if spoken.get(kind) == rule]
+
+
+def block_text(policy: GatePolicy, rule: Rule, spoken: dict[str, Rule]) -> str:
+    if rule.reason:
+        return rule.reason
+    kinds = in_kinds_order(spoken, rule)
+    if not kinds:
+        return "Policy Violation: this agent may not be sent this request"
+    whose = f"an agent whose retention policy is '{policy.retention}'"
+    whose = whose if rule.retention else "this agent"
+    return f"Privacy Violation: {LABELS[kinds[0]]} may not be sent to {whose}"
+
+
+def replaced(data: bytes, spans: Found, kinds: set[str], *, form: bool = False) -> bytes:
+    for kind, start, end, quoted in reversed(spans):
+        if KINDS[kind] in kinds:
+            mark = b"[%b_REDACTED]" % KINDS[kind].upper().encode()
+            mark = b'"%b"' % mark if quoted else mark
+            if form:
+                mark = quote(mark).encode()
+            data = data[:start] + mark + data[end:]
+    return data
+
+
+def without(policy: GatePolicy, request: Request, kinds: set[str], stay: set[str]) -> bytes | None:
+    """Return the decoded body without these kinds, or None where that cannot be done.
+
+    `stay`: the other kinds that were found, or are off. No further one may appear.
+    """
+    name, is_json, is_form, charset = check_head(request)
+    body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
+    if named(find(request.target, TARGET)) & kinds:
+        return None
+    if is_entry(request) or (is_json and body):
+        out = replaced(body, find(body, JSON), kinds)
+        result = scan(out, JSON)
+        return None if result.error or named(result.spans) - stay else out
+    text_type = request.content_type.decode("latin-1").split(";")[0]
+    text_type = text_type.strip(" \t\n\r\x0b\x0c").lower()
+    is_text = (
+        text_type in ("", *TEXTS)
+        or text_type.startswith("text/")
+        or re.fullmatch(r"application/.*\+xml", text_type, re.DOTALL)
+    )
+    if not (is_form or is_text) or b"\0" in body:
+        return None
+    out = from_latin(body) if charset == "latin" else body
+    if may_hold_json(out):
+        out = replaced(out, find(out, JSON), kinds, form=is_form)
+    form = FORM if is_form else TEXT
+    out = replaced(out, find(out, form), kinds, form=is_form)
+    if {KINDS[kind] for kind in read_loose(out, form)[2]} - stay:
+        return None
+    if charset != "latin":
+        return out
+    return b"".join(
+        letter.encode("latin-1" if "\x80" <= letter < "\xa0" else "cp1252")
+        for letter in out.decode()
+    )
+
+
+def named(spans: Found) -> set[str]:
+    return {KINDS[span[0]] for span in spans}
 
 
 def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[int]]:
@@ -306,8 +424,20 @@ def bound(policy: GatePolicy, request: Request, trace: str) -> tickets.Bound:
     )
 
 
-def warning(policy: GatePolicy, points: int) -> str:
-    text = f"⚠️ WARNING:\n  • Low trust score ({points}/10)"
+def warning(policy: GatePolicy, points: int, spoken: dict[str, Rule]) -> str:
+    text = "⚠️ WARNING:"
+    for rule in policy.table.rules:
+        if rule not in spoken.values() or rule.action != "warn":
+            continue
+        kinds = in_kinds_order(spoken, rule)
+        if rule.reason:
+            text += f"\n  • {rule.reason}"
+        elif kinds:
+            text += "".join(f"\n  • Sends {LABELS[kind]}" for kind in kinds)
+        elif points < 7:
+            text += f"\n  • Low trust score ({points}/10)"
+        else:
+            text += f"\n  • The policy asks for it ({rule.name})"
     if policy.reversibility == "none":
         text += "\n  • No reversibility"
     if policy.retention in ("permanent", "forever"):
@@ -319,25 +449,37 @@ def warning(policy: GatePolicy, points: int) -> str:
     return text
 
 
-def rule(policy: GatePolicy, kinds: list[int]) -> str:
-    """Return the code of the block that applies, or empty."""
-    found = {KINDS[kind] for kind in kinds}
-    if policy.retention in ("permanent", "forever"):
-        for kind in ("credit_card", "secret"):
-            if kind in found:
-                return f"{kind}_retention"
-    if "ssn" in found and policy.retention != "ephemeral":
-        return "ssn_retention"
-    return ""
+def path_trouble(policy: GatePolicy, request: Request) -> str:
+    """Return the code of the refusal where the policy does not open the path, or empty."""
+    path = request.target.removeprefix(b"/proxy").split(b"?")[0]
+    if not policy.table.open or not path:
+        return ""
+    methods: set[str] = set()
+    for each in policy.table.open:
+        for pattern in each.paths:
+            shape = "".join(
+                "/.+" if part == "**" else "/[^/]+" if part == "*" else "/" + re.escape(part)
+                for part in pattern[1:].split("/")
+            )
+            if re.fullmatch(shape.encode(), unquote_to_bytes(path), re.DOTALL):
+                methods |= set(each.methods)
+    if request.method in methods:
+        return ""
+    return "method_not_allowed" if methods else "path_not_open"
 
 
 def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> dict[str, Any]:
     points = score(policy)
+    observes = policy.table.mode == "observe"
+    closed = path_trouble(policy, request)
+    if closed and not observes:
+        return refusal(policy, request, closed)
     try:
         payload, kinds = read_body(policy, request)
     except RefusedError as refused:
         return refusal(policy, request, refused.code, refused.detail)
     kinds = [span[0] for span in find(request.target, TARGET)] + kinds
+    kinds = [kind for kind in kinds if policy.table.kinds.get(KINDS[kind], True)]
     trace = trace_id(request)
     findings = tuple(kinds.count(kind) for kind in range(len(KINDS)))
     ids = (trace, request.request_id)
@@ -352,30 +494,62 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     described |= {"trust_score": points, "quarantined": False}
     verdict: dict[str, Any] = {"trace_id": trace, "trust_score": points, "findings": findings}
     answer = {"retry_after_s": 0, "closes": False} | verdict
-    code = rule(policy, kinds)
-    if code:
-        labels = {
-            "credit_card_retention": "credit card number",
-            "secret_retention": "secret",
-            "ssn_retention": "social security number",
+
+    action, rule, spoken = verdict_of(policy, {KINDS[kind] for kind in kinds})
+    reason = block_text(policy, rule, spoken)
+    body: bytes | None = None
+    redacting = [each for each in policy.table.rules if each in spoken.values()]
+    redacting = [each for each in redacting if each.action == "redact"]
+    if redacting and action != "block":
+        taken_out = {kind for kind, each in spoken.items() if each in redacting}
+        off = {kind for kind in KINDS if not policy.table.kinds.get(kind, True)}
+        stay = off | {KINDS[kind] for kind in kinds} - taken_out
+        body = without(policy, request, taken_out, stay)
+        if body is None:
+            action, rule = "block", redacting[0]
+            reason = (
+                f"Privacy Violation: {LABELS[in_kinds_order(spoken, rule)[0]]} is to be taken "
+                "out of what this agent is sent, and that is not possible where it stands"
+            )
+
+    if observes:
+        would: dict[str, Any] = {"decision": action, "rule": rule.name}
+        if closed:
+            would = {"decision": "refuse", "rule": closed}
+        elif action in ("allow", "redact"):
+            would["decision"] = "allow"
+            would |= {} if body is None else {"redacted": True}
+        more = {"decision": "allow", "rule": "observe", "would": would}
+        records = [record("request", described | more)]
+        spared = bool(closed) or action != "allow"
+        return verdict | {
+            "quarantined": False,
+            "body": None,
+            "spared": spared,
+            "records": records,
         }
-        reason = (
-            f"Privacy Violation: a {labels[code]} may not be sent to an agent whose "
-            f"retention policy is '{policy.retention}'"
-        )
+    if action == "block":
+        code = rule.name
         more = {"reason": reason, "code": code, "decision": "block", "rule": code}
-        body = {"error": reason, "code": code, "blocked": True, "trust_score": points}
+        said = {"error": reason, "code": code, "blocked": True, "trust_score": points}
         return answer | {
             "status": 403,
             "decision": "block",
             "code": code,
-            "body": body | {"trace_id": trace},
+            "body": said | {"trace_id": trace},
             "records": [record("blocked", described | more)],
         }
-    if points >= 7:
-        more = {"decision": "allow", "rule": "trust_score"}
-        return verdict | {"quarantined": False, "records": [record("request", described | more)]}
-    text = warning(policy, points)
+    changed = {} if body is None else {"redacted": True}
+    if action != "warn":
+        more = {"decision": "allow", "rule": rule.name} | changed
+        records = [record("request", described | more)]
+        return verdict | {
+            "quarantined": False,
+            "body": body,
+            "spared": False,
+            "records": records,
+        }
+    text = warning(policy, points, spoken)
     override = confirmed(policy, request, trace)
     if override is not None and grant is None:
         return {
@@ -388,15 +562,17 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
             "time_ns": request.time_ns,
         }
     if override is not None and grant is not None and grant.granted:
-        more = {"decision": "allow", "rule": "override", "quarantined": True}
+        more = {"decision": "allow", "rule": "override", "quarantined": True} | changed
         said = {"warning": text, "trust_score": points, "session_id": grant.session_id}
         return verdict | {
             "quarantined": True,
+            "body": body,
+            "spared": False,
             "records": [record("request", described | more), record("user_override", said)],
         }
-    more = {"warning": text, "code": "low_trust", "decision": "warn", "rule": "low_trust"}
+    more = {"warning": text, "code": rule.name, "decision": "warn", "rule": rule.name}
     can_override = policy.override != OverrideMode.OFF
-    body = {"warning": text, "code": "low_trust", "requires_override": can_override}
+    said = {"warning": text, "code": rule.name, "requires_override": can_override}
     token = ""
     if policy.override == OverrideMode.TICKET:
         token = tickets.issue(
@@ -405,8 +581,8 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
             request_id=request.request_id,
             now_s=request.time_ns // 10**9,
         )
-        body["override_token"] = token
-    body |= {
+        said["override_token"] = token
+    said |= {
         "trust_score": points,
         "message": override_message(policy.override, token, trace),
         "trace_id": trace,
@@ -414,8 +590,8 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     return answer | {
         "status": 449,
         "decision": "warn",
-        "code": "low_trust",
-        "body": body,
+        "code": rule.name,
+        "body": said,
         "records": [record("warning", described | more)],
     }
 

@@ -35,6 +35,7 @@ from iatp.values.manifest import (
     TrustLevel,
     load_manifest,
 )
+from iatp.values.policy import DEFAULT
 from iatp.values.settings import RETIRED, SETTINGS, Setting
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -118,7 +119,7 @@ VALUES: dict[str, tuple[str, object]] = {
 
 
 def test_every_setting_is_tried_here() -> None:
-    assert {row.field for row in SETTINGS} == set(VALUES) | {"manifest_file"}
+    assert {row.field for row in SETTINGS} == set(VALUES) | {"manifest_file", "policy_file"}
     assert [row.field for row in SETTINGS] == list(Settings.__struct_fields__)
 
 
@@ -274,6 +275,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "IATP_QUEUE_TIMEOUT": ("-1s", "it is not a duration;"),
     "IATP_DRAIN": ("25 sec", "there is no unit 'sec'; meant: 25s;"),
     "IATP_READY_CHECK_AGENT": ("nope", "it is neither true nor false;"),
+    "IATP_POLICY": ("/nowhere.toml", "IATP_POLICY is '/nowhere.toml': there is no such file."),
     "IATP_OVERRIDE": ("tickets", "there is no such name; meant: ticket;"),
     "IATP_OVERRIDE_TOKEN": ("short-one", "it is shorter than 16 characters;"),
     "IATP_LOG_LEVEL": ("INFO", "meant: info;"),
@@ -287,6 +289,22 @@ def test_each_wrong_one_alone() -> None:
         found = problem({name: value}, read=files({}))
         assert sentence in found
         assert found.startswith(name)
+
+
+def test_a_policy_file() -> None:
+    read = files({"/p": b'mode = "observe"', "/bad": b'mode = "x"\n[[rules]]\naction = "DENY"'})
+    loaded = parse(env={"IATP_POLICY": "/p"}, read=read)
+    assert loaded.policy == msgspec.structs.replace(DEFAULT, mode="observe")
+    assert any("/p only observes" in warning for warning in loaded.warnings)
+    assert loaded.sources["policy_file"] == "IATP_POLICY"
+    without = parse(read=read)
+    assert without.policy == DEFAULT
+    assert not any("observes" in warning for warning in without.warnings)
+    found = problems({"IATP_POLICY": "/bad", "IATP_PORT": "x"}, read=read)
+    assert len(found) == 4
+    start = "IATP_POLICY, /bad: "
+    assert f"{start}mode is 'x': allowed: enforce or observe." in found
+    assert sum(each.startswith(start) for each in found) == 3
 
 
 def test_all_wrong_ones_in_one_run() -> None:

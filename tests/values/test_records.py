@@ -18,6 +18,7 @@ from iatp.values.records import (
     RequestRecord,
     ResponseRecord,
     WarningRecord,
+    Would,
     envelope,
     validate,
 )
@@ -84,6 +85,19 @@ def test_each_kind_is_its_struct(kind: str) -> None:
     assert record.trace_id == COMMON["trace_id"]
     again = json.loads(msgspec.json.encode(record))
     assert {**json.loads(line(kind)), **again} == again
+
+
+def test_what_a_policy_adds_to_a_request() -> None:
+    would = {"decision": "block", "rule": "ssn_retention"}
+    record = validate(line("request", redacted=True, would=would))
+    assert isinstance(record, RequestRecord)
+    assert record.redacted is True
+    assert record.would == Would(decision="block", rule="ssn_retention")
+    for kind in ("blocked", "warning"):
+        with pytest.raises(msgspec.ValidationError, match="redacted"):
+            validate(line(kind, redacted=True))
+    with pytest.raises(msgspec.ValidationError, match="more"):
+        validate(line("request", would={**would, "more": 1}))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,402 @@
+"""The policy as a value: which findings may reach which agent, and which paths are open.
+
+`load_policy` reads a `policy.toml` strictly. Every problem is found before the first is
+reported, with the path of its key, what was given, and what is allowed or was meant. The file
+policy.toml beside this module says what the default is, protocol section 6, and how to write
+another. What follows from a policy is decided in `iatp.decisions.policy`.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from iatp.values.errors import FAILURES, ConfigurationError
+from iatp.values.exchange import KINDS
+from iatp.values.manifest import RetentionPolicy, TrustLevel
+from iatp.values.texts import nearest
+
+DEFAULT_FILE = Path(__file__).with_name("policy.toml")
+
+MOST_RULES = 256
+MOST_PATTERNS = 1000
+_MOST_PROBLEMS = 20
+
+RULE_OVERRIDE = "override"
+"""The record's rule where a warning was confirmed."""
+RULE_OBSERVE = "observe"
+"""The record's rule of everything that passes because the policy only observes."""
+
+
+class Mode(enum.StrEnum):
+    """Whether the policy decides, or only says what it would have decided."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+class Action(enum.StrEnum):
+    """What a rule does, from the weakest to the strongest."""
+
+    ALLOW = "allow"
+    REDACT = "redact"
+    WARN = "warn"
+    BLOCK = "block"
+
+
+STRENGTH: dict[Action, int] = {action: strength for strength, action in enumerate(Action)}
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of the table: it applies where all its conditions hold."""
+
+    name: str
+    """Stands as `rule` in the record, and as `code` in a 403 or 449."""
+    action: Action
+    kinds: tuple[str, ...] = ()
+    """Kinds of findings it judges; empty: the request as a whole, whatever is in it."""
+    retention: tuple[RetentionPolicy, ...] = ()
+    """Of the agent; empty: any. `permanent` and `forever` mean the same."""
+    trust_level: tuple[TrustLevel, ...] = ()
+    """Of the agent; empty: any."""
+    score_below: int | None = None
+    """The agent's trust score is lower than this, 1 to 10."""
+    reason: str = ""
+    """What the caller is told instead of the sentence made from the conditions."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it applies to every request."""
+        return not (self.kinds or self.retention or self.trust_level) and self.score_below is None
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Paths below `/proxy` that callers may use, and with which methods."""
+
+    paths: tuple[str, ...]
+    """As the agent decodes them; `*` is one segment, `**` at the end one or more."""
+    methods: tuple[str, ...]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a policy file says."""
+
+    mode: Mode = Mode.ENFORCE
+    kinds: dict[str, bool] = {}
+    """Kinds that are off, each with False: neither judged nor counted."""
+    open: tuple[Open, ...] = ()
+    """Empty: every path and method is open."""
+    rules: tuple[Rule, ...]
+
+    def is_on(self, kind: str) -> bool:
+        """Whether findings of this kind are judged and counted."""
+        return self.kinds.get(kind, True)
+
+
+class PolicyError(ConfigurationError):
+    """A policy that cannot be used. `problems`: one sentence each, the key's path first."""
+
+
+def load_policy(data: bytes) -> Policy:
+    """Return the policy that a TOML file holds; what it leaves out is the default's.
+
+    Raises:
+        PolicyError: with every problem.
+    """
+    document = _parse(data)
+    reading = _Reading(document)
+    reading.check()
+    problems = reading.problems
+    if len(problems) > _MOST_PROBLEMS:
+        problems = [*problems[:_MOST_PROBLEMS], "and more problems like these"]
+    if problems:
+        raise PolicyError(problems)
+    # What says the same is the same policy, and has the same version.
+    document["kinds"] = {
+        kind: False for kind, is_on in document.get("kinds", {}).items() if not is_on
+    }
+    if "rules" not in document:
+        document["rules"] = DEFAULT.rules
+    try:
+        return msgspec.convert(document, Policy)
+    except msgspec.ValidationError as error:
+        raise PolicyError([str(error)]) from None
+
+
+_STORED = (RetentionPolicy.PERMANENT, RetentionPolicy.FOREVER)
+
+DEFAULT = Policy(
+    rules=(
+        Rule(
+            name="credit_card_retention",
+            kinds=("credit_card",),
+            retention=_STORED,
+            action=Action.BLOCK,
+        ),
+        Rule(name="secret_retention", kinds=("secret",), retention=_STORED, action=Action.BLOCK),
+        Rule(
+            name="ssn_retention",
+            kinds=("ssn",),
+            retention=(RetentionPolicy.TEMPORARY, *_STORED),
+            action=Action.BLOCK,
+        ),
+        Rule(name="low_trust", score_below=7, action=Action.WARN),
+        Rule(name="trust_score", action=Action.ALLOW),
+    )
+)
+"""Protocol section 6. The same as DEFAULT_FILE says (a test compares them), so that a sidecar
+without a policy file starts without reading any TOML."""
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415
+
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise PolicyError(["it begins with a byte order mark; save it as plain UTF-8"])
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise PolicyError([f"it is not UTF-8 at byte {error.start}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError([f"it is not TOML: {error}"]) from None
+    except (ValueError, RecursionError):
+        raise PolicyError(
+            ["it is not TOML: a number is too long, or it is nested too deeply"]
+        ) from None
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_NEVER_SERVED = ("CONNECT", "TRACE")
+# What a path pattern is made of: a segment holds no control character and no separator.
+_SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\?#*]+")
+_RESERVED = frozenset((*FAILURES, RULE_OVERRIDE, RULE_OBSERVE))
+
+_OTHER_WORDS = {
+    "deny": "block",
+    "reject": "block",
+    "permit": "allow",
+    "pass": "allow",
+    "mask": "redact",
+    "scrub": "redact",
+    "confirm": "warn",
+    "dry_run": "observe",
+    "on": "enforce",
+}
+"""What other policies call the same."""
+
+_TOP = ("mode", "kinds", "open", "rules")
+_RULE = ("name", "action", "kinds", "retention", "trust_level", "score_below", "reason")
+_OPEN = ("paths", "methods")
+
+
+class _Reading:
+    """One pass over a document, which gathers what is wrong."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self.problems: list[str] = []
+
+    def check(self) -> None:
+        """Fill `problems`."""
+        self._no_others(self.document, _TOP, "")
+        if "mode" in self.document:
+            self._one_of(list(Mode), "mode", self.document["mode"])
+        self._check_kinds()
+        for at, table in self._tables("open", MOST_PATTERNS):
+            self._check_open(f"open[{at}]", table)
+        self._check_rules()
+
+    def _say(self, path: str, given: object, complaint: str) -> None:
+        self.problems.append(f"{path} is {_shown(given)}: {complaint}")
+
+    def _no_others(self, table: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+        for key in table:
+            if key not in known:
+                meant = nearest(key.lower(), list(known))
+                hint = f"meant: {meant}" if meant else f"known are {', '.join(known)}"
+                self.problems.append(f"{path}{_shown_key(key)}: there is no such key; {hint}")
+
+    def _one_of(self, names: Sequence[str], path: str, given: object) -> bool:
+        known = [str(name) for name in names]
+        if given in known and isinstance(given, str):
+            return True
+        allowed = f"allowed: {', '.join(known[:-1])} or {known[-1]}"
+        meant = ""
+        if isinstance(given, str):
+            plain = given.strip().lower().replace("-", "_")
+            plain = _OTHER_WORDS.get(plain, plain)
+            meant = plain if plain in known else nearest(plain, known)
+        self._say(path, given, f"meant: {meant}; {allowed}" if meant else allowed)
+        return False
+
+    def _list(
+        self, path: str, given: object, check: Callable[[str, object], object], most: int
+    ) -> None:
+        if not isinstance(given, list) or not given:
+            self._say(path, given, "it must be a list with at least one item; leave it out for any")
+            return
+        if len(given) > most:
+            self.problems.append(f"{path}: {len(given)} items are more than {most}")
+            return
+        for at, item in enumerate(given):
+            check(f"{path}[{at}]", item)
+            if item in given[:at]:
+                self._say(f"{path}[{at}]", item, "it stands there twice")
+
+    def _tables(self, name: str, most: int) -> list[tuple[int, dict[str, Any]]]:
+        given = self.document.get(name)
+        if given is None:
+            return []
+        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+            self._say(name, given, f"it must be tables, each under [[{name}]]")
+            return []
+        if not given:
+            self.problems.append(f"{name} is empty: leave it out, or write a [[{name}]]")
+        if len(given) > most:
+            self.problems.append(f"{name}: {len(given)} tables are more than {most}")
+            return []
+        return list(enumerate(given))
+
+    def _check_kinds(self) -> None:
+        given = self.document.get("kinds")
+        if given is None:
+            return
+        if not isinstance(given, dict):
+            self._say("kinds", given, "it must be a table, [kinds]")
+            return
+        self._no_others(given, KINDS, "kinds.")
+        for kind, value in given.items():
+            if kind in KINDS and not isinstance(value, bool):
+                self._say(f"kinds.{kind}", value, "allowed: true or false, without quotes")
+
+    def _check_open(self, path: str, table: dict[str, Any]) -> None:
+        self._no_others(table, _OPEN, f"{path}.")
+        for key, check in (("paths", self._check_path), ("methods", self._check_method)):
+            if key in table:
+                self._list(f"{path}.{key}", table[key], check, MOST_PATTERNS)
+            else:
+                self.problems.append(f"{path}.{key} is missing")
+
+    def _check_path(self, path: str, given: object) -> None:
+        allowed = (
+            "allowed: a path below /proxy such as /tasks, /tasks/* (one segment) or /files/** "
+            "(all below), decoded and without a query"
+        )
+        if isinstance(given, str) and "%" in given:
+            self._say(path, given, f"write it decoded, without %; {allowed}")
+        elif not isinstance(given, str) or not _is_pattern(given):
+            self._say(path, given, allowed)
+
+    def _check_method(self, path: str, given: object) -> None:
+        allowed = "allowed: the name of a method in capitals, but CONNECT and TRACE"
+        if not isinstance(given, str) or given in _NEVER_SERVED or not given.isascii():
+            self._say(path, given, allowed)
+        elif not _METHOD.fullmatch(given):
+            meant = given.upper() if _METHOD.fullmatch(given.upper()) else ""
+            self._say(path, given, f"meant: {meant}; {allowed}" if meant else allowed)
+
+    def _check_rules(self) -> None:
+        tables = self._tables("rules", MOST_RULES)
+        names: set[object] = set()
+        for at, table in tables:
+            path = f"rules[{at}]"
+            self._no_others(table, _RULE, f"{path}.")
+            self._check_name(f"{path}.name", table, names)
+            self._check_conditions(path, table)
+            self._check_action(path, table)
+        if not tables:
+            return
+        bare = [at for at, table in tables if not set(table) & set(_RULE[2:6])]
+        last = len(tables) - 1
+        if last not in bare:
+            self.problems.append(
+                f"rules[{last}]: the last rule has no conditions, so that it says what happens "
+                "to everything else"
+            )
+        self.problems += [
+            f"rules[{at + 1}]: it can never apply, because rules[{at}] before it has no conditions"
+            for at in bare
+            if at != last
+        ]
+
+    def _check_name(self, path: str, table: dict[str, Any], names: set[object]) -> None:
+        name = table.get("name")
+        if name is None:
+            self.problems.append(f"{path} is missing")
+        elif not isinstance(name, str) or not _NAME.fullmatch(name):
+            self._say(path, name, "allowed: a to z, 0 to 9 and _, at most 64, a letter first")
+        elif name in _RESERVED:
+            self._say(path, name, "it is the sidecar's own code for something else")
+        elif name in names:
+            self._say(path, name, "another rule has this name")
+        else:
+            names.add(name)
+
+    def _check_conditions(self, path: str, table: dict[str, Any]) -> None:
+        checks: dict[str, Sequence[str]] = {
+            "kinds": KINDS,
+            "retention": list(RetentionPolicy),
+            "trust_level": list(TrustLevel),
+        }
+        for key, names in checks.items():
+            if key not in table:
+                continue
+            is_known = functools.partial(self._one_of, names)
+            self._list(f"{path}.{key}", table[key], is_known, len(names))
+        score = table.get("score_below")
+        if score is not None and (
+            isinstance(score, bool) or not isinstance(score, int) or not 1 <= score <= 10
+        ):
+            self._say(f"{path}.score_below", score, "allowed: a whole number from 1 to 10")
+
+    def _check_action(self, path: str, table: dict[str, Any]) -> None:
+        action, reason = table.get("action"), table.get("reason")
+        if action is None:
+            self.problems.append(f"{path}.action is missing")
+        elif self._one_of(list(Action), f"{path}.action", action):
+            if action == Action.REDACT and "kinds" not in table:
+                self.problems.append(
+                    f"{path}.action is 'redact': that needs kinds, which say what is replaced"
+                )
+            if reason is not None and action not in (Action.BLOCK, Action.WARN):
+                self.problems.append(
+                    f"{path}.reason: nobody is told why with the action {_shown(action)}"
+                )
+        if reason is not None and not (
+            isinstance(reason, str) and 1 <= len(reason) <= 200 and reason.isprintable()
+        ):
+            self._say(f"{path}.reason", reason, "allowed: 1 to 200 printable characters")
+
+
+def _is_pattern(text: str) -> bool:
+    first, *segments = text.split("/")
+    if first or not segments:
+        return False
+    *before, last = segments
+    return (last in ("", "*", "**") or _is_segment(last)) and all(
+        segment == "*" or _is_segment(segment) for segment in before
+    )
+
+
+def _is_segment(text: str) -> bool:
+    return bool(_SEGMENT.fullmatch(text)) and text not in (".", "..")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a table"
+    shown = repr(value)
+    return shown if len(shown) <= 100 else shown[:100] + "…"
+
+
+def _shown_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else _shown(key)

@@ -1,0 +1,209 @@
+"""Policy files: what loads, and everything that does not, with the key that is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from iatp.values.exchange import KINDS
+from iatp.values.manifest import RetentionPolicy, TrustLevel
+from iatp.values.policy import (
+    DEFAULT,
+    DEFAULT_FILE,
+    Action,
+    Mode,
+    Open,
+    Policy,
+    PolicyError,
+    Rule,
+    load_policy,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+REST = '[[rules]]\nname = "rest"\naction = "allow"\n'
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(text.encode() if isinstance(text, str) else text)
+    return caught.value.problems
+
+
+def test_all_that_a_file_can_say() -> None:
+    text = """
+    mode = "observe"
+    [kinds]
+    email = false
+    [[open]]
+    paths = ["/", "/tasks/*/notes", "/a b", "/files/**"]
+    methods = ["GET", "M-SEARCH"]
+    [[rules]]
+    name = "r1"
+    kinds = ["ssn", "iban"]
+    retention = ["ephemeral"]
+    trust_level = ["trusted", "unknown"]
+    score_below = 10
+    action = "warn"
+    reason = "Ask Ada"
+    """
+    assert load_policy((text + REST).encode()) == Policy(
+        mode=Mode.OBSERVE,
+        kinds={"email": False},
+        open=(
+            Open(paths=("/", "/tasks/*/notes", "/a b", "/files/**"), methods=("GET", "M-SEARCH")),
+        ),
+        rules=(
+            Rule(
+                name="r1",
+                kinds=("ssn", "iban"),
+                retention=(RetentionPolicy.EPHEMERAL,),
+                trust_level=(TrustLevel.TRUSTED, TrustLevel.UNKNOWN),
+                score_below=10,
+                action=Action.WARN,
+                reason="Ask Ada",
+            ),
+            Rule(name="rest", action=Action.ALLOW),
+        ),
+    )
+
+
+def test_what_a_file_leaves_out_is_the_default() -> None:
+    assert load_policy(b'mode = "observe"') == msgspec.structs.replace(DEFAULT, mode=Mode.OBSERVE)
+    assert load_policy(b"") == DEFAULT == load_policy(DEFAULT_FILE.read_bytes())
+    assert all(DEFAULT.is_on(kind) for kind in KINDS)
+    assert not load_policy(b"kinds.ssn = false").is_on("ssn")
+
+
+def test_the_examples_of_the_document_load() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?s)```toml\n(.*?)```", page)
+    assert len(blocks) == 3
+    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # B30.
+        ('action = "DENY"', "rules[0].action is 'DENY': meant: block; allowed: allow, redact,"),
+        ('action = "Block"', "rules[0].action is 'Block': meant: block; allowed: "),
+        ("action = 3", "rules[0].action is 3: allowed: "),
+        ('action = "allow"\nkind = ["ssn"]', "rules[0].kind: there is no such key; meant: kinds"),
+        ('action = "allow"\nif = 1', "rules[0].if: there is no such key; known are name, "),
+        ('action = "allow"\n"a.b\\u001b" = 1', r"rules[0].'a.b\x1b': there is no such key; "),
+        ('action = "allow"\nkinds = ["SSN"]', "rules[0].kinds[0] is 'SSN': meant: ssn; "),
+        (
+            'action = "allow"\nkinds = ["Credit-Card"]',
+            "rules[0].kinds[0] is 'Credit-Card': meant: credit_",
+        ),
+        ('action = "allow"\nkinds = []', "rules[0].kinds is []: it must be a list with at least"),
+        ('action = "allow"\nkinds = "ssn"', "rules[0].kinds is 'ssn': it must be a list"),
+        (
+            'action = "allow"\nkinds = ["secret.aws_access_key"]',
+            "rules[0].kinds[0] is 'secret.aws_access_key': ",
+        ),
+        (
+            'action = "allow"\nretention = ["Forever"]',
+            "rules[0].retention[0] is 'Forever': meant: forever; allowed: ephemeral, ",
+        ),
+        (
+            'action = "allow"\nretention = ["forever", "forever"]',
+            "rules[0].retention[1] is 'forever': it stands there twice",
+        ),
+        (
+            'action = "allow"\ntrust_level = ["verified-partner"]',
+            "rules[0].trust_level[0] is 'verified-partner': meant: verified_partner",
+        ),
+        ('action = "allow"\nscore_below = 0', "rules[0].score_below is 0: allowed: a whole"),
+        ('action = "allow"\nscore_below = true', "rules[0].score_below is true: allowed: "),
+        ('action = "allow"\nscore_below = 7.0', "rules[0].score_below is 7.0: allowed: "),
+        ('action = "redact"\nscore_below = 7', "rules[0].action is 'redact': that needs kinds"),
+        ('action = "allow"\nreason = "x"', "rules[0].reason: nobody is told why"),
+        ('action = "block"\nkinds = ["ssn"]\nreason = ""', "rules[0].reason is '': allowed: "),
+        ('action = "block"\nkinds = ["ssn"]\nreason = "\\n"', r"rules[0].reason is '\n': "),
+        ('kinds = ["ssn"]', "rules[0].action is missing"),
+        (
+            'action = "allow"',
+            "rules[1]: it can never apply, because rules[0] before it has no conditions",
+        ),
+    ],
+)
+def test_rules_that_are_refused(text: str, said: str) -> None:
+    found = problems(f'[[rules]]\nname = "a"\n{text}\n{REST}')
+    assert any(each.startswith(said) for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('modus = "observe"', "modus: there is no such key; meant: mode"),
+        ('mode = "Observe"', "mode is 'Observe': meant: observe; allowed: enforce or observe"),
+        ("mode = true", "mode is true: allowed: enforce or observe"),
+        ("[patterns]\nx = 1", "patterns: there is no such key; "),
+        (
+            "[kinds]\ncreditcard = true",
+            "kinds.creditcard: there is no such key; meant: credit_card",
+        ),
+        ("[kinds]\nssn = 0", "kinds.ssn is 0: allowed: true or false, without quotes"),
+        ("kinds = 1", "kinds is 1: it must be a table, [kinds]"),
+        ("rules = []", "rules is empty: "),
+        ("rules = [1]", "rules is [1]: it must be tables, each under [[rules]]"),
+        ("open = []", "open is empty: "),
+        ("[open]\npaths = []", "open is a table: it must be tables, each under [[open]]"),
+        ('[[open]]\npaths = ["/a"]', "open[0].methods is missing"),
+        ('[[open]]\nmethods = ["GET"]', "open[0].paths is missing"),
+        (
+            '[[rules]]\nname = "b"\nscore_below = 3\naction = "warn"',
+            "rules[0]: the last rule has no conditions, ",
+        ),
+        (f"{REST}{REST}", "rules[1].name is 'rest': another rule has this name"),
+        ("[[rules]]\nname = 'override'\naction = 'allow'", "rules[0].name is 'override': it is"),
+        ("[[rules]]\nname = 'not_found'\naction = 'allow'", "rules[0].name is 'not_found': it is"),
+        ("[[rules]]\nname = 'a\"b'\naction = 'allow'", "rules[0].name is 'a\"b': allowed: a to z"),
+        ("[[rules]]\naction = 'allow'", "rules[0].name is missing"),
+        ("a = ", "it is not TOML: "),
+        (b"\xef\xbb\xbfmode = 'observe'", "it begins with a byte order mark"),
+        (b"mode = '\xff'", "it is not UTF-8 at byte 8"),
+        ("a = " + "[" * 5000, "it is not TOML: "),
+    ],
+)
+def test_files_that_are_refused(text: str | bytes, said: str) -> None:
+    found = problems(text)
+    assert any(each.startswith(said) for each in found), found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "tasks", "/../x", "/a/./b", "/a?b", "/a#b", "/a%20b", "/**/x", "/a*", "//a", "/a\\b", 1],
+)
+def test_paths_that_are_refused(path: object) -> None:
+    shown = msgspec.json.encode(path).decode()
+    found = problems(f'[[open]]\npaths = [{shown}]\nmethods = ["GET"]\n')
+    assert len(found) == 1
+    assert found[0].startswith("open[0].paths[0] is ")
+
+
+@pytest.mark.parametrize("method", ["get", "CONNECT", "TRACE", "", "G T", 1])
+def test_methods_that_are_refused(method: object) -> None:
+    shown = msgspec.json.encode(method).decode()
+    found = problems(f'[[open]]\npaths = ["/a"]\nmethods = [{shown}]\n')
+    assert len(found) == 1
+    assert found[0].startswith("open[0].methods[0] is ")
+    assert ("meant: GET" in found[0]) is (method == "get")
+
+
+def test_everything_is_said_at_once_but_not_without_end() -> None:
+    text = 'mode = "x"\n[kinds]\ny = 1\n[[open]]\n' + '[[rules]]\naction = "z"\n' * 2
+    assert len(problems(text)) == 9
+    many = problems("".join(f"k{at} = 1\n" for at in range(1000)))
+    assert len(many) == 21
+    assert many[-1] == "and more problems like these"
+
+
+def test_a_value_is_shown_short_and_harmless() -> None:
+    (said,) = problems(f'mode = "\\u001b[2J{"x" * 5000}"\n')
+    assert len(said) < 300
+    assert not re.search("[\x00-\x1f]", said)
