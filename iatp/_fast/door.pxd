@@ -104,6 +104,8 @@ cdef class Door(Exchange):
     cdef bint until_close        # only the connection's end says where the answer ends
     cdef bint more               # bytes behind the body in hand that are not in `pending` yet
     cdef bint proved             # has taken bytes after it ended its own side
+    cdef bytearray held          # of an answer that is judged before its caller gets it
+    cdef bytes held_head         # without its length and its end
     cdef bytes held_back         # an answer's bytes while that is waited for
     cdef bint fresh              # no request has come on this connection yet
     cdef Py_ssize_t turn_bytes   # of the answer's body, queued since bytes last left
@@ -141,6 +143,11 @@ cdef class Door(Exchange):
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1
     cdef int _settle_end(self, object outcome, long long now) except -1
+    cdef int _end_head(self, Line line) except -1
+    cdef int _hold(self, const unsigned char* p, Py_ssize_t n) except -1
+    cdef int _withhold(self, str why) except -1
+    cdef int _release_held(self) except -1
+    cdef int _send_held(self, bytes body) except -1
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bytes _agent_message(self, bytes body)
     cdef bytes _take_body(self)

@@ -1155,6 +1155,7 @@ cdef class Door(Exchange):
             self.counted = False
             self.outbox.busy -= 1
         self._release_body()
+        self._release_held()
         self.request = None
         self.message = self.message_body = None
         self.method = None
@@ -1250,6 +1251,16 @@ cdef class Door(Exchange):
             line.ascii(self.front.gate.trace_id(self.request))
             line._raw(b"\r\n", 2)
         has_body = not (self.head_request or head.status == 204 or head.status == 304)
+        if (
+            self.governed and self.front.gate.judges_answers and has_body
+            and head.content_length != 0
+            and self.front.gate.holds(content_type, head.content_length >= 0)
+        ):
+            self.held = bytearray()
+            self.held_head = line.done()
+            if head.content_length > self.front.max_body:
+                return self._withhold("it is longer than IATP_MAX_BODY")
+            return self._hold(begun.p, begun.n) if begun.n else 0
         if head.content_length >= 0:
             if head.status != 204:
                 line._raw(b"Content-Length: ", 16)
@@ -1262,13 +1273,7 @@ cdef class Door(Exchange):
             else:
                 self.until_close = True
                 self.keep = False
-        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
-            self.keep = False
-        if not self.keep:
-            line._raw(b"Connection: close\r\n", 19)
-        elif self.minor == 0:
-            line._raw(b"Connection: keep-alive\r\n", 24)
-        line._raw(b"\r\n", 2)
+        self._end_head(line)
         if 0 < begun.n <= TOGETHER:
             # There is a length, so it is not chunked.
             if self._pass(begun.p, begun.n):
@@ -1279,6 +1284,68 @@ cdef class Door(Exchange):
             self.write_recorded(line.done())
         if begun.n:
             return self.answer_piece(begun.p, begun.n)
+        return 0
+
+    cdef int _end_head(self, Line line) except -1:
+        """Says in the head of the answer whether the connection stays, and ends it."""
+        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
+            self.keep = False
+        if not self.keep:
+            line._raw(b"Connection: close\r\n", 19)
+        elif self.minor == 0:
+            line._raw(b"Connection: keep-alive\r\n", 24)
+        return line._raw(b"\r\n", 2)
+
+    cdef int _hold(self, const unsigned char* p, Py_ssize_t n) except -1:
+        """Keeps a piece of an answer that the caller gets once all of it has been judged."""
+        self.front.gate.settle_bytes(self.forward, p, n)
+        if self.transport is None or self.gone:
+            return 0
+        self.held += p[:n]
+        self.front.buffered += n
+        self.front.counters.buffered(n)
+        if len(self.held) > self.front.max_body:
+            return self._withhold("it is longer than IATP_MAX_BODY")
+        if self.front.buffered > self.front.max_buffered:
+            self.link.detach()
+            return self.answer_failed("buffers_full")
+        return 0
+
+    cdef int _withhold(self, str why) except -1:
+        """The caller does not get this answer, and is told so; `why` is for the record."""
+        if self.link is not None:
+            self.link.detach()
+        return self._respond(
+            self.front.gate.fail(
+                self.forward, "answer_withheld", wall_ns(), monotonic_ns(), why
+            ), b"",
+        )
+
+    cdef int _release_held(self) except -1:
+        if self.held is not None:
+            self.front.buffered -= len(self.held)
+            self.front.counters.buffered(-len(self.held))
+            self.held = None
+            self.held_head = None
+        return 0
+
+    cdef int _send_held(self, bytes body) except -1:
+        """Lets an answer go that has been judged."""
+        cdef Line line = self.front.line
+        cdef bytes head = self.held_head
+        if self.forward.answer_redacted:
+            head = _about_another_body(head)
+        self._release_held()
+        line.clear()
+        line.raw(head)
+        line._raw(b"Content-Length: ", 16)
+        line.integer(len(body))
+        line._raw(b"\r\n", 2)
+        self._end_head(line)
+        self.head_out = True
+        if self.transport is not None:
+            self.write_recorded(line.done())
+            self.write_recorded(body)
         return 0
 
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -1293,6 +1360,8 @@ cdef class Door(Exchange):
         return 1
 
     cdef int answer_piece(self, const unsigned char* p, Py_ssize_t n) except -1:
+        if self.held is not None:
+            return self._hold(p, n)
         if not self._pass(p, n):
             return 0
         if self.chunked_out:
@@ -1301,10 +1370,16 @@ cdef class Door(Exchange):
 
     cdef int answer_end(self) except -1:
         cdef long long now = self.outbox.now_ns()
+        cdef bytes body = None
         if self.governed:
             if self.gone:
                 self._record_gone()
                 return 0
+            if self.held is not None:
+                body = self.front.gate.judge(self.forward, bytes(self.held))
+                if body is None:
+                    return self._withhold(self.forward.withheld)
+                self._send_held(body)
             if self.at_eof and not self.proved:
                 return self._prove()
             self._settle_end(ANSWERED, now)

@@ -22,6 +22,8 @@ cdef class Forward:
     cdef readonly bint ended
     cdef readonly int agent_status       # 0 until settle_head
     cdef readonly long long answer_bytes
+    cdef readonly bint answer_redacted   # the caller got it with values replaced
+    cdef readonly str withheld           # why the caller did not get the answer
     cdef readonly tuple answer_findings  # as `findings`; known once the answer is settled
 
     cdef Gate _gate
@@ -42,11 +44,14 @@ cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score
 
+    cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
     cdef tuple _rows                     # a _Row for each set of kinds, a bit for each kind
     cdef int _off                        # kinds that are not judged
     cdef bint _observes
+    cdef int _answer_redacts             # kinds
+    cdef int _answer_blocks
     cdef object _mode
     cdef bytes _agent                    # agent_id as JSON, and the keys around it
     cdef bytes _score
@@ -79,6 +84,8 @@ cdef class Gate:
     cdef int settle_bytes(
         self, Forward forward, const unsigned char* data, Py_ssize_t length
     ) except -1
+    cpdef bint holds(self, bytes content_type, bint has_length) except -1
+    cpdef bytes judge(self, Forward forward, bytes body)
     cpdef bytes settle_end(
         self, Forward forward, object outcome, long long latency_us, long long time_ns,
         long long mono_ns

@@ -19,6 +19,8 @@ class Forward:
     agent_status: int
     answer_bytes: int
     answer_findings: tuple[int, ...]
+    answer_redacted: bool
+    withheld: str | None
 
 @final
 class Gate:
@@ -29,6 +31,7 @@ class Gate:
 
     policy: GatePolicy
     trust_score: int
+    judges_answers: bool
     limits_paths: bool
 
     def __init__(self, policy: GatePolicy) -> None: ...
@@ -56,6 +59,8 @@ class Gate:
         self, forward: Forward, status: int, content_type: bytes, content_encoding: bytes
     ) -> None: ...
     def settle_piece(self, forward: Forward, piece: bytes) -> None: ...
+    def holds(self, content_type: bytes, has_length: bool) -> bool: ...
+    def judge(self, forward: Forward, body: bytes) -> bytes | None: ...
     def settle_end(
         self, forward: Forward, outcome: str, latency_us: int, time_ns: int, mono_ns: int
     ) -> bytes: ...

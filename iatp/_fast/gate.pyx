@@ -29,7 +29,7 @@ from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
 from iatp.values import policy as policies
 from iatp.values.exchange import Claim, Outcome, Respond
-from iatp.values.policy import Mode
+from iatp.values.policy import AnswerAction, Mode
 
 cdef enum:
     KIND_COUNT = 5
@@ -485,7 +485,7 @@ cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
     return b"".join(parts)
 
 
-cdef bytes _without(Gate gate, object request, _Reading reading, int kinds):
+cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, int kinds):
     # The decoded body with what was found of these kinds replaced, or None where that cannot be
     # done: in the target, and in a body that is neither JSON nor a form nor text. Read once more
     # as the agent will: what is returned holds no kind but those that the policy lets stay, and
@@ -503,7 +503,7 @@ cdef bytes _without(Gate gate, object request, _Reading reading, int kinds):
         spans = scan(text, AS_JSON)
         _tally(again, spans)
         return None if spans.error is not None or again.found & wrong else text
-    content_type = _content_type(request.content_type)
+    content_type = _content_type(content_type_value)
     # A zero byte may be half of a UTF-16 character.
     if not (content_type.form or content_type.text) or b"\0" in text:
         return None
@@ -891,7 +891,7 @@ cdef object _warned(
 
 cdef _Row _redacting(Gate gate, object request, _Reading reading, _Row row):
     # The row that holds once `sent` is filled, or could not be.
-    reading.sent = _without(gate, request, reading, row.redacts)
+    reading.sent = _without(gate, request.content_type, reading, row.redacts)
     return row if reading.sent is not None else row.otherwise
 
 
@@ -1144,6 +1144,12 @@ cdef class Gate:
             if not policy.table.is_on(KINDS[kind]):
                 self._off |= 1 << kind
         self._observes = policy.table.mode == Mode.OBSERVE
+        for kind in range(KIND_COUNT):
+            if not self._off >> kind & 1 and not self._observes:
+                action = policy.table.answers.get(KINDS[kind], AnswerAction.PASS)
+                self._answer_redacts |= (action == AnswerAction.REDACT) << kind
+                self._answer_blocks |= (action == AnswerAction.BLOCK) << kind
+        self.judges_answers = (self._answer_redacts | self._answer_blocks) != 0
         self.limits_paths = len(policy.table.open) > 0
         self._agent = b',"agent_id":%b,"mono_ns":' % json_string(_utf8(policy.agent_id))
         self._line = Line()
@@ -1352,6 +1358,65 @@ cdef class Gate:
             forward._kept += PyBytes_FromStringAndSize(<const char*>data, min(room, length))
         return 0
 
+    cpdef bint holds(self, bytes content_type, bint has_length) except -1:
+        """Return whether an answer is judged before its caller gets it: where it does not stream.
+
+        A stream is one by its content type; also what has no length and is not JSON.
+        """
+        cdef _ContentType found = _content_type(content_type)
+        return self.judges_answers and not found.events and (has_length or found.json)
+
+    cpdef bytes judge(self, Forward forward, bytes body):
+        """Return what the caller gets in place of this body, which is the whole answer.
+
+        The same object where nothing is replaced; None where the caller does not get it, and
+        `forward.withheld` says why. What can't be read can't be judged, and is withheld.
+        """
+        cdef _Reading reading
+        cdef bytes text = body
+        cdef bytes coding = _coding(forward._content_encoding)
+        cdef _ContentType content_type = _content_type(forward._content_type)
+        cdef Spans spans
+        cdef int kind
+        if coding is None or content_type.charset == CHARSET_UNREADABLE:
+            forward.withheld = "it cannot be read"
+            return None
+        if coding:
+            try:
+                text = _decode(body, coding, self._max_body)
+            except (_TooLarge, _Undecodable):
+                forward.withheld = "it cannot be decoded"
+                return None
+        reading = _Reading.__new__(_Reading)
+        reading.decoded = text
+        if content_type.json:
+            spans = scan(text, AS_JSON)
+            reading.json = spans.error is None
+            if reading.json:
+                _tally(reading, spans)
+                reading.spans = spans
+        if not reading.json:
+            _read_loose(
+                reading, _from_latin(text) if content_type.charset == CHARSET_LATIN else text,
+                AS_FORM if content_type.form else AS_TEXT,
+            )
+        if reading.found & self._off:
+            _leave_out(reading, self._off)
+        if reading.found & self._answer_blocks:
+            forward.withheld = ", ".join([
+                KINDS[kind] for kind in range(KIND_COUNT)
+                if reading.found & self._answer_blocks & (1 << kind)
+            ])
+            return None
+        if not reading.found & self._answer_redacts:
+            return body
+        text = _without(self, forward._content_type, reading, self._answer_redacts)
+        if text is None:
+            forward.withheld = "what is found cannot be replaced"
+            return None
+        forward.answer_redacted = True
+        return text
+
     cpdef bytes settle_end(
         self, Forward forward, object outcome, long long latency_us, long long time_ns,
         long long mono_ns
@@ -1383,6 +1448,8 @@ cdef class Gate:
         line.integer(forward.answer_bytes)
         if forward.answer_findings is not NO_FINDINGS:
             _add_counts(line, forward.answer_findings)
+        if forward.answer_redacted:
+            line.literal(b',"redacted":true')
         if truncated:
             line.literal(b',"truncated":true}')
         else:

@@ -33,7 +33,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     closes: bool = False
     """Whether the connection ends with this answer, since its framing can't be trusted."""
     decision: str = "refuse"
-    """X-IATP-Decision: `refuse` for what the sidecar turns away, `error` for what broke."""
+    """X-IATP-Decision: `refuse` for what the sidecar turns away, `error` for what broke, `block`
+    for what the policy keeps back."""
 
 
 def _caller(code: str, status: int, sentence: str, *, closes: bool = False) -> Failure:
@@ -96,6 +97,13 @@ _ALL = (
         status=403,
         sentence="The policy does not open this path to callers.",
         fault=Fault.POLICY,
+    ),
+    Failure(
+        code="answer_withheld",
+        status=403,
+        sentence="The agent has answered, and the policy does not let the answer pass.",
+        fault=Fault.POLICY,
+        decision="block",
     ),
     Failure(
         code="rate_limited",

@@ -50,6 +50,14 @@ class Action(enum.StrEnum):
     BLOCK = "block"
 
 
+class AnswerAction(enum.StrEnum):
+    """What becomes of an answer in which a kind was found."""
+
+    PASS = "pass"  # noqa: S105
+    REDACT = "redact"
+    BLOCK = "block"
+
+
 STRENGTH: dict[Action, int] = {action: strength for strength, action in enumerate(Action)}
 
 
@@ -90,6 +98,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mode: Mode = Mode.ENFORCE
     kinds: dict[str, bool] = {}
     """Kinds that are off, each with False: neither judged nor counted."""
+    answers: dict[str, AnswerAction] = {}
+    """What becomes of agents' answers, by the kind that is in them; else they pass."""
     open: tuple[Open, ...] = ()
     """Empty: every path and method is open."""
     rules: tuple[Rule, ...]
@@ -120,6 +130,9 @@ def load_policy(data: bytes) -> Policy:
     # What says the same is the same policy, and has the same version.
     document["kinds"] = {
         kind: False for kind, is_on in document.get("kinds", {}).items() if not is_on
+    }
+    document["answers"] = {
+        kind: action for kind, action in document.get("answers", {}).items() if action != "pass"
     }
     if "rules" not in document:
         document["rules"] = DEFAULT.rules
@@ -191,7 +204,7 @@ _OTHER_WORDS = {
 }
 """What other policies call the same."""
 
-_TOP = ("mode", "kinds", "open", "rules")
+_TOP = ("mode", "kinds", "answers", "open", "rules")
 _RULE = ("name", "action", "kinds", "retention", "trust_level", "score_below", "reason")
 _OPEN = ("paths", "methods")
 
@@ -209,6 +222,7 @@ class _Reading:
         if "mode" in self.document:
             self._one_of(list(Mode), "mode", self.document["mode"])
         self._check_kinds()
+        self._check_answers()
         for at, table in self._tables("open", MOST_PATTERNS):
             self._check_open(f"open[{at}]", table)
         self._check_rules()
@@ -275,6 +289,18 @@ class _Reading:
         for kind, value in given.items():
             if kind in KINDS and not isinstance(value, bool):
                 self._say(f"kinds.{kind}", value, "allowed: true or false, without quotes")
+
+    def _check_answers(self) -> None:
+        given = self.document.get("answers")
+        if given is None:
+            return
+        if not isinstance(given, dict):
+            self._say("answers", given, "it must be a table, [answers]")
+            return
+        self._no_others(given, KINDS, "answers.")
+        for kind, action in given.items():
+            if kind in KINDS:
+                self._one_of(list(AnswerAction), f"answers.{kind}", action)
 
     def _check_open(self, path: str, table: dict[str, Any]) -> None:
         self._no_others(table, _OPEN, f"{path}.")

@@ -138,6 +138,8 @@ class ResponseRecord(_Recorded, frozen=True, kw_only=True, tag="response"):
     """Why `response` is null although there was one: it could not be read, so not scrubbed."""
     findings: Findings | UnsetType = UNSET
     """Of the whole answer, also behind what is kept of it; absent where nothing was found."""
+    redacted: bool | UnsetType = UNSET
+    """True where the caller got the answer with values replaced."""
     truncated: bool
 
 
