@@ -81,21 +81,30 @@ class Memory:
             self.seen.append((at, [_resident_mb(each.process.pid) for each in self._sidecars]))
 
 
-def _median(looks: list[float]) -> float:
-    return sorted(looks)[len(looks) // 2]
-
-
 def _resident_mb(pid: int) -> float:
-    """A process and its children; what they share counts once."""
+    """What a process and its children would hold if no other process ran.
+
+    Of pages that were written each has its share, and they share with one another only; files
+    are mapped alike in all and count once, in full. Their share (PSS of the whole) would not do:
+    it grows by megabytes when a process that runs the same interpreter ends elsewhere.
+    """
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return sum(_shared_out_mb(each) for each in (str(pid), *children))
+        parts = [_written_and_mapped_kib(each) for each in (str(pid), *children)]
     except (FileNotFoundError, ProcessLookupError):
         # It has ended, which is found elsewhere.
         return 0.0
+    return (sum(own for own, _ in parts) + max(mapped for _, mapped in parts)) * 1024 / 1e6
 
 
-def _shared_out_mb(pid: str) -> float:
+def _written_and_mapped_kib(pid: str) -> tuple[int, int]:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
+    kib = {name: int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
+    # Empty where it has ended and was not waited for.
+    if not kib:
+        return 0, 0
+    return kib["Pss_Anon"], kib["Rss"] - kib["Anonymous"]
+
+
+def _median(looks: list[float]) -> float:
+    return sorted(looks)[len(looks) // 2]

@@ -15,6 +15,8 @@ from array import array
 from collections.abc import Callable
 
 from iatp._fast import http, record, scan
+from iatp._fast.answer import count, scrub_deltas
+from iatp.values.exchange import KINDS
 from tests._fast.grammar import Grammar, exact
 
 CORPUS = 200
@@ -33,6 +35,7 @@ TEXTS = [
     b"a=%34111111111111111&b=4111+1111+1111+1111&c=%e9%80%80",
     b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n5500-0000-0000-0004\r\n--x--",
     b'data: {"a": "DE89 3704 0044 0532 0130 00"}\n\ndata: sk_live_abcdefghijklmnop\n\n',
+    b'data: {"delta":{"content":"at 4111 11"}}\n\ndata: {"delta":{"content":"11 1111 1111."}}\n\n',
 ]
 
 PATHS = [b"/a/b", b"/a%20b/%41", b"/%2e%2e/x", b"/..;x/y", b"/a%252fb", b"/.%2e", b"/%25", b"/a\\b"]
@@ -99,11 +102,26 @@ def record_text(data: bytes) -> None:
     assert text == data.decode("utf-8", "backslashreplace")
 
 
+def answer_in_pieces(data: bytes) -> None:
+    size = 1 + len(data) % 61
+    # Further than one window of what passes.
+    text = (data + b" ") * (1 + 10_000 // (len(data) + 1))
+    for form in (scan.JSON, scan.TEXT, scan.FORM):
+        for whole, step in ((data, size), (text, 97 * size)):
+            pieces = [whole[at : at + step] for at in range(0, len(whole), step)]
+            found = count([whole], form, events=True)
+            assert count(pieces, form, events=True) == found, "pieces change what is found"
+    counts = [0] * len(KINDS)
+    scrubbed = scrub_deltas(data, True, counts)
+    assert any(counts) or scrubbed == data
+    scrub_deltas(data, False, counts)
+
+
 READERS: dict[str, list[Callable[[bytes], None]]] = {
     "request": [read_request, read_chunks],
     "answer": [read_answer, read_chunks],
     "path": [read_path],
-    "text": [scan_text, record_text],
+    "text": [scan_text, record_text, answer_in_pieces],
 }
 
 

@@ -40,7 +40,7 @@ cdef struct Histogram:
 
 cdef int request_at[5][STATUSES]
 cdef int request_other[5]
-cdef Series policy_s, finding_s, override_s, upstream_error_s, connections_s
+cdef Series policy_s, finding_s, answer_finding_s, override_s, upstream_error_s, connections_s
 cdef Series quarantined_s, records_s, inflight_s, queued_s, buffered_s
 cdef Histogram request_h, overhead_h, upstream_h, connect_h, lag_h, trust_h
 cdef int CELLS = layout.CELLS
@@ -67,7 +67,7 @@ cdef Histogram histogram(str name) except *:
 
 
 cdef int read_layout() except -1:
-    global policy_s, finding_s, override_s, upstream_error_s, connections_s
+    global policy_s, finding_s, answer_finding_s, override_s, upstream_error_s, connections_s
     global quarantined_s, records_s, inflight_s, queued_s, buffered_s
     global request_h, overhead_h, upstream_h, connect_h, lag_h, trust_h
     cdef Py_ssize_t decision, status
@@ -83,6 +83,7 @@ cdef int read_layout() except -1:
             )
     policy_s = series("iatp_policy_evaluations_total")
     finding_s = series("iatp_findings_total")
+    answer_finding_s = series("iatp_answer_findings_total")
     override_s = series("iatp_overrides_total")
     upstream_error_s = series("iatp_upstream_errors_total")
     connections_s = series("iatp_connections")
@@ -172,6 +173,9 @@ cdef class Counters:
     cdef void finding(self, int kind, int64_t n) noexcept nogil:
         add(self._cells, finding_s, kind, n)
 
+    cdef void answer_finding(self, int kind, int64_t n) noexcept nogil:
+        add(self._cells, answer_finding_s, kind, n)
+
     cdef void override(self, int result) noexcept nogil:
         add(self._cells, override_s, result, 1)
 
@@ -204,6 +208,9 @@ cdef class Counters:
 
     def count_findings(self, str kind, int64_t n=1):
         self.finding(_KINDS.index(kind), n)
+
+    def count_answer_findings(self, str kind, int64_t n=1):
+        self.answer_finding(_KINDS.index(kind), n)
 
     def count_override(self, str result):
         self.override(layout.OVERRIDE_RESULTS.index(result))

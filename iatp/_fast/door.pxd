@@ -140,6 +140,7 @@ cdef class Door(Exchange):
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
     cdef int _release_body(self) except -1
+    cdef int _settle_end(self, object outcome, long long now) except -1
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bytes _agent_message(self, bytes body)
     cdef bytes _take_body(self)

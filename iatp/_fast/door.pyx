@@ -27,7 +27,7 @@ from iatp._fast.counters cimport (
     POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
     UPSTREAM_TRUNCATED,
 )
-from iatp._fast.gate cimport Forward, Gate
+from iatp._fast.gate cimport NO_FINDINGS, Forward, Gate
 from iatp._fast.http cimport (
     AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, FORWARDED, HEAD_TOO_LARGE,
@@ -1308,9 +1308,7 @@ cdef class Door(Exchange):
                 return 0
             if self.at_eof and not self.proved:
                 return self._prove()
-            self.outbox.record(self.front.gate.settle_end(
-                self.forward, ANSWERED, (now - self.received_ns) // 1000, wall_ns(), now
-            ))
+            self._settle_end(ANSWERED, now)
             self._count(DECISION_ALLOW, self.forward.agent_status)
             self.final = True
             self.answered_ns = now
@@ -1322,6 +1320,21 @@ cdef class Door(Exchange):
         if not self.keep:
             return self._linger()
         return self._next()
+
+    cdef int _settle_end(self, object outcome, long long now) except -1:
+        """Records the answer, and counts what was found in it."""
+        cdef Forward forward = self.forward
+        cdef tuple found
+        cdef int kind
+        self.outbox.record(self.front.gate.settle_end(
+            forward, outcome, (now - self.received_ns) // 1000, wall_ns(), now
+        ))
+        found = forward.answer_findings
+        if found is not NO_FINDINGS:
+            for kind in range(len(found)):
+                if found[kind]:
+                    self.front.counters.answer_finding(kind, found[kind])
+        return 0
 
     cdef int _prove(self) except -1:
         """Holds the end of an answer back until its caller has had time to reset.
@@ -1386,9 +1399,7 @@ cdef class Door(Exchange):
             # Part of the answer has left: the caller must see that it is not whole.
             now = monotonic_ns()
             self.front.counters.upstream_error(UPSTREAM_TRUNCATED)
-            self.outbox.record(self.front.gate.settle_end(
-                self.forward, TRUNCATED, (now - self.received_ns) // 1000, wall_ns(), now
-            ))
+            self._settle_end(TRUNCATED, now)
             self._count(DECISION_ERROR, self.forward.agent_status)
             self._done()
             self.state = CLOSED

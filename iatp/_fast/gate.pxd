@@ -1,6 +1,11 @@
 cimport cython
+from iatp._fast.answer cimport Answer
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line
+
+
+# No finding of any kind.
+cdef tuple NO_FINDINGS
 
 
 @cython.final
@@ -17,6 +22,7 @@ cdef class Forward:
     cdef readonly bint ended
     cdef readonly int agent_status       # 0 until settle_head
     cdef readonly long long answer_bytes
+    cdef readonly tuple answer_findings  # as `findings`; known once the answer is settled
 
     cdef Gate _gate
     # What `fail` has to know of the request; its body is not held.
@@ -28,6 +34,7 @@ cdef class Forward:
     cdef bytes _content_encoding
     cdef bytes _first
     cdef bytearray _kept
+    cdef Answer _answer                  # counts what passes, where it is not all kept
 
 
 @cython.final

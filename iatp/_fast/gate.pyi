@@ -18,6 +18,7 @@ class Forward:
     ended: bool
     agent_status: int
     answer_bytes: int
+    answer_findings: tuple[int, ...]
 
 @final
 class Gate:
@@ -59,3 +60,5 @@ class Gate:
         self, forward: Forward, outcome: str, latency_us: int, time_ns: int, mono_ns: int
     ) -> bytes: ...
     def explain(self, request: Request) -> dict[str, Any]: ...
+
+__pyx_capi__: dict[str, object]

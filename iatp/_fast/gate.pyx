@@ -11,9 +11,10 @@ Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
-from iatp._fast.scan cimport redact, scan
+from iatp._fast.scan cimport counts as counted, redact, scan
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
@@ -60,7 +61,7 @@ cdef enum:
     WARNS = 2
     BLOCKS = 3
 
-cdef tuple NO_FINDINGS = (0,) * KIND_COUNT
+NO_FINDINGS = (0,) * KIND_COUNT
 cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
 # In place of a JSON number what was found gets quotes.
 cdef tuple REDACTED = tuple([text.encode() for text in exchange.REDACTED])
@@ -87,21 +88,24 @@ cdef frozenset TEXT_TYPES = frozenset((
     b"application/xml", b"application/yaml", b"application/x-ndjson", b"application/jsonl"
 ))
 
-# Where a run of characters that could be part of a found value ends for certain.
-cdef unsigned char[256] BREAKS
-cdef int _byte
-for _byte in range(256):
-    BREAKS[_byte] = 1 if _byte <= 0x20 or chr(_byte) in "\"'`,;<>()[]{}|" else 0
-
 # What a trace ID is made of (section 2).
 cdef unsigned char[256] OF_TRACE_ID
+cdef int _byte
 for _byte in range(256):
     OF_TRACE_ID[_byte] = _byte < 0x80 and (chr(_byte).isalnum() or chr(_byte) in "._-")
+
+
+# Streams of events that carry JSON: server-sent events, and a JSON text on each line.
+cdef frozenset STREAMS = frozenset((
+    b"text/event-stream", b"application/x-ndjson", b"application/ndjson", b"application/jsonl",
+    b"application/x-jsonlines",
+))
 
 
 cdef class _ContentType:
     # What a Content-Type says about how a body is read.
     cdef bint json
+    cdef bint events
     cdef bint form
     cdef bint text                       # characters and nothing else, or not said
     cdef int charset
@@ -142,6 +146,7 @@ cdef _ContentType _read_content_type(bytes value):
     found.text = not media or media.startswith(b"text/") or media in TEXT_TYPES or (
         media.startswith(b"application/") and media.endswith(b"+xml")
     )
+    found.events = media in STREAMS
     found.charset = CHARSET_UTF8
     named = set()
     # Every charset that stands anywhere, also inside a quoted parameter: readers differ in
@@ -332,27 +337,6 @@ cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
     end = cut_at(out, PyBytes_GET_SIZE(out) - LOOKBACK)
     out = out[:end] + _scrubbed(out[end:])
     return out[:cut_at(out, limit)]
-
-
-cdef Py_ssize_t _settled(bytes text):
-    # How much of a text that goes on somewhere else can hold no part of a value which its end
-    # cuts off: all before its last word, and before the groups of digits that lead up to it.
-    cdef Py_ssize_t at = PyBytes_GET_SIZE(text)
-    cdef Py_ssize_t start
-    cdef bint digits
-    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(text)
-    while at > 0 and not BREAKS[data[at - 1]]:
-        at -= 1
-    while at > 1 and data[at - 1] <= 0x20:
-        start = at - 1
-        digits = False
-        while start > 0 and not BREAKS[data[start - 1]]:
-            start -= 1
-            digits = digits or 0x30 <= data[start] <= 0x39 or data[start] >= 0x80
-        if not digits:
-            break
-        at = start
-    return at
 
 
 cdef bint _may_hold_json(bytes text):
@@ -652,6 +636,19 @@ cdef int _add_findings(Line line, _Reading reading) except -1:
     return line.literal(b"}")
 
 
+cdef int _add_counts(Line line, tuple found) except -1:
+    # Of an answer; there is no such field where nothing was found.
+    cdef bytes mark = b',"findings":{'
+    cdef int kind
+    for kind in range(KIND_COUNT):
+        if found[kind]:
+            line.raw(mark)
+            line.raw(KIND_KEYS[kind])
+            line.integer(found[kind])
+            mark = b","
+    return line.literal(b"}") if mark == b"," else 0
+
+
 cdef int _describe(
     Gate gate, Line line, _Reading reading, const char* decision, const char* rule,
     bint quarantined
@@ -909,9 +906,46 @@ cdef tuple _closed(Gate gate, str method, bytes target):
     return ("method_not_allowed", methods) if methods else ("path_not_open", "")
 
 
+cdef int _begin_answer(
+    Gate gate, Forward forward, const unsigned char* data, Py_ssize_t length
+) except -1:
+    # From here on what passes is looked at as it comes: first what has been kept, which is all
+    # that came before, then `data`. What can't be read stays unread, as in the record.
+    cdef bytes coding = _coding(forward._content_encoding)
+    cdef _ContentType content_type = _content_type(forward._content_type)
+    cdef bytes begun = b""
+    cdef bytes piece
+    cdef int form = AS_TEXT
+    cdef object inflater = None
+    if coding is None or content_type.charset == CHARSET_UNREADABLE:
+        return 0
+    if forward._kept is not None:
+        begun = bytes(forward._kept)
+    elif forward._first is not None:
+        begun = forward._first
+    piece = PyBytes_FromStringAndSize(<const char*>data, length)
+    if coding:
+        inflater = _inflater(begun + piece, coding)
+    if (
+        content_type.json or content_type.events
+        or (not coding and _may_hold_json((begun + piece)[:gate._keep + LOOKAHEAD]))
+    ):
+        form = AS_JSON
+    elif content_type.form:
+        form = AS_FORM
+    forward._answer = Answer(form, content_type.events, inflater, gate._max_body)
+    if begun:
+        forward._answer.add(
+            <const unsigned char*>PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun)
+        )
+    return forward._answer.add(data, length)
+
+
 cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
-    # Adds what is recorded of the agent's answer.
+    # Adds what is recorded of the agent's answer; `forward.answer_findings` is what is in it.
     cdef bytes text = b""
+    cdef list across = [0] * KIND_COUNT
+    cdef int kind
     cdef bytes coding
     cdef _Reading reading
     cdef Spans spans
@@ -923,6 +957,9 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
         text = forward._first
     if forward.answer_bytes > PyBytes_GET_SIZE(text):
         whole = False
+    if forward._answer is not None:
+        forward.answer_findings = forward._answer.end()
+        forward._answer = None
     if not text:
         line.literal(b',"response":null')
         return None
@@ -949,11 +986,23 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
         if spans.error is None:
             line.literal(b',"response":')
             _add_json(line, text, spans)
+            if spans.count and not coding:
+                forward.answer_findings = counted(spans)
             return None
     reading = _Reading.__new__(_Reading)
+    if content_type.events:
+        text = scrub_deltas(text, whole, across)
     _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
+    # What is longer, or compressed, has been counted as it passed.
+    if (
+        (reading.found or any(across)) and not coding
+        and forward.answer_bytes <= gate._keep + LOOKAHEAD
+    ):
+        forward.answer_findings = tuple([
+            reading.counts[kind] + across[kind] for kind in range(KIND_COUNT)
+        ])
     if not whole:
-        limit = min(limit, _settled(reading.text))
+        limit = min(limit, settled(reading.text))
     _add_text(line, b"response", _cut(reading.text, reading.spans, limit), False)
     return None
 
@@ -992,6 +1041,7 @@ cdef Forward _forward(
     if would is None:
         forward.body = reading.sent
     forward._method = reading.method
+    forward.answer_findings = NO_FINDINGS
     forward._path = reading.path
     forward._caller = reading.caller
     forward._peer = reading.peer
@@ -1255,7 +1305,7 @@ cdef class Gate:
         """Take a piece of the agent's answer, content-encoded as it came."""
         if (
             forward._first is None and forward._kept is None and not forward.ended
-            and 0 < len(piece) <= self._keep + LOOKAHEAD
+            and 0 < len(piece) <= self._keep + LOOKAHEAD and not forward._content_encoding
         ):
             # Most answers come in one piece, which is then held and not copied.
             forward._first = piece
@@ -1274,6 +1324,15 @@ cdef class Gate:
         if length <= 0:
             return 0
         forward.answer_bytes += length
+        if forward._answer is not None:
+            forward._answer.add(data, length)
+        elif forward.answer_bytes > self._keep + LOOKAHEAD or (
+            # Of two bytes it can be told which kind of deflate it is.
+            forward._content_encoding and forward.answer_bytes > 1
+            and _coding(forward._content_encoding)
+        ):
+            # No longer what is looked at whole in the end.
+            _begin_answer(self, forward, data, length)
         if forward._kept is None:
             if forward._first is None:
                 room = min(length, self._keep + LOOKAHEAD)
@@ -1318,6 +1377,8 @@ cdef class Gate:
         _answer(self, line, forward, not truncated)
         line.literal(b',"response_bytes":')
         line.integer(forward.answer_bytes)
+        if forward.answer_findings is not NO_FINDINGS:
+            _add_counts(line, forward.answer_findings)
         if truncated:
             line.literal(b',"truncated":true}')
         else:

@@ -70,3 +70,6 @@ cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil
 cdef int read_text(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1
+cdef int read_text_from(
+    Reader* r, Py_ssize_t start, Py_ssize_t first, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1

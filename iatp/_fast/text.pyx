@@ -824,6 +824,13 @@ cdef int read_text(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1:
     """Adds what is found in one text, the bytes from `start` to `end`."""
+    return read_text_from(r, start, start, end, form, key, spans)
+
+
+cdef int read_text_from(
+    Reader* r, Py_ssize_t start, Py_ssize_t first, Py_ssize_t end, int form, Key* key, Spans spans
+) except -1:
+    """The same of what begins at `first` or later; what stands before only says what it is."""
     cdef const unsigned char* p = r.p
     cdef Py_ssize_t at = start
     cdef Py_ssize_t points = 0          # code points before `at`, rather too few
@@ -832,7 +839,7 @@ cdef int read_text(
     cdef Py_ssize_t far = start
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
-    cdef Py_ssize_t read = start        # up to here all is found
+    cdef Py_ssize_t read = first        # up to here all is found
     cdef Py_ssize_t quiet, row, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int weight, width, digits, ahead
@@ -846,7 +853,7 @@ cdef int read_text(
             behind = at - (points - until)
             _read_stretch(r, begin, read, behind, form, key, spans)
             begin = -1
-            read = behind
+            read = max(read, behind)
         if at >= end:
             break
         if quiet >= BEFORE:

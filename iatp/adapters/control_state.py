@@ -35,6 +35,9 @@ MAX_SESSIONS = 100_000
 """Some 50 MB: callers who confirm for themselves must not fill the disk."""
 
 _BUSY_TIMEOUT_S = 5.0
+_CACHE_KIB = 256
+"""SQLite's default of 2,000 fills up with the first 5,000 sessions and is no faster: with 100,000
+stored a claim takes 40 µs either way, since the system has the file's pages."""
 _MAGIC = b"SQLite format 3\x00"
 _SCHEMA_VERSION = 1
 _SCHEMA = (
@@ -272,6 +275,7 @@ _of_parent: list[object] = []
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     if connection.execute("PRAGMA user_version").fetchone()[0] == _SCHEMA_VERSION:
         return
     _switch_to_wal(connection)

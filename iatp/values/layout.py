@@ -203,6 +203,9 @@ FAMILIES = _placed(
         ),
         _counter("iatp_findings_total", "Values found in requests.", "kind", KINDS),
         _counter(
+            "iatp_answer_findings_total", "Values found in the agent's answers.", "kind", KINDS
+        ),
+        _counter(
             "iatp_overrides_total",
             "Requests that carried X-User-Override, by what came of it.",
             "result",

@@ -136,6 +136,8 @@ class ResponseRecord(_Recorded, frozen=True, kw_only=True, tag="response"):
     response_encoding: Base64Only | UnsetType = UNSET
     response_omitted: str | UnsetType = UNSET
     """Why `response` is null although there was one: it could not be read, so not scrubbed."""
+    findings: Findings | UnsetType = UNSET
+    """Of the whole answer, also behind what is kept of it; absent where nothing was found."""
     truncated: bool
 
 

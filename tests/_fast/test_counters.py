@@ -75,6 +75,8 @@ def _single() -> Iterator[tuple[Callable[[Counters], None], int, int]]:
     for kind in KINDS:
         cell = at("iatp_findings_total", kind)
         yield lambda c, k=kind: c.count_findings(k, 3), cell, 3
+        cell = at("iatp_answer_findings_total", kind)
+        yield lambda c, k=kind: c.count_answer_findings(k, 3), cell, 3
     for result in layout.OVERRIDE_RESULTS:
         cell = at("iatp_overrides_total", result)
         yield lambda c, r=result: c.count_override(r), cell, 1

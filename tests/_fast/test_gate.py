@@ -927,6 +927,62 @@ def test_any_answer_like_the_twin(
     settle(policy, pieces, content_type, outcome=outcome)
 
 
+def test_what_is_found_behind_what_is_kept_counts() -> None:
+    answer = b"word " * 5000 + CARD + b" and " + SSN + b" word" * 5000
+    for size in (100, 4096, 100_000):
+        pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
+        record = settle(SAFE, pieces, b"text/plain")
+        assert record["findings"] == {"credit_card": 1, "ssn": 1}
+        for encoding, pack in ((b"gzip", gzip.compress), (b"deflate", zlib.compress)):
+            # It is read up to `max_body_bytes`, which end before the second.
+            packed = pack(answer[15_100:])
+            pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+            record = settle(SAFE, pieces, b"text/plain", encoding)
+            assert record["findings"] == {"credit_card": 1, "ssn": 1}
+    assert "findings" not in settle(SAFE, [b"word " * 5000], b"text/plain")
+
+
+def test_a_packed_answer_buys_no_time() -> None:
+    packed = gzip.compress(b"4111 1111 1111 1111 word " * 4_000_000, 1)
+    started = time.perf_counter()
+    gate = Gate(SAFE)
+    forward = gate.admit(ask())
+    assert isinstance(forward, Forward)
+    gate.settle_head(forward, 200, b"text/plain", b"gzip")
+    gate.settle_piece(forward, packed)
+    record = parse(gate.settle_end(forward, "answered", 1, 1, 1))
+    assert record["findings"] == {"credit_card": 400}
+    assert time.perf_counter() - started < 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    texts=st.lists(
+        st.sampled_from(["4111", " 1111", "11111111", "123-45", "-6789", "alice", "@example.com"])
+        | st.sampled_from([" word", "word ", "x" * 60, CARD.decode(), "\n", '"', "é"]),
+        max_size=40,
+    ),
+    content_type=st.sampled_from(
+        [b"text/event-stream", b"Text/Event-Stream; charset=utf-8", b"application/x-ndjson"]
+    ),
+    limit=st.sampled_from([0, 60, 400, 1000]),
+    outcome=st.sampled_from(["answered", "truncated"]),
+    size=st.integers(1, 400),
+)
+def test_any_stream_like_the_twin(
+    texts: list[str], content_type: bytes, limit: int, outcome: str, size: int
+) -> None:
+    stream = b"".join(
+        b"data: " + json.dumps({"delta": {"content": text}}).encode() + b"\n\n" for text in texts
+    )
+    policy = msgspec.structs.replace(SAFE, record_body_bytes=limit)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    record = settle(policy, pieces, content_type, outcome=outcome)
+    # Neither in one event nor across several.
+    told = "".join(re.findall(r'"content": "([^"\\]*)"', record["response"] or ""))
+    assert CARD.decode() not in told
+
+
 def test_a_forward_ends_once() -> None:
     gate = Gate(SAFE)
     forward = gate.admit(ask())

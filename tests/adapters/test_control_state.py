@@ -309,3 +309,12 @@ assert not state.claim(claim(3, ticket_id="a"), MANIFEST).granted
 def test_the_answer_is_json(state: ControlState) -> None:
     state.claim(claim(), MANIFEST)
     assert msgspec.json.decode(msgspec.json.encode(state.quarantine("t")))["user_override"] is True
+
+
+def test_the_cache_stays_small_on_every_connection(state: ControlState) -> None:
+    for _ in range(2):
+        # The second time the file has its tables.
+        state.claim(claim(), MANIFEST)
+        assert state._connection is not None
+        assert state._connection.execute("PRAGMA cache_size").fetchone() == (-256,)
+        state.close()

@@ -136,6 +136,11 @@ def resident_kib(pid: int) -> int:
     return _status(pid, "VmRSS")
 
 
+def written_kib(pid: int) -> int:
+    """The memory that is resident and was written, so not of a file; exact."""
+    return _status(pid, "Anonymous", "smaps_rollup")
+
+
 def peak_kib(pid: int) -> int:
     """The most memory that was ever resident."""
     return _status(pid, "VmHWM")

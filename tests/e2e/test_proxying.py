@@ -235,6 +235,27 @@ def test_bodies_pass_as_they_are(content_type: str, body: bytes, pair: Pair) -> 
     assert behind.seen[-1].header("Content-Type") == (content_type or None)
 
 
+@pytest.mark.parametrize("length", [4095, 4096, 16_300, 16_384, 16_500, 100_000, 262_144, 262_145])
+def test_a_long_body_arrives_whole_however_it_is_sent(length: int, pair: Pair) -> None:
+    running, behind = pair
+    chance = random.Random(length)
+    head = b"PUT /proxy/x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    for first in (1, 5000, 16_384, 16_385, length, length + 200):
+        body = chance.randbytes(length)
+        sent = head % length + body + head % 2 + b"ok"
+        with Caller(running.port) as caller:
+            caller.send(sent[:first])
+            # A turn of the event loop, so that the rest is read by itself.
+            time.sleep(0.01)
+            middle = min(first + 9000, len(sent) - 30)
+            caller.send(sent[first:middle])
+            time.sleep(0.01)
+            caller.send(sent[max(first, middle) :])
+            assert caller.read().status == 200
+            assert caller.read().status == 200
+        assert [one.body for one in behind.seen[-2:]] == [body, b"ok"]
+
+
 def test_chunked_body_arrives_whole(pair: Pair) -> None:
     running, behind = pair
     with Caller(running.port) as caller:

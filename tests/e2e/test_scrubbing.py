@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -345,6 +346,61 @@ def test_card_that_is_split_over_pieces_or_cut(pair: Pair) -> None:
             assert "5500" not in kept
             assert "0055" not in kept
             assert kept.startswith("x" * 8000)
+
+
+def test_card_over_the_events_of_a_stream(pair: Pair) -> None:
+    """It passes as it comes, is in no single event, and is found, counted and scrubbed."""
+    running, behind = pair
+    words = ["Your card is 41", "11 11", "11 1111", " 1111", "."]
+    events = [
+        b"data: %b\n\n" % json.dumps({"choices": [{"delta": {"content": word}}]}).encode()
+        for word in words
+    ]
+    counted = running.metric('iatp_answer_findings_total{kind="credit_card"}')
+    taken: list[bytes] = []
+
+    def reply(connection: socket.socket, _: Seen) -> bool:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        for event in events:
+            for part in (event[:30], event[30:]):
+                connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+            # The next follows once the caller has this one.
+            while event[30:] not in b"".join(taken):
+                time.sleep(0.002)
+        connection.sendall(b"0\r\n\r\n")
+        return True
+
+    behind.reply = reply
+    with Caller(running.port) as caller:
+        caller.send(
+            b"POST /proxy HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"
+            b"X-Agent-Trace-ID: events\r\n\r\n{}"
+        )
+        while not b"".join(taken).endswith(b"0\r\n\r\n"):
+            taken.append(caller.socket.recv(65536))
+    last = running.trace("events")[-1]
+    assert last["findings"] == {"credit_card": 1}
+    told = [json.loads(line[6:]) for line in last["response"].split("\n\n") if line]
+    assert [event["choices"][0]["delta"]["content"] for event in told] == [
+        "Your card is [CREDIT_CARD_REDACTED]",
+        "",
+        "",
+        "",
+        ".",
+    ]
+    assert running.metric('iatp_answer_findings_total{kind="credit_card"}') == counted + 1
+
+
+def test_what_an_answer_holds_behind_the_kept_part_counts(pair: Pair) -> None:
+    running, behind = pair
+    text = "word " * 200_000 + CARD + " word" * 100_000
+    behind.reply = says(text.encode(), "Content-Type: text/plain")
+    answer = running.post()
+    assert answer.body.decode() == text
+    assert records_of(running, answer)[-1]["findings"] == {"credit_card": 1}
 
 
 def test_trace_of_a_restarted_sidecar(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from iatp.adapters.traces import iter_records
-from tests.e2e.crowd import BLOCKED, CROWD_NICE, QUICK, Crowd, crowd, crowd_agent
-from tests.e2e.load import resident_kib
-from tests.e2e.sidecars import KEEPS, request, sidecar
+from tests.e2e.crowd import BLOCKED, BODY, CROWD_NICE, QUICK, Crowd, crowd, crowd_agent
+from tests.e2e.load import resident_kib, written_kib
+from tests.e2e.sidecars import KEEPS, STRANGER, Caller, Sidecar, request, sidecar
 
 CALLERS = 64
 SHARE = 0.7
@@ -85,6 +85,39 @@ def _steady_kib(pid: int) -> float:
 def test_memory_stands_still_under_load(tmp_path: Path) -> None:
     # Most of a minute's growth may still come: this only finds what grows with each request.
     assert grown(tmp_path, 15.0, 7.0) < 0.15
+
+
+def override(running: Sidecar, count: int) -> None:
+    """Confirm so many warnings with their tickets, and look at every twentieth afterwards."""
+    with Caller(running.port) as caller, Caller(running.admin_port) as reader:
+        for number in range(count):
+            caller.send(QUICK)
+            warned = caller.read()
+            assert warned.status == 449
+            trace_id = warned.json()["trace_id"]
+            ticket = {
+                "X-User-Override": warned.json()["override_token"],
+                "X-Agent-Trace-ID": trace_id,
+            }
+            caller.send(request(target="/proxy/quick", body=BODY, headers=ticket))
+            assert caller.read().status == 200
+            if number % 20:
+                continue
+            for target in (f"/trace/{trace_id}", f"/quarantine/{trace_id}"):
+                reader.send(request("GET", target))
+                assert reader.read("GET").status == 200
+
+
+def test_memory_stands_still_under_overrides_and_reads(tmp_path: Path) -> None:
+    variables = STRANGER | {"IATP_OVERRIDE": "ticket"}
+    with crowd_agent() as agent, sidecar(tmp_path, agent.url, variables) as running:
+        override(running, 700)
+        settled = written_kib(running.process.pid)
+        override(running, 2000)
+        grown_kib = written_kib(running.process.pid) - settled
+        # What SQLite kept of each session made 900.
+        assert grown_kib < 400
+        assert " error " not in running.log()
 
 
 @pytest.mark.proof

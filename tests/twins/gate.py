@@ -6,6 +6,7 @@ Verdicts are dicts, records are parsed. The scan is its twin too, so nothing her
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import zlib
@@ -18,8 +19,10 @@ from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, se
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
 from iatp.values.policy import Rule
+from tests.twins.answer import DELTA, across, count, scrub_deltas
 from tests.twins.mac import mac
-from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, scan
+from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, characters, scan
+from tests.twins.scan import find as find_text
 from tests.twins.scan import redact as scrub
 
 LOOKAHEAD = 512
@@ -605,6 +608,34 @@ def settled(text: bytes) -> int:
     return sum(map(len, words))
 
 
+def is_stream(content_type: bytes) -> bool:
+    kind = content_type.split(b";")[0].strip().lower()
+    return bool(
+        re.fullmatch(rb"text/event-stream|application/((x-)?ndjson|jsonl|x-jsonlines)", kind)
+    )
+
+
+def answer_findings(
+    policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes
+) -> tuple[int, ...]:
+    """Return how many of each kind are in an answer that is read as it passes."""
+    is_json, is_form, _ = media(content_type)
+    begun = answer[: policy.record_body_bytes + LOOKAHEAD]
+    form = FORM if is_form else TEXT
+    if name := coding(encoding):
+        inflater = zlib.decompressobj(window_bits(answer, name))
+        pieces: list[bytes] = []
+        # Up to where it is broken.
+        with contextlib.suppress(zlib.error):
+            pieces.extend(inflater.decompress(bytes([byte])) for byte in answer)
+        answer = b"".join(pieces)[: policy.max_body_bytes]
+    elif begun.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in begun:
+        form = JSON
+    if is_json or is_stream(content_type):
+        form = JSON
+    return count(answer, form, events=is_stream(content_type))
+
+
 def answer_fields(
     policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes, *, whole: bool
 ) -> dict[str, Any]:
@@ -613,6 +644,7 @@ def answer_fields(
     window = answer[: limit + LOOKAHEAD]
     whole = whole and len(window) == len(answer)
     is_json, is_form, charset = media(content_type)
+    events = is_stream(content_type)
     if not window:
         return {"response": None}
     try:
@@ -621,18 +653,50 @@ def answer_fields(
         return {"response": None, "response_omitted": "unknown_coding"}
     if charset == "unreadable":
         return {"response": None, "response_omitted": "unknown_charset"}
+    found: tuple[int, ...] | None = None
+    if (name and len(answer) > 1) or len(answer) > limit + LOOKAHEAD:
+        found = answer_findings(policy, content_type, encoding, answer)
     if name:
         inflater = zlib.decompressobj(window_bits(window, name))
         try:
             window = inflater.decompress(window, limit + LOOKAHEAD)
         except zlib.error:
-            return {"response": None, "response_omitted": "malformed_coding"}
+            return {"response": None, "response_omitted": "malformed_coding"} | counted(found)
         whole = whole and inflater.eof and not inflater.unused_data
     if charset == "latin":
         window = from_latin(window)
     if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
-        return {"response": parsed(scrub(window, find(window, JSON)))}
-    text, spans, _ = read_loose(window, FORM if is_form else TEXT)
+        spans = find(window, JSON)
+        kinds = [span[0] for span in spans]
+        return {"response": parsed(scrub(window, spans))} | counted(found, kinds)
+    more: list[int] = []
+    if events:
+        if not whole:
+            window = window[: settled_deltas(window)]
+        more = [span[0] for span, _ in across(window)]
+        window = scrub_deltas(window)
+    text, spans, kinds = read_loose(window, FORM if is_form else TEXT)
     if not whole:
         limit = min(limit, settled(text))
-    return as_string("response", cut(text, spans, limit))
+    return as_string("response", cut(text, spans, limit)) | counted(found, kinds + more)
+
+
+def counted(found: tuple[int, ...] | None, kinds: list[int] | None = None) -> dict[str, Any]:
+    """Return `findings`, of what was read as it passed or else of `kinds`, where there are any."""
+    if found is None:
+        found = tuple((kinds or []).count(kind) for kind in range(len(KINDS)))
+    named = {kind: number for kind, number in zip(KINDS, found, strict=True) if number}
+    return {"findings": named} if named else {}
+
+
+def settled_deltas(text: bytes) -> int:
+    """Return how much of a stream that goes on has no delta that may be part of a value."""
+    places = [place for match in DELTA.finditer(text) for place in range(*match.span(1))]
+    if not places:
+        return len(text)
+    joined = bytes(text[place] for place in places)
+    cut = settled(joined)
+    for _, start, end, _ in find_text(characters(joined, JSON)):
+        if start < cut < end:
+            cut = start
+    return places[cut] if cut < len(places) else len(text)

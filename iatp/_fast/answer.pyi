@@ -1,0 +1,20 @@
+from typing import Final, final
+
+DELTA_KEYS: Final[tuple[str, ...]]
+
+@final
+class Flow:
+    """Counts the findings of one text that comes in pieces."""
+
+    def __new__(cls, form: int, bordered: bool = False) -> Flow: ...
+
+@final
+class Answer:
+    """Counts the findings of one answer that comes in pieces."""
+
+    def __new__(cls, form: int, events: bool, inflater: object, most: int) -> Answer: ...
+
+def count(pieces: list[bytes], form: int, *, events: bool = False) -> tuple[int, ...]: ...
+def scrub_deltas(text: bytes, whole: bool, counts: list[int]) -> bytes: ...
+
+__pyx_capi__: dict[str, object]
