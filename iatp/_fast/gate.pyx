@@ -240,7 +240,9 @@ cdef bytes _from_latin(bytes data):
 
 cdef bytes _to_latin(bytes text):
     # What `_from_latin` made this text of.
-    return text if text.isascii() else codecs.charmap_encode(text.decode(), "strict", LATIN_BYTES)[0]
+    if text.isascii():
+        return text
+    return codecs.charmap_encode(text.decode(), "strict", LATIN_BYTES)[0]
 
 
 @cython.final
