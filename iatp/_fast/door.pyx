@@ -952,6 +952,7 @@ cdef class Door(Exchange):
         body = self.request.body
         if forward.body is not None:
             body = forward.body
+            forward.body = None
             self.passed = _about_another_body(self.passed)
             # Decoded, or with longer text in place of short values, it may need more room.
             grown = PyBytes_GET_SIZE(body) - self.body_bytes

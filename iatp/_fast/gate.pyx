@@ -18,6 +18,7 @@ from iatp._fast.scan cimport counts as counted, redact, scan
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
+import codecs
 import hmac
 import json
 import zlib
@@ -142,10 +143,10 @@ cdef _ContentType _read_content_type(bytes value):
         media.startswith(b"application/") and media.endswith(b"+json")
     )
     found.form = media == b"application/x-www-form-urlencoded"
-    found.events = media in STREAMS
     found.text = not media or media.startswith(b"text/") or media in TEXT_TYPES or (
         media.startswith(b"application/") and media.endswith(b"+xml")
     )
+    found.events = media in STREAMS
     found.charset = CHARSET_UTF8
     named = set()
     # Every charset that stands anywhere, also inside a quoted parameter: readers differ in
@@ -225,26 +226,23 @@ cdef bytes _decode(bytes data, bytes coding, Py_ssize_t limit):
             raise _Undecodable
 
 
+# WHATWG reads ISO-8859-1 as windows-1252, and so do most agents; its five holes are C1.
+cdef str LATIN = "".join([
+    chr(_byte) if _byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes((_byte,)).decode("cp1252")
+    for _byte in range(256)
+])
+cdef object LATIN_BYTES = codecs.charmap_build(LATIN)
+
+
 cdef bytes _from_latin(bytes data):
-    # WHATWG reads ISO-8859-1 as windows-1252, and so do most agents; its five holes are C1.
-    if data.isascii():
-        return data
-    try:
-        return data.decode("cp1252").encode()
-    except UnicodeDecodeError:
-        return "".join([
-            chr(byte) if byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
-            else bytes((byte,)).decode("cp1252")
-            for byte in data
-        ]).encode()
+    return data if data.isascii() else codecs.charmap_decode(data, "strict", LATIN)[0].encode()
 
 
 cdef bytes _to_latin(bytes text):
     # What `_from_latin` made this text of.
-    return b"".join([
-        bytes((ord(letter),)) if 0x80 <= ord(letter) < 0xA0 else letter.encode("cp1252")
-        for letter in text.decode()
-    ])
+    if text.isascii():
+        return text
+    return codecs.charmap_encode(text.decode(), "strict", LATIN_BYTES)[0]
 
 
 @cython.final

@@ -13,7 +13,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -61,10 +61,13 @@ class AnswerAction(enum.StrEnum):
 STRENGTH: dict[Action, int] = {action: strength for strength, action in enumerate(Action)}
 
 
+_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}\Z"
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row of the table: it applies where all its conditions hold."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=_NAME_PATTERN)]
     """Stands as `rule` in the record, and as `code` in a 403 or 449."""
     action: Action
     kinds: tuple[str, ...] = ()
@@ -184,7 +187,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         ) from None
 
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = re.compile(_NAME_PATTERN)
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _NEVER_SERVED = ("CONNECT", "TRACE")
 # What a path pattern is made of: a segment holds no control character and no separator.
@@ -356,7 +359,7 @@ class _Reading:
         name = table.get("name")
         if name is None:
             self.problems.append(f"{path} is missing")
-        elif not isinstance(name, str) or not _NAME.fullmatch(name):
+        elif not isinstance(name, str) or not _NAME.match(name):
             self._say(path, name, "allowed: a to z, 0 to 9 and _, at most 64, a letter first")
         elif name in _RESERVED:
             self._say(path, name, "it is the sidecar's own code for something else")

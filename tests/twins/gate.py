@@ -18,8 +18,8 @@ from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
-from tests.twins.answer import DELTA, across, count, scrub_deltas
 from iatp.values.policy import Rule
+from tests.twins.answer import DELTA, across, count, scrub_deltas
 from tests.twins.mac import mac
 from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, characters, scan
 from tests.twins.scan import find as find_text
