@@ -195,15 +195,16 @@ _SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\?#*]+")
 _RESERVED = frozenset((*FAILURES, RULE_OVERRIDE, RULE_OBSERVE))
 
 _OTHER_WORDS = {
-    "deny": "block",
-    "reject": "block",
-    "permit": "allow",
-    "pass": "allow",
-    "mask": "redact",
-    "scrub": "redact",
-    "confirm": "warn",
-    "dry_run": "observe",
-    "on": "enforce",
+    "deny": ("block",),
+    "reject": ("block",),
+    "permit": ("allow", "pass"),
+    "pass": ("allow",),
+    "allow": ("pass",),
+    "mask": ("redact",),
+    "scrub": ("redact",),
+    "confirm": ("warn",),
+    "dry_run": ("observe",),
+    "on": ("enforce",),
 }
 """What other policies call the same."""
 
@@ -248,8 +249,8 @@ class _Reading:
         meant = ""
         if isinstance(given, str):
             plain = given.strip().lower().replace("-", "_")
-            plain = _OTHER_WORDS.get(plain, plain)
-            meant = plain if plain in known else nearest(plain, known)
+            same = (plain, *_OTHER_WORDS.get(plain, ()))
+            meant = next((word for word in same if word in known), nearest(plain, known))
         self._say(path, given, f"meant: {meant}; {allowed}" if meant else allowed)
         return False
 

@@ -80,8 +80,8 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
 def test_the_examples_of_the_document_load() -> None:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?s)```toml\n(.*?)```", page)
-    assert len(blocks) == 3
-    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 5, 5]
+    assert len(blocks) == 4
+    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 5, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,17 @@ def test_rules_that_are_refused(text: str, said: str) -> None:
         ('modus = "observe"', "modus: there is no such key; meant: mode"),
         ('mode = "Observe"', "mode is 'Observe': meant: observe; allowed: enforce or observe"),
         ("mode = true", "mode is true: allowed: enforce or observe"),
+        (
+            '[answers]\nssn = "DENY"',
+            "answers.ssn is 'DENY': meant: block; allowed: pass, redact or",
+        ),
+        (
+            '[answers]\nssn = "allow"',
+            "answers.ssn is 'allow': meant: pass; allowed: pass, redact or",
+        ),
+        ("[answers]\nssn = true", "answers.ssn is true: allowed: pass, redact or block"),
+        ('[answers]\ncards = "pass"', "answers.cards: there is no such key; "),
+        ('answers = "pass"', "answers is 'pass': it must be a table, [answers]"),
         ("[patterns]\nx = 1", "patterns: there is no such key; "),
         (
             "[kinds]\ncreditcard = true",
