@@ -100,6 +100,12 @@ def _show(verdict: dict[str, Any]) -> None:
     screen.line(
         f"{screen.paint(name, BOLD, STYLES.get(name, RED))}{status}, rule {verdict['rule']}"
     )
+    if verdict.get("redacted"):
+        screen.line("  the agent gets it with the values replaced")
+    if would := verdict.get("would"):
+        screen.line(
+            f"  the policy only observes; it would {would['decision']}, rule {would['rule']}"
+        )
     for field in ("error", "detail", "warning"):
         for line in str(verdict.get(field) or "").splitlines():
             screen.line(f"  {plain(line)}")

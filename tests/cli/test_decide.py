@@ -71,6 +71,28 @@ def test_flags_configure_it() -> None:
     assert "Low trust score" in done.stdout
 
 
+def test_a_policy_that_redacts_or_observes(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    rules = (
+        '[[rules]]\nname = "masked"\nkinds = ["credit_card"]\naction = "redact"\n'
+        '[[rules]]\nname = "rest"\naction = "allow"\n'
+    )
+    file.write_text(rules)
+    done = iatp("decide", "-", "--policy", str(file), env=TRUSTED, stdin=CARD)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[:2] == [
+        "allow, rule masked",
+        "  the agent gets it with the values replaced",
+    ]
+    file.write_text('mode = "observe"')
+    done = iatp("decide", "-", "--policy", str(file), "--retention", "forever", stdin=CARD)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[:2] == [
+        "allow, rule observe",
+        "  the policy only observes; it would block, rule credit_card_retention",
+    ]
+
+
 def test_wrong_configuration() -> None:
     done = iatp("decide", "-", stdin=b"{}", env={"IATP_PORT": "x"})
     assert (done.returncode, done.stdout) == (78, "")
