@@ -909,7 +909,7 @@ def test_b18_no_part_of_a_value_at_the_cut(
             assert "alice" not in record["response"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     answer=PIECES,
     content_type=CONTENT_TYPES,
