@@ -16,6 +16,7 @@ cdef extern from "tokens.h" nogil:
         unsigned long long[128][2] seconds
         uint32_t[32] ends
         uint32_t[32] countries
+    int token_pair(const uint32_t* pairs, unsigned char a, unsigned char b)
 
 # Reads the code point at a byte, and gives where the next begins.
 ctypedef Py_ssize_t (*ReadPoint)(

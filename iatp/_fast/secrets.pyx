@@ -126,9 +126,10 @@ cdef int _fill() except -1:
         _table.prefixes[at].number = number
         for i in range(len(prefix)):
             _table.prefixes[at].text[i] = ord(prefix[i])
-        _table.seconds[<int>ord(prefix[0])][<int>ord(prefix[1]) >> 6] |= (
-            <unsigned long long>1 << (<int>ord(prefix[1]) & 63)
-        )
+        for code in prefix[1] + ("\\" if prefix[1] == "/" else ""):
+            _table.seconds[<int>ord(prefix[0])][<int>ord(code) >> 6] |= (
+                <unsigned long long>1 << (<int>ord(code) & 63)
+            )
     for says, known in (
         (SAYS_PASSWORD, secrets.PASSWORDS), (SAYS_SECRET, secrets.SECRETS),
         (SAYS_SCHEME, secrets.SCHEMES),
@@ -525,7 +526,13 @@ cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
         return NOTHING if end[0] < 0 else _private_key
     if not _is_alnum(c) or (i > 0 and _is_alnum(w.cp[i - 1])):
         return NOTHING
-    for at in range(_table.first[c], _table.first[c + 1]):
+    if i + 1 >= w.n or w.cp[i + 1] > 127:
+        return NOTHING
+    at = length = 0
+    if _table.seconds[c][w.cp[i + 1] >> 6] >> (w.cp[i + 1] & 63) & 1:
+        at = _table.first[c]
+        length = _table.first[c + 1]
+    for at in range(at, length):
         prefix = &_table.prefixes[at]
         length = prefix.length
         if i + length > w.n:
@@ -650,7 +657,9 @@ cdef int _announced(const uint32_t* cp, int i) noexcept nogil:
     cdef int least = i - GAP if i > GAP else 1
     while low >= least and not _is_alnum(cp[low - 1]):
         low -= 1
-    if low < least or low == i:
+    if low < max(least, 2) or low == i or not token_pair(
+        _table.ends, <unsigned char>cp[low - 2], <unsigned char>cp[low - 1]
+    ):
         return SAYS_NOTHING
     says = word_before(cp, low)
     if says:

@@ -38,7 +38,6 @@ cdef extern from "tokens.h" nogil:
     int token_said(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
     )
-    int token_alnum(unsigned char c)
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
 
 cdef extern from "utf8.h" nogil:
@@ -231,6 +230,10 @@ cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
 
 cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
     return c'a' <= (cp | 0x20) <= c'z'
+
+
+cdef inline bint _is_alnum(uint32_t cp) noexcept nogil:
+    return c'0' <= cp <= c'9' or c'a' <= (cp | 0x20) <= c'z'
 
 
 cdef inline bint _is_hex(uint32_t cp) noexcept nogil:
@@ -770,7 +773,7 @@ cdef int _secret_at(Text* t, int i, int* kind, Py_ssize_t* end) noexcept nogil:
     cdef int found, behind
     kind[0] = NOTHING
     t.w.n = t.n
-    if i > 0 and c != c'-' and token_alnum(<unsigned char>t.cp[i - 1]) and t.cp[i - 1] < 0x80:
+    if i > 0 and c != c'-' and _is_alnum(t.cp[i - 1]):
         return NOTHING
     found = token_at(&t.w, i, end)
     if found == NOTHING:
@@ -861,7 +864,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
             floor[0] = i
             continue
         c = t.cp[i]
-        if c > 0x20 and c < 0x80:
+        if c > 0x20 and c < 0x80 and (i == 0 or c == c'-' or not _is_alnum(t.cp[i - 1])):
             secret = _secret_at(t, i, &kind, &behind)
             if secret == NOTHING and kind == NOTHING and t.pos[i] == t.start and t.direct:
                 secret = value_of(&t.w, t.direct, &behind)

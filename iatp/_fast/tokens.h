@@ -53,7 +53,15 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
         return 0;
     for (int i = t->first[p[0]]; i < t->first[p[0] + 1]; i++) {
         const Prefix *x = &t->prefixes[i];
-        if (x->length <= left && memcmp(p, x->text, x->length) == 0)
+        Py_ssize_t at = 1, place = 1;
+        /* Some writers of JSON escape every slash. */
+        for (; place < x->length && at < left; place++, at++) {
+            if (x->text[place] == '/' && p[at] == '\\' && at + 1 < left)
+                at++;
+            if (p[at] != x->text[place])
+                break;
+        }
+        if (place == x->length)
             return 1;
     }
     return 0;
@@ -177,40 +185,48 @@ static inline void token_masks(
 #endif
 }
 
-/* What runs leave behind for the block that follows. */
+/* What the masks of the block before were, as far as what follows may go on with them. */
 typedef struct {
-    uint64_t token, token2, token4, token8, token16;
-    uint64_t s, dash, dash2, dash4, dash5;
+    uint64_t token, s, dash;
+    int tail;                    /* token bytes at its end */
 } TokenRuns;
 
-/* The last bytes of the first sixteen of runs; the w of "ssw"; the fifth of dashes in a row. */
+/* Ends of the first `length` bits of each run, `length` a power of two; `before` goes before. */
+static inline uint64_t token_ends(uint64_t bits, uint64_t before, int length) {
+    for (int i = 1; i < length; i *= 2) {
+        uint64_t more = bits & (bits << i | before >> (64 - i));
+        before &= before << i;
+        bits = more;
+    }
+    return bits;
+}
+
+/* The last bytes of the first sixteen of runs; the fifth of dashes in a row; the w of "ssw". */
 static inline uint64_t token_events(
     TokenRuns *r, uint64_t token, uint64_t s, uint64_t w, uint64_t dash, uint64_t *dashes,
     uint64_t *words
 ) {
-    uint64_t two = token & (token << 1 | r->token >> 63);
-    uint64_t four = two & (two << 2 | r->token2 >> 62);
-    uint64_t eight = four & (four << 4 | r->token4 >> 60);
-    uint64_t sixteen = eight & (eight << 8 | r->token8 >> 56);
-    uint64_t events = sixteen & ~(sixteen << 1 | r->token16 >> 63);
-    r->token = token;
-    r->token2 = two;
-    r->token4 = four;
-    r->token8 = eight;
-    r->token16 = sixteen;
+    uint64_t run = token & token >> 1, events = 0;
+    int joined = r->tail + (~token ? __builtin_ctzll(~token) : 64);
+    run &= run >> 2;
+    run &= run >> 4;
+    run &= run >> 8;
     *words = w & (s << 1 | r->s >> 63) & (s << 2 | r->s >> 62);
     r->s = s;
     *dashes = 0;
     if (dash | r->dash) {
-        uint64_t d2 = dash & (dash << 1 | r->dash >> 63);
-        uint64_t d4 = d2 & (d2 << 2 | r->dash2 >> 62);
-        uint64_t d5 = d4 & (dash << 4 | r->dash >> 60);
-        *dashes = d5 & ~(d5 << 1 | r->dash5 >> 63);
+        uint64_t five = token_ends(dash, r->dash, 4) & (dash << 4 | r->dash >> 60);
+        uint64_t last = token_ends(r->dash, 0, 4) & r->dash << 4;
+        *dashes = five & ~(five << 1 | last >> 63);
         r->dash = dash;
-        r->dash2 = d2;
-        r->dash4 = d4;
-        r->dash5 = d5;
     }
+    if (run || joined >= TOKEN_RUN) {
+        uint64_t sixteen = token_ends(token, r->token, TOKEN_RUN);
+        uint64_t last = r->tail >= TOKEN_RUN;
+        events = sixteen & ~(sixteen << 1 | last);
+    }
+    r->token = token;
+    r->tail = ~token ? __builtin_clzll(~token) : 64;
     return events;
 }
 
