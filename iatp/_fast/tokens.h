@@ -187,8 +187,11 @@ static inline void token_masks(
 
 /* What the masks of the block before were, as far as what follows may go on with them. */
 typedef struct {
-    uint64_t token, s, dash;
-    int tail;                    /* token bytes at its end */
+    /* In another order than masks have them: two that lie beside each other in both are copied
+       as one vector, for which the processor waits where they have just been written. */
+    uint64_t s;
+    uint64_t busy;               /* a run or dashes may go on */
+    uint64_t token, dash;
 } TokenRuns;
 
 /* Ends of the first `length` bits of each run, `length` a power of two; `before` goes before. */
@@ -201,32 +204,34 @@ static inline uint64_t token_ends(uint64_t bits, uint64_t before, int length) {
     return bits;
 }
 
-/* The last bytes of the first sixteen of runs; the fifth of dashes in a row; the w of "ssw". */
-static inline uint64_t token_events(
+/* The last bytes of the first sixteen of runs, and in `dashes` the fifth of dashes in a row. */
+static __attribute__((noinline)) uint64_t token_busy(
+    TokenRuns *r, uint64_t token, uint64_t dash, uint64_t *dashes
+) {
+    uint64_t five = token_ends(dash, r->dash, 4) & (dash << 4 | r->dash >> 60);
+    uint64_t five_before = token_ends(r->dash, 0, 4) & r->dash << 4;
+    uint64_t sixteen = token_ends(token, r->token, TOKEN_RUN);
+    uint64_t before = token_ends(r->token, 0, TOKEN_RUN);
+    *dashes = five & ~(five << 1 | five_before >> 63);
+    return sixteen & ~(sixteen << 1 | before >> 63);
+}
+
+/* The same, and in `words` the w of "ssw". */
+static inline __attribute__((always_inline)) uint64_t token_events(
     TokenRuns *r, uint64_t token, uint64_t s, uint64_t w, uint64_t dash, uint64_t *dashes,
     uint64_t *words
 ) {
-    uint64_t run = token & token >> 1, events = 0;
-    int joined = r->tail + (~token ? __builtin_ctzll(~token) : 64);
-    run &= run >> 2;
-    run &= run >> 4;
-    run &= run >> 8;
+    /* Sixteen in a row fill eight that begin at a multiple of eight: a byte of ones. */
+    uint64_t rest = ~token, events = 0;
+    uint64_t busy = ((rest - 0x0101010101010101ull) & token & 0x8080808080808080ull) | dash;
     *words = w & (s << 1 | r->s >> 63) & (s << 2 | r->s >> 62);
-    r->s = s;
     *dashes = 0;
-    if (dash | r->dash) {
-        uint64_t five = token_ends(dash, r->dash, 4) & (dash << 4 | r->dash >> 60);
-        uint64_t last = token_ends(r->dash, 0, 4) & r->dash << 4;
-        *dashes = five & ~(five << 1 | last >> 63);
-        r->dash = dash;
-    }
-    if (run || joined >= TOKEN_RUN) {
-        uint64_t sixteen = token_ends(token, r->token, TOKEN_RUN);
-        uint64_t last = r->tail >= TOKEN_RUN;
-        events = sixteen & ~(sixteen << 1 | last);
-    }
+    if (busy | r->busy)
+        events = token_busy(r, token, dash, dashes);
+    r->s = s;
     r->token = token;
-    r->tail = ~token ? __builtin_clzll(~token) : 64;
+    r->dash = dash;
+    r->busy = busy;
     return events;
 }
 

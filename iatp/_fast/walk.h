@@ -402,10 +402,10 @@ static inline int walk_characters(Walk *w, uint64_t high, uint64_t *marks) {
     return 1;
 }
 
-/* Adds the places at which a secret may begin to the calls; all masks are of what is in strings. */
-static inline void walk_tokens(Walk *w, uint64_t token, uint64_t s, uint64_t sw, uint64_t dash) {
-    uint64_t dashes, words;
-    uint64_t events = token_events(&w->runs, token, s, sw, dash, &dashes, &words);
+/* Adds the places at which a secret may begin to the calls. */
+static __attribute__((noinline)) void walk_places(
+    Walk *w, uint64_t events, uint64_t dashes, uint64_t words
+) {
     w->calls |= words;
     for (; dashes; dashes &= dashes - 1)
         if (token_begin(w->p, w->base + __builtin_ctzll(dashes), w->n) >= 0)
@@ -416,6 +416,16 @@ static inline void walk_tokens(Walk *w, uint64_t token, uint64_t s, uint64_t sw,
         if (at >= w->done && token_run(w->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
+}
+
+/* The same, with masks of what is in strings. */
+static inline __attribute__((always_inline)) void walk_tokens(
+    Walk *w, uint64_t token, uint64_t s, uint64_t sw, uint64_t dash
+) {
+    uint64_t dashes, words;
+    uint64_t events = token_events(&w->runs, token, s, sw, dash, &dashes, &words);
+    if (events | dashes | words)
+        walk_places(w, events, dashes, words);
 }
 
 /* Reads the masks of the block at `base`. 0 where it is not valid. */
