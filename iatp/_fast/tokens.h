@@ -223,11 +223,20 @@ static inline __attribute__((always_inline)) uint64_t token_events(
 ) {
     /* Sixteen in a row fill eight that begin at a multiple of eight: a byte of ones. */
     uint64_t rest = ~token, events = 0;
-    uint64_t busy = ((rest - 0x0101010101010101ull) & token & 0x8080808080808080ull) | dash;
+    uint64_t busy = ((rest - 0x0101010101010101ull) & token & 0x8080808080808080ull)
+                    | (dash & dash >> 1) | dash >> 63;
     *words = w & (s << 1 | r->s >> 63) & (s << 2 | r->s >> 62);
     *dashes = 0;
-    if (busy | r->busy)
-        events = token_busy(r, token, dash, dashes);
+    if (busy | r->busy) {
+        uint64_t run = token & token >> 1;
+        int joined = (~token ? __builtin_ctzll(rest) : 64)
+                     + (~r->token ? __builtin_clzll(~r->token) : 64);
+        run &= run >> 2;
+        run &= run >> 4;
+        run &= run >> 8;
+        if (run || joined >= TOKEN_RUN || (dash & (dash << 1 | r->dash >> 63)))
+            events = token_busy(r, token, dash, dashes);
+    }
     r->s = s;
     r->token = token;
     r->dash = dash;

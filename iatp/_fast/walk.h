@@ -87,6 +87,13 @@ typedef struct {
 
 #define WALK_TARGET_AVX2 __attribute__((target("avx2")))
 #define WALK_TARGET_AVX512 __attribute__((target("avx512f,avx512bw")))
+/* Without SLP: masks that have just been written one by one would be read in pairs, for which the
+   processor waits. */
+#if defined(__clang__)
+#define WALK_ALONE
+#else
+#define WALK_ALONE __attribute__((optimize("no-tree-slp-vectorize")))
+#endif
 #define WALK_TARGET_BITS __attribute__((target("bmi,bmi2,popcnt")))
 
 /* Classes of bytes by their two halves: a byte is in a class where both tables say so. */
@@ -429,7 +436,7 @@ static inline __attribute__((always_inline)) void walk_tokens(
 }
 
 /* Reads the masks of the block at `base`. 0 where it is not valid. */
-WALK_TARGET_BITS
+WALK_TARGET_BITS WALK_ALONE
 static inline int walk_block(Walk *w, const Masks *m) {
     const uint64_t top = 1ull << 63;
     uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0;
@@ -623,6 +630,19 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
     return escaped || token_pair(w->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
 }
 
+/* Adds the strings whose keys may say secret to the calls. */
+static __attribute__((noinline)) void walk_keys(Walk *w) {
+    for (; w->keys; w->keys &= w->keys - 1) {
+        Py_ssize_t value = walk_value(w, w->base + __builtin_ctzll(w->keys));
+        if (value < 0)
+            continue;
+        if (value < w->base + WALK_BLOCK)
+            w->calls |= 1ull << (value - w->base);
+        else
+            w->value_at = value;
+    }
+}
+
 /* Where the last bit up to `bit` stands; `before` where there is none. */
 static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
     bits &= (2ull << bit) - 1;
@@ -655,19 +675,12 @@ static inline int walk_ends(const Walk *w, Py_ssize_t at) {
 }
 
 /* Goes on to the next string or scalar that has to be read; WALK_DONE at the end. */
-WALK_TARGET_BITS
+WALK_TARGET_BITS WALK_ALONE
 static int walk_next(Walk *w) {
     for (;;) {
         uint64_t left;
-        for (; w->keys; w->keys &= w->keys - 1) {
-            Py_ssize_t value = walk_value(w, w->base + __builtin_ctzll(w->keys));
-            if (value < 0)
-                continue;
-            if (value < w->base + WALK_BLOCK)
-                w->calls |= 1ull << (value - w->base);
-            else
-                w->value_at = value;
-        }
+        if (w->keys)
+            walk_keys(w);
         left = w->brackets | w->calls;
         while (left) {
             int bit = __builtin_ctzll(left);
