@@ -162,8 +162,8 @@ cdef int _fill() except -1:
 
 
 cdef uint32_t _crc_entry(uint32_t value) noexcept nogil:
-    cdef int bit
-    for bit in range(8):
+    cdef int _bit
+    for _bit in range(8):
         # The polynomial of IEEE 802.3, its bits in reverse.
         value = (value >> 1) ^ (<uint32_t>0xedb88320 * (value & 1))
     return value
@@ -391,13 +391,16 @@ cdef inline bint _skip_space(Cursor* c) noexcept nogil:
     return False
 
 
+cdef inline void _skip_spaces(Cursor* c, int most) noexcept nogil:
+    while most > 0 and _skip_space(c):
+        most -= 1
+
+
 cdef bint _skip_header(Cursor* c) noexcept nogil:
     """Whether a line such as `Proc-Type: 4,ENCRYPTED` stood here; it is passed."""
     cdef Cursor then = c[0]
     cdef int count
-    for count in range(4):
-        if not _skip_space(&then):
-            break
+    _skip_spaces(&then, 4)
     if not c'A' <= then.cp <= c'Z':
         return False
     _step(&then)
@@ -443,16 +446,12 @@ cdef bint _skip_text(Cursor* c, const char* text) noexcept nogil:
 cdef bint _skip_end(Cursor* c) noexcept nogil:
     """Whether a short last line and the END line follow; they are passed."""
     cdef Cursor then = c[0]
-    cdef int count, words
-    for count in range(8):
-        if not _skip_space(&then):
-            break
-    for words in range(2):
+    cdef int _lines, count
+    _skip_spaces(&then, 8)
+    for _lines in range(2):
         if _skip_base64(&then, 15) == 0:
             break
-        for count in range(8):
-            if not _skip_space(&then):
-                break
+        _skip_spaces(&then, 8)
     if not _skip_text(&then, b"-----END "):
         return False
     count = 0
@@ -471,12 +470,12 @@ cdef Py_ssize_t _private_key_end(Window* w, int i) noexcept nogil:
     All up to the END line; without one, up to the end of its base64.
     """
     cdef int at = i + 11
-    cdef int words, length, count
+    cdef int _word, headers, length
     cdef bint found
     cdef Cursor c, then
     if not _stands(w, i, b"-----BEGIN "):
         return NOTHING
-    for words in range(4):
+    for _word in range(4):
         if _stands(w, at, b"PRIVATE KEY-----"):
             at += 16
             break
@@ -496,15 +495,13 @@ cdef Py_ssize_t _private_key_end(Window* w, int i) noexcept nogil:
     else:
         return NOTHING
     c = _cursor(w, w.pos[at])
-    for count in range(4):
-        if not _skip_header(&c):
-            break
+    headers = 0
+    while headers < 4 and _skip_header(&c):
+        headers += 1
     found = False
     while True:
         then = c
-        for count in range(8):
-            if not _skip_space(&then):
-                break
+        _skip_spaces(&then, 8)
         if _skip_base64(&then, TOKEN_RUN) < TOKEN_RUN:
             break
         while _is_base64(then.cp) or then.cp == c'=':

@@ -23,7 +23,7 @@ from libc.string cimport memmove
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, Window, said_at, token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, said_at, token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:

@@ -58,7 +58,9 @@ TOKENS: tuple[Token, ...] = (
     Token("onepassword_token", ("ops_eyJ",), (("base64", 100, 400),)),
     Token("tailscale_key", ("tskey-auth-", "tskey-api-", "tskey-client-"), (("word", 20, 80),)),
     # Source and packages.
-    Token("github_token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), (("alnum", 36, 36),), True),
+    Token(
+        "github_token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), (("alnum", 36, 36),), checked=True
+    ),
     Token("github_fine_grained", ("github_pat_",), (("under", 82, 82),)),
     Token(
         "gitlab_token",
@@ -66,7 +68,7 @@ TOKENS: tuple[Token, ...] = (
         (("word", 20, 64),),
     ),
     Token("gitlab_runner_token", ("GR1348941",), (("word", 20, 20),)),
-    Token("npm_token", ("npm_",), (("alnum", 36, 36),), True),
+    Token("npm_token", ("npm_",), (("alnum", 36, 36),), checked=True),
     Token("pypi_token", ("pypi-AgEIcHlwaS5vcmc", "pypi-AgENdGVzdC5weXBp"), (("word", 50, 400),)),
     Token("rubygems_key", ("rubygems_",), (("hex", 48, 48),)),
     Token("docker_token", ("dckr_pat_", "dckr_oat_"), (("word", 27, 32),)),

@@ -67,7 +67,13 @@ def test_every_token_is_found(token: Token) -> None:
     name = f"secret.{token.name}"
     for prefix in token.prefixes:
         value = example(token, rng, prefix)
-        for before, behind in [("", ""), ("use ", ", please"), ('"', '"'), ("x_", "."), ("é", "字")]:
+        for before, behind in [
+            ("", ""),
+            ("use ", ", please"),
+            ('"', '"'),
+            ("x_", "."),
+            ("é", "字"),
+        ]:
             assert found_in(f"{before}{value}{behind}") == [(name, value)]
         for body in (json.dumps({"a": value}), json.dumps({"id": [f"it is {value} now"]})):
             assert found_in(body, JSON) == [(name, value)]
@@ -109,10 +115,7 @@ PEM = (
     + "\n".join(["MIIEowIBAAKCAQEAx9f8a7b6c5d4e3f2a1b0cMIIEowIBAAKCAQEAx9f8a7b6c5d"] * 5)
     + "\nq1w2e3==\n-----END RSA PRIVATE KEY-----"
 )
-JWT = (
-    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0."
-    "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
-)
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
 KEY88 = base64.b64encode(random.Random(1).randbytes(64)).decode()
 SIGNATURE = quote(base64.b64encode(random.Random(3).randbytes(32)).decode(), safe="")
 
@@ -330,9 +333,11 @@ PIECES = [
     "AccountKey=", "sig=", "123456789:AA" + "Hd7_e" * 6 + "xyz", "://", "https://", "bob:s3cret@h",
     "password", "Passwd", "token", "api_key", "Bearer", "basic", "page_token", "authorization",
     "secret", "private-key", "credentials", "is", "was", "Tr0ub4dor&3", "9f8a7b6c5d4e3f2a1b0c",
-    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "ada@example.org", "4111111111111111", "123-45-6789",
-    " ", " ", ": ", "=", '"', "'", "\\", "\\n", "\\/", "\\u0041", "\\u00e9", "/", "-", "_", "+", ".",
-    "&x=", "%", "%41", "%2B", "@", "x", "7", "é", "字", "\t", "\n", ",", "٤", "-----", "eyJ", "AA",
+    "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "ada@example.org", "4111111111111111",
+    "123-45-6789", " ", " ", ": ", "=", '"', "'", "\\", "\\n", "\\/", "\\u0041", "\\u00e9",
+    "/", "-", "_", "+",
+    ".", "&x=", "%", "%41", "%2B", "@", "x", "7", "é", "字", "\t", "\n", ",", "٤",
+    "-----", "eyJ", "AA",
 ]  # fmt: skip
 MIXES = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).map("".join)
 
@@ -362,7 +367,8 @@ HOSTILE = {
     "words": "password is ", "gaps": "token = ", "values": "token=a1b2c3d4e5f6g7h8 ",
     "short values": "password=a1b2c3d ", "countries": "DE12 ", "IBANs": "DE12 3456 7890 ",
     "numbers of IBANs": "BE12", "runs": "a1b2c3d4e5f6g7h8/", "signatures": "sig=" + "a" * 42 + " ",
-    "backslashes": "\\\\a1b2c3d4e5f6g7h8", "robots": "12345678:AA", "discord": "MTa1b2c3d4e5f6g7h8i9j0k1l.",
+    "backslashes": "\\\\a1b2c3d4e5f6g7h8", "robots": "12345678:AA",
+    "discord": "MTa1b2c3d4e5f6g7h8i9j0k1l.",
 }  # fmt: skip
 
 

@@ -183,9 +183,7 @@ def words_before(text: str, at: int) -> bool:
     return WORDS.search(text, low, at) is not None
 
 
-def find(
-    reading: Reading, key: str = "", start: int = 0, *, direct: bool = False
-) -> list[Seen]:
+def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = False) -> list[Seen]:
     """Return the spans of one text; `key` is that of its value, `start` is where it begins.
 
     `direct` says that the text is that value, and not one of several in an array.

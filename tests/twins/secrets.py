@@ -102,9 +102,7 @@ def is_header(text: str) -> bool:
 
 GAP = " \t\"'`=:\\]>"
 """What may stand between a word and its value."""
-VALUE = (
-    r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
-)
+VALUE = r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
 """An & too where it does not lead to the next field of a form."""
 URL = re.compile(
     r"""[^\s/@:"'<>?\#\\]{0,40}+:(?P<password>[^\s/@"'<>\\]{1,80}+)@(?=[0-9A-Za-z\[])""", re.ASCII
@@ -128,7 +126,8 @@ SAYS = re.compile(
     re.VERBOSE | re.ASCII,
 )
 ASSIGNS = re.compile(
-    r"""["'`\]\\]{0,3}+[ \t]{0,3}+(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
+    r"""["'`\]\\]{0,3}+[ \t]{0,3}+"""
+    r"""(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
 )
 NOT_TOKEN = re.compile(rf"(?i:(?:{'|'.join(secrets.NOT_TOKENS)})[ _.-]?)\Z", re.ASCII)
 
