@@ -1,5 +1,5 @@
 # cython: autotestdict=False
-"""Checks JSON and finds card numbers, social security numbers and addresses, in one pass.
+"""Checks JSON and finds card numbers, secrets and the like in it, in one pass.
 
 JSON is checked strictly (RFC 8259, UTF-8, no lone surrogate, numbers within a double, depth
 <= 128); each of its strings and numbers is read as its reader would read it. Where the machine
@@ -16,8 +16,9 @@ from iatp.values import exchange
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SSN, UUID, Key, Reader,
-    Span, Spans, is_card, is_ssn, json_unit, key_says_ssn, read_text,
+    Span, Spans, is_card, is_ssn, json_unit, key_says_ssn, needs_reading, read_text,
 )
+from iatp._fast.secrets cimport TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
@@ -40,7 +41,9 @@ cdef extern from "walk.h" nogil:
         Py_ssize_t value
         Py_ssize_t done
     int walk_level()
-    void walk_begin(Walk* w, const unsigned char* p, Py_ssize_t n, int level)
+    void walk_begin(
+        Walk* w, const unsigned char* p, Py_ssize_t n, int level, const TokenTable* tokens
+    )
     int walk_next(Walk* w)
     int walk_ends(const Walk* w, Py_ssize_t at)
 
@@ -219,9 +222,11 @@ cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
     cdef Py_ssize_t start = r.at + 1
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
-    if not wrong and calls and (r.at - start != UUID + 1 or not uuid_bytes(r.p + start)):
+    if wrong or not (calls or needs_reading(r.p, start, r.at - 1, key)):
+        return wrong
+    if r.at - start != UUID + 1 or not uuid_bytes(r.p + start):
         read_text(r, start, r.at - 1, AS_JSON, key, spans)
-    return wrong
+    return VALID
 
 
 cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
@@ -345,7 +350,7 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
     cdef int what = WALK_STRING
     key.value = -1
     key.says = 0
-    walk_begin(&w, r.p, r.n, _level)
+    walk_begin(&w, r.p, r.n, _level, token_table())
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:

@@ -4,6 +4,8 @@ cimport cython
 
 from libc.stdint cimport uint32_t
 
+from iatp._fast.secrets cimport Window
+
 
 cdef enum:
     AS_JSON = 0
@@ -16,6 +18,8 @@ cdef enum:
     CARD = 0
     SSN = 1
     EMAIL = 2
+    SECRET = 3
+    IBAN = 4
 
 cdef enum:
     CARD_DIGITS = 19
@@ -28,6 +32,7 @@ cdef struct Span:
     Py_ssize_t end
     unsigned char kind      # index in KINDS
     unsigned char quoted    # 1: a JSON number, its replacement gets quotes
+    short secret            # index in NAMES of values/secrets.py, or -1
 
 
 @cython.final
@@ -38,7 +43,9 @@ cdef class Spans:
     cdef readonly object error           # why the body is not valid JSON, or None
     cdef readonly Py_ssize_t error_at    # at which byte; 0 where there is no error
 
-    cdef int add(self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted) except -1
+    cdef int add(
+        self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted, int secret=*
+    ) except -1
 
 
 cdef struct Key:
@@ -53,6 +60,10 @@ cdef struct Text:
     const unsigned char* p
     Key* key
     int n
+    Py_ssize_t start    # of the whole text in `p`
+    Py_ssize_t done     # up to here a finding reaches; it may lie beyond the window
+    int direct          # what the text's key says it is: SAYS_… of secrets.pxd
+    Window w            # the same, for secrets.pyx
     uint32_t[TEXT_WINDOW] cp
     Py_ssize_t[TEXT_WINDOW + 1] pos
 
@@ -67,6 +78,9 @@ cdef int json_unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexce
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil
 cdef bint is_ssn(const unsigned char* d) noexcept nogil
 cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil
+cdef bint needs_reading(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t end, Key* key
+) noexcept nogil
 cdef int read_text(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Spans spans
 ) except -1

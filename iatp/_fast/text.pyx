@@ -1,27 +1,44 @@
 # cython: autotestdict=False
-"""Finds card numbers, social security numbers and addresses in a text of any form.
+"""Finds card and social security numbers, addresses, secrets and IBANs in a text of any form.
 
 A text is read as code points with the place of each in the raw bytes: escapes, percent encoding
 and UTF-8 are undone first. What is found are spans of raw bytes, in order.
 - Whether a finding begins at a place depends only on BEFORE code points before and MARGIN behind.
-  So a long text is read in windows, and what is found does not depend on where they end.
-- A text without enough digits and without an @ is passed over after one look at its bytes.
+  So a long text is read in windows, and what is found does not depend on where they end. Only
+  JWTs and private keys are read on from the bytes (secrets.pyx).
+- What has neither enough digits nor an @ nor a place for a secret (tokens.h) is passed over after
+  one look at its bytes.
 The rules are told in full in docs/detection.md.
 """
 
 cimport cython
 
+import re
 import unicodedata
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove
 
-from iatp.values import characters, issuers
+from iatp.values import characters, ibans, issuers
+
+from iatp._fast.secrets cimport (
+    SAYS_NOTHING, TokenTable, said_at, token_at, token_table, value_of, word_before,
+)
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra)
     int uuid_bytes(const unsigned char* p)
+
+cdef extern from "tokens.h" nogil:
+    Py_ssize_t token_mark(
+        const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at,
+        Py_ssize_t high, int all
+    )
+    int token_said(
+        const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
+    )
+    int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
 
 cdef extern from "utf8.h" nogil:
     int utf8_rest(unsigned char lead)
@@ -55,6 +72,7 @@ cdef enum:
     MAX_ISSUERS = 64
     MAX_CALLS = 16
     MAX_CALL = 24
+    LONGEST_IBAN = 34
 
 # Decimal digits of every script: each has its ten digits in a row. In order.
 cdef uint32_t[MAX_ZEROS] _zeros
@@ -85,6 +103,19 @@ for _name, _first, _last, _lengths in issuers.ISSUERS:
     _issuers[_issuer_count].last = _last
     _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
     _issuer_count += 1
+
+cdef const TokenTable* _tokens = token_table()
+
+# Of each country, the length of its IBANs and which of n, a, c each character is.
+cdef char[26 * 26][LONGEST_IBAN + 1] _ibans
+assert ibans.LONGEST <= LONGEST_IBAN
+for _country, _fields in ibans.STRUCTURES.items():
+    _number = (ord(_country[0]) - 65) * 26 + ord(_country[1]) - 65
+    _text = b"aann" + b"".join(
+        _kind.encode() * int(_count) for _count, _kind in re.findall(r"(\d+)([nac])", _fields)
+    )
+    for _place in range(len(_text)):
+        _ibans[_number][_place] = _text[_place]
 
 # What calls a number a social security or taxpayer number. A space stands for one joiner or
 # none (social_security, socialSecurity, taxid). The first counts in keys alone: in a text it is a
@@ -122,7 +153,15 @@ cdef class Spans:
             for i in range(self.count)
         ])
 
-    cdef int add(self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted) except -1:
+    @property
+    def secrets(self):
+        """Of each span, which secret it is: its index in NAMES of values/secrets.py, or -1."""
+        cdef Py_ssize_t i
+        return tuple([self.items[i].secret for i in range(self.count)])
+
+    cdef int add(
+        self, Py_ssize_t start, Py_ssize_t end, int kind, int quoted, int secret=NOTHING
+    ) except -1:
         cdef Span* grown
         if self.count == self._room:
             self._room = self._room * 2 if self._room else 8
@@ -134,6 +173,7 @@ cdef class Spans:
         self.items[self.count].end = end
         self.items[self.count].kind = kind
         self.items[self.count].quoted = quoted
+        self.items[self.count].secret = secret
         self.count += 1
         return 0
 
@@ -190,6 +230,10 @@ cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
 
 cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
     return c'a' <= (cp | 0x20) <= c'z'
+
+
+cdef inline bint _is_alnum(uint32_t cp) noexcept nogil:
+    return c'0' <= cp <= c'9' or c'a' <= (cp | 0x20) <= c'z'
 
 
 cdef inline bint _is_hex(uint32_t cp) noexcept nogil:
@@ -378,20 +422,65 @@ cdef inline Py_ssize_t _space_before(const unsigned char* p, Py_ssize_t at) noex
 cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     """Whether a key before `value`, in JSON that is valid up to there, says so."""
     cdef uint32_t[WORDS] cp
+    cdef int n = _read_key(p, value, cp)
+    return n > 0 and _call_in(cp, 0, n, True)
+
+
+cdef int _key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
+    """Which word the key of the string from `start` on ends in; SAYS_NOTHING in an array."""
+    cdef uint32_t[WORDS] cp
+    cdef Py_ssize_t at
+    cdef int n
+    if key == NULL or key.value < 0 or start == 0 or _space_before(p, start - 1) < 1:
+        return SAYS_NOTHING
+    # The key's last two letters tell nearly all of them off, unless they are escaped.
+    at = _space_before(p, start - 1) - 1
+    if p[at] != c':':
+        return SAYS_NOTHING
+    at = _space_before(p, at)
+    if at < 4 or not token_said(_tokens, p, 0, at):
+        for n in range(13):
+            if at - n <= 0:
+                return SAYS_NOTHING
+            if p[at - n - 1] == c'\\':
+                break
+        else:
+            return SAYS_NOTHING
+    n = _read_key(p, start - 1, cp)
+    return word_before(cp, n) if n > 0 else SAYS_NOTHING
+
+
+cdef bint needs_reading(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t end, Key* key
+) noexcept nogil:
+    """Whether a JSON string without digits, @ and escapes of characters may hold a secret."""
+    if end - start < 8:
+        return False
+    return (
+        token_mark(_tokens, p, start, start, end, False) < end
+        or _key_says_secret(p, start, key) != SAYS_NOTHING
+    )
+
+
+cdef int _read_key(const unsigned char* p, Py_ssize_t value, uint32_t* cp) noexcept nogil:
+    """How many code points the key before `value` has, in JSON that is valid up to there.
+
+    0 where there is none, or one of more than WORDS.
+    """
     cdef Py_ssize_t at = _space_before(p, value) - 1
     cdef Py_ssize_t start, end, slash
     cdef int n = 0
     if at <= 0 or p[at] != c':':
-        return False
+        return 0
     end = _space_before(p, at) - 1
     if end < 0 or p[end] != c'"':
-        return False
+        return 0
     # Back to a quote with an even number of backslashes before it.
     start = end
     while True:
         start -= 1
         if start < 0 or end - start > WORDS * LONGEST_POINT + 1:
-            return False
+            return 0
         if p[start] != c'"':
             continue
         slash = start
@@ -403,7 +492,7 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     while at < end and n < WORDS:
         at = _read_point(p, at, end, AS_JSON, &cp[n])
         n += 1
-    return at == end and _call_in(cp, 0, n, True)
+    return n if at == end else 0
 
 
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil:
@@ -626,6 +715,80 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     return NOTHING
 
 
+cdef int _iban_at(const Text* t, int i) noexcept nogil:
+    """Where the IBAN that begins at `i` ends, or 0.
+
+    The first four characters stand together, each other may have one separator before it.
+    """
+    cdef const char* kinds
+    cdef int at = i + 2
+    cdef int count = 2
+    cdef int rest = 0
+    cdef int value, turn, digit
+    cdef int[LONGEST_IBAN] values
+    cdef uint32_t c
+    if i + 14 >= t.n or not (_is_letter(t.cp[i]) and _is_letter(t.cp[i + 1])):
+        return 0
+    if i > 0 and (_is_letter(t.cp[i - 1]) or _digit(t.cp[i - 1]) >= 0):
+        return 0
+    kinds = _ibans[((t.cp[i] | 0x20) - c'a') * 26 + (t.cp[i + 1] | 0x20) - c'a']
+    if kinds[0] == 0:
+        return 0
+    values[0] = (t.cp[i] | 0x20) - c'a' + 10
+    values[1] = (t.cp[i + 1] | 0x20) - c'a' + 10
+    while kinds[count] != 0:
+        if count >= 4 and at < t.n and _is_separator(t.cp[at]):
+            at += 1
+        if at >= t.n:
+            return 0
+        c = t.cp[at]
+        digit = _digit(c)
+        if digit >= 0:
+            if kinds[count] == c'a':
+                return 0
+            values[count] = digit
+        elif _is_letter(c):
+            if kinds[count] == c'n':
+                return 0
+            values[count] = (c | 0x20) - c'a' + 10
+        else:
+            return 0
+        count += 1
+        at += 1
+    if at < t.n and (_is_letter(t.cp[at]) or _digit(t.cp[at]) >= 0):
+        return 0
+    # The first four go to the end; letters are two digits (ISO 7064, MOD 97-10).
+    for turn in range(count):
+        value = values[(turn + 4) % count]
+        rest = (rest * (100 if value > 9 else 10) + value) % 97
+    return at if rest == 1 else 0
+
+
+cdef int _secret_at(Text* t, int i, int* kind, Py_ssize_t* end) noexcept nogil:
+    """Which secret begins at `i`, or NOTHING; `kind` is NOTHING too where it is no IBAN either.
+
+    `end` is the end of either, in bytes.
+    """
+    cdef uint32_t c = t.cp[i]
+    cdef int found, behind
+    kind[0] = NOTHING
+    t.w.n = t.n
+    if i > 0 and c != c'-' and _is_alnum(t.cp[i - 1]):
+        return NOTHING
+    found = token_at(&t.w, i, end)
+    if found == NOTHING:
+        if _is_letter(c):
+            behind = _iban_at(t, i)
+            if behind and not _in_uuid(t, i, behind):
+                kind[0] = IBAN
+                end[0] = t.pos[behind]
+                return NOTHING
+        found = said_at(&t.w, i, end)
+    if found != NOTHING:
+        kind[0] = SECRET
+    return found
+
+
 cdef inline bint _in_address(uint32_t c) noexcept nogil:
     """A letter or digit of an address; beyond ASCII all but punctuation."""
     if c < 0xc0:
@@ -647,13 +810,14 @@ cdef int _email_start(const Text* t, int at, int floor) noexcept nogil:
     return low
 
 
-cdef int _email_end(const Text* t, int at) noexcept nogil:
+cdef int _email_end(Text* t, int at) noexcept nogil:
     """Where the domain behind the @ at `at` ends, or 0.
 
     Labels with a dot between; the last has two characters or more and not digits alone. A
-    number that is a finding ends it: it must not pass as part of an address.
+    number or secret that is a finding ends it: it must not pass as part of an address.
     """
     cdef int i, ignored
+    cdef Py_ssize_t unused
     cdef int behind = 0
     cdef int labels = 0
     cdef int length = 0
@@ -661,6 +825,10 @@ cdef int _email_end(const Text* t, int at) noexcept nogil:
     cdef uint32_t c
     for i in range(at + 1, min(t.n, at + 1 + DOMAIN)):
         c = t.cp[i]
+        if c < 0x80:
+            _secret_at(t, i, &ignored, &unused)
+            if ignored != NOTHING:
+                break
         if c == c'.':
             if length == 0:
                 break
@@ -686,19 +854,36 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     `floor` is the end of the last finding.
     """
     cdef int i = first
-    cdef int kind, start, end
+    cdef int kind, start, end, secret
+    cdef Py_ssize_t behind
+    cdef uint32_t c
     while i < limit:
-        if c'A' <= t.cp[i] < 0x80 or t.cp[i] < c'0':
+        if t.pos[i] < t.done:
+            # A secret that began before the window, or ends behind it.
+            i += 1
+            floor[0] = i
+            continue
+        c = t.cp[i]
+        if c > 0x20 and c < 0x80 and (i == 0 or c == c'-' or not _is_alnum(t.cp[i - 1])):
+            secret = _secret_at(t, i, &kind, &behind)
+            if secret == NOTHING and kind == NOTHING and t.pos[i] == t.start and t.direct:
+                secret = value_of(&t.w, t.direct, &behind)
+                kind = SECRET if secret != NOTHING else NOTHING
+            if kind != NOTHING:
+                spans.add(t.pos[i], behind, kind, 0, secret)
+                t.done = behind
+                continue
+        if c'A' <= c < 0x80 or c < c'0':
             i += 1
             continue
-        if _digit(t.cp[i]) >= 0:
+        if _digit(c) >= 0:
             if i == 0 or _digit(t.cp[i - 1]) < 0:
                 kind = _number_at(t, i, &end)
                 if kind != NOTHING:
                     spans.add(t.pos[i], t.pos[end], kind, 0)
                     floor[0] = i = end
                     continue
-        elif t.cp[i] == c'@':
+        elif c == c'@':
             start = _email_start(t, i, floor[0])
             end = _email_end(t, i) if start < i else 0
             if end:
@@ -733,8 +918,8 @@ cdef inline Py_ssize_t _mark_end(
 ) noexcept nogil:
     """Where what begins at a mark ends; how many digits it can be, how many code points it is.
 
-    Of code points it says rather too few, and of digits rather too many. An @ weighs as much
-    as a row.
+    Of code points it says rather too few, and of digits rather too many. What is encoded
+    although it need not be weighs as much as a row.
     """
     cdef unsigned char c = p[at]
     cdef unsigned char byte
@@ -746,7 +931,8 @@ cdef inline Py_ssize_t _mark_end(
             if unit < 0:
                 weight[0] = 0
                 return at + 2 if at + 2 <= end else end
-            if unit == c'@':
+            if unit < 0x80:
+                # An @, or part of a secret.
                 weight[0] = ROW
             if 0xd800 <= unit < 0xdc00 and json_unit(p, at + 6, end) >= 0xdc00:
                 return at + 12
@@ -754,7 +940,7 @@ cdef inline Py_ssize_t _mark_end(
         if c == c'%':
             at = _read_byte(p, at, end, form, &byte)
             points[0] = byte & 0xc0 != 0x80
-            if byte == c'@':
+            if byte < 0x80:
                 weight[0] = ROW
             return at
         return at + 1
@@ -844,16 +1030,22 @@ cdef int read_text_from(
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int weight, width, digits, ahead
     cdef bint dotted
+    cdef bint told      # a secret may begin in the row, or an IBAN just before it
+    # The next place where a secret may begin.
+    cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, form >= AS_TARGET)
+    cdef int direct = _key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
+    if direct:
+        begin = start
+        until = MARGIN
     while at < end:
-        quiet = quiet_bytes(p + at, end - at, extra)
+        quiet = quiet_bytes(p + at, min(max(mark, at), end) - at, extra)
         at += quiet
         points += quiet
         if begin >= 0 and points >= until and quiet >= points - until:
             # In a quiet run each byte is a point, so its end can be placed exactly.
             behind = at - (points - until)
-            _read_stretch(r, begin, read, behind, form, key, spans)
+            read = _read_stretch(r, start, end, begin, read, behind, form, key, direct, spans)
             begin = -1
-            read = max(read, behind)
         if at >= end:
             break
         if quiet >= BEFORE:
@@ -866,7 +1058,10 @@ cdef int read_text_from(
         row = at
         row_points = points
         ahead = AFTER
-        if p[at] == c'@':
+        if mark <= at:
+            ahead = MARGIN
+            mark = token_mark(_tokens, p, start, at + 1, end, form >= AS_TARGET)
+        elif p[at] == c'@':
             ahead = MARGIN
             at += 1
             points += 1
@@ -882,7 +1077,8 @@ cdef int read_text_from(
         elif _is_group(p, at, end, form, &width):
             at += width
             points += width
-            if not _may_be_found(p + at - width, width):
+            told = mark < at or token_country(_tokens, p, start, row)
+            if not told and not _may_be_found(p + at - width, width):
                 continue
         else:
             digits = 0
@@ -903,28 +1099,34 @@ cdef int read_text_from(
                     points += 1
                     continue
                 break
+            told = mark < at or token_country(_tokens, p, start, row)
             # A number with a point and an exponent may stand for more digits than it has.
-            if digits < ROW and not (dotted and at < end and (p[at] | 0x20) == c'e'):
+            if digits < ROW and not (told or dotted and at < end and (p[at] | 0x20) == c'e'):
                 continue
-            if _is_row_of_uuid(p, row, at, start, end):
+            if not told and _is_row_of_uuid(p, row, at, start, end):
                 continue
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
         until = max(until, points + ahead)
     if begin >= 0:
-        _read_stretch(r, begin, read, end, form, key, spans)
+        _read_stretch(r, start, end, begin, read, end, form, key, direct, spans)
     return 0
 
 
-cdef int _read_stretch(
-    Reader* r, Py_ssize_t start, Py_ssize_t first, Py_ssize_t end, int form, Key* key, Spans spans
+cdef Py_ssize_t _read_stretch(
+    Reader* r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t start, Py_ssize_t first,
+    Py_ssize_t end, int form, Key* key, int direct, Spans spans
 ) except -1:
-    """Adds what begins in the bytes from `first` to `end`, read as code points from `start` on."""
+    """Up to where all has been read that begins in the bytes from `first` to `end`.
+
+    They are read as code points from `start` on; the whole text goes from `low` to `high`. What
+    begins in the last code points is left to the stretch that follows, where its mark is.
+    """
     cdef Text* t
     cdef Py_ssize_t at = start
     cdef int next_ = 0
-    cdef int floor = 0
+    cdef int floor
     cdef int shift
     # What else is not itself in this form.
     cdef unsigned char escape = c'\\' if form == AS_JSON else c'%'
@@ -934,9 +1136,19 @@ cdef int _read_stretch(
         if r.text == NULL:
             raise MemoryError
     t = r.text
-    t.p = r.p
+    t.p = t.w.p = r.p
     t.key = key
     t.n = 0
+    t.start = low
+    t.done = first
+    t.direct = direct
+    t.w.cp = t.cp
+    t.w.pos = t.pos
+    t.w.end = high
+    t.w.form = form
+    t.w.read = _read_point
+    t.w.dead = -1
+    floor = -1
     while True:
         while at < end and t.n < TEXT_WINDOW:
             t.pos[t.n] = at
@@ -950,9 +1162,12 @@ cdef int _read_stretch(
                 at = _read_point(r.p, at, end, form, &t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at
+        if floor < 0:
+            floor = next_
         if at >= end:
-            _read_window(t, next_, t.n, &floor, spans)
-            return 0
+            shift = t.n if end == high else max(next_, t.n - AFTER)
+            next_ = _read_window(t, next_, shift, &floor, spans)
+            return max(t.pos[next_], t.done)
         next_ = _read_window(t, next_, t.n - MARGIN, &floor, spans)
         # `next_` is at least TEXT_WINDOW - MARGIN, so the window moves on by most of its size.
         shift = next_ - MARGIN

@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "tokens.h"
 #include "utf8.h"
 
 enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_SCALAR };
@@ -32,15 +33,16 @@ enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 
 /* One bit for each byte of a block. */
 typedef struct {
-    uint64_t quote, backslash, control, high, digit, at;
+    uint64_t quote, backslash, control, high, digit, at, token, s, w, dash;
     uint64_t space, joiner, comma, colon, bracket, curly, opening;
-    uint64_t dot, minus, zero, e;
+    uint64_t dot, zero, e, alpha, tail, tail2;
 } Masks;
 
 typedef struct {
     const unsigned char *p;
     Py_ssize_t n;
     int level;
+    const TokenTable *tokens;
 
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
@@ -51,7 +53,7 @@ typedef struct {
 
     /* The block at hand and what is left to do in it. */
     Py_ssize_t base;
-    uint64_t brackets, openings, curlies, calls;
+    uint64_t brackets, openings, curlies, calls, keys;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
@@ -71,6 +73,10 @@ typedef struct {
     uint64_t comma2, curly_open2;
     uint64_t mark, point, digit, dot, minus, zero;
     uint64_t row, row2, row4;
+    TokenRuns runs;
+    uint64_t letter, tail, tail2, units;
+    Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
+    Py_ssize_t run_end;          /* up to here no secret begins in the run at hand */
     int depth;
     unsigned char frames[WALK_DEPTH + 2];
     Py_ssize_t values[WALK_DEPTH + 2];
@@ -81,9 +87,44 @@ typedef struct {
 
 #define WALK_TARGET_AVX2 __attribute__((target("avx2")))
 #define WALK_TARGET_AVX512 __attribute__((target("avx512f,avx512bw")))
+/* Without SLP: masks that have just been written one by one would be read in pairs, for which the
+   processor waits. */
+#if defined(__clang__)
+#define WALK_ALONE
+#else
+#define WALK_ALONE __attribute__((optimize("no-tree-slp-vectorize")))
+#endif
 #define WALK_TARGET_BITS __attribute__((target("bmi,bmi2,popcnt")))
 
 /* Classes of bytes by their two halves: a byte is in a class where both tables say so. */
+enum {
+    IS_EARLY = 1,                /* a to o, and _ */
+    IS_LATE = 2,                 /* p to z */
+    IS_DIGIT = 4,
+    IS_SIGN = 8,                 /* + / */
+    IS_MINUS = 16,
+    IS_S = 32, IS_W = 64,
+    IS_UNDER = (char)128
+};
+#define TOKEN_LOW_HALVES \
+    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
+    IS_EARLY | IS_MINUS, IS_EARLY, (char)(IS_EARLY | IS_SIGN | IS_UNDER)
+#define TOKEN_HIGH_HALVES \
+    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
+    IS_LATE | IS_S | IS_W, 0, 0, 0, 0, 0, 0, 0, 0
+#define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
+
+/* The last two letters of words that say secret: the last, and the one before it. Of 6x, 7x. */
+enum { TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8 };
+#define TAIL_LOW_HALVES \
+    0, 0, TAIL2_7, 0, TAIL_6 | TAIL_7, TAIL2_6, 0, TAIL2_7, 0, TAIL_7, 0, 0, 0, 0, TAIL_6, 0
+#define TAIL_HIGH_HALVES \
+    0, 0, 0, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7, \
+    0, 0, 0, 0, 0, 0, 0, 0
 enum {
     IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
     IS_DASH = 32,                /* - . / */
@@ -102,7 +143,7 @@ enum {
 #define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
 
 /* Makes the masks of 64 bytes. Within a string it says 0 where all of them are plain text: then
-   only the first six masks are made, and they are 0. */
+   only the first masks are made, up to that of dashes, and the first six are 0. */
 WALK_TARGET_AVX2
 static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     const __m256i none = _mm256_setzero_si256();
@@ -121,15 +162,26 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     m->high = BITS(a, b);
     m->digit = BITS(da, db);
     m->at = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
+    __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
+    __m256i names = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_LOW_HALVES));
+    __m256i places = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_HIGH_HALVES));
+    __m256i ta = _mm256_and_si256(_mm256_shuffle_epi8(names, a), _mm256_shuffle_epi8(places, ha));
+    __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
+    /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
+    m->s = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
+    m->w = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
+    m->dash = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
+    __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
+    m->token = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
+                     _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
     if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
         return 0;
     __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(LOW_HALVES));
     __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(HIGH_HALVES));
     /* A byte beyond ASCII has its top bit set, so the first table gives it no class. */
-    __m256i ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(
-        highs, _mm256_and_si256(_mm256_srli_epi16(a, 4), low)));
-    __m256i kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(
-        highs, _mm256_and_si256(_mm256_srli_epi16(b, 4), low)));
+    __m256i ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
+    __m256i kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
 #define NOT_IN(c) BITS( \
     _mm256_cmpeq_epi8(_mm256_and_si256(ka, _mm256_set1_epi8((char)(c))), none), \
     _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
@@ -143,8 +195,18 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     m->curly = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
     m->opening = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
     m->dot = BITS(EQUAL(a, '.'), EQUAL(b, '.'));
-    m->minus = BITS(EQUAL(a, '-'), EQUAL(b, '-'));
     m->zero = BITS(EQUAL(a, '0'), EQUAL(b, '0'));
+#define SOME(x, y, c) ~BITS( \
+    _mm256_cmpeq_epi8(_mm256_and_si256(x, _mm256_set1_epi8((char)(c))), none), \
+    _mm256_cmpeq_epi8(_mm256_and_si256(y, _mm256_set1_epi8((char)(c))), none))
+    m->alpha = SOME(ta, tb, IS_EARLY | IS_LATE);
+    lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_LOW_HALVES));
+    highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_HIGH_HALVES));
+    ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
+    kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
+    m->tail = SOME(ka, kb, TAIL_6 | TAIL_7);
+    m->tail2 = SOME(ka, kb, TAIL2_6 | TAIL2_7);
+#undef SOME
     __m256i small = _mm256_set1_epi8(0x20);
     m->e = BITS(EQUAL(_mm256_or_si256(a, small), 'e'), EQUAL(_mm256_or_si256(b, small), 'e'));
     return 1;
@@ -163,23 +225,39 @@ static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) 
     m->digit = _mm512_cmple_epu8_mask(
         _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
     m->at = EQUAL('@');
+    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
+    __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
+    __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
+    __m512i parts = _mm512_and_si512(
+        _mm512_shuffle_epi8(names, v), _mm512_shuffle_epi8(places, half));
+#define PART(c) _mm512_test_epi8_mask(parts, _mm512_set1_epi8((char)(c)))
+    m->token = PART(IS_TOKEN);
+    m->s = PART(IS_S);
+    m->w = PART(IS_W);
+    m->dash = PART(IS_MINUS);
     if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
         return 0;
+    m->alpha = PART(IS_EARLY | IS_LATE);
+#undef PART
     __m512i lows = _mm512_broadcast_i32x4(_mm_setr_epi8(LOW_HALVES));
     __m512i highs = _mm512_broadcast_i32x4(_mm_setr_epi8(HIGH_HALVES));
-    __m512i classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(
-        highs, _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f))));
+    __m512i classes = _mm512_and_si512(
+        _mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
 #define IN(c) _mm512_test_epi8_mask(classes, _mm512_set1_epi8((char)(c)))
     m->space = IN(IS_BREAK | IS_SPACE);
     m->joiner = IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
     m->bracket = IN(IS_BRACKET);
+    lows = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_LOW_HALVES));
+    highs = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_HIGH_HALVES));
+    classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
+    m->tail = IN(TAIL_6 | TAIL_7);
+    m->tail2 = IN(TAIL2_6 | TAIL2_7);
 #undef IN
     m->comma = EQUAL(',');
     m->colon = EQUAL(':');
     m->curly = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
     m->opening = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
     m->dot = EQUAL('.');
-    m->minus = EQUAL('-');
     m->zero = EQUAL('0');
     m->e = _mm512_cmpeq_epi8_mask(
         _mm512_or_si512(v, _mm512_set1_epi8(0x20)), _mm512_set1_epi8('e'));
@@ -198,7 +276,9 @@ static int walk_level(void) {
     return __builtin_cpu_supports("avx512bw") ? WALK_AVX512 : WALK_AVX2;
 }
 
-static void walk_begin(Walk *w, const unsigned char *p, Py_ssize_t n, int level) {
+static void walk_begin(
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+) {
     /* All but the stack, of which only what is below `depth` counts. */
     memset(w, 0, offsetof(Walk, frames));
     w->frames[0] = IN_ROOT;
@@ -209,6 +289,8 @@ static void walk_begin(Walk *w, const unsigned char *p, Py_ssize_t n, int level)
     w->first = 1;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
+    w->value_at = -1;
+    w->tokens = tokens;
 }
 
 /* The unit of the four hex digits at `at`, or -1. */
@@ -229,10 +311,11 @@ static inline int walk_unit(const Walk *w, Py_ssize_t at) {
     return unit;
 }
 
-/* Whether a \u escape of this unit may be a digit, a separator, an @, or half of one. */
+/* Whether a \u escape of this unit may be a digit, a separator, an @, or half of one; or part
+   of a secret. */
 static inline int walk_unit_counts(int unit) {
     if (unit < 0x80)
-        return !((unit | 0x20) >= 'a' && (unit | 0x20) <= 'z');
+        return 1;
     if (unit >= 0xd800 && unit < 0xe000)
         return 1;
     return utf8_may_count((unsigned char)(unit < 0x800 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12));
@@ -240,9 +323,10 @@ static inline int walk_unit_counts(int unit) {
 
 /* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
    that may count, and all bytes of those that don't. 0 where an escape is unknown or a
-   surrogate is alone. */
+   surrogate is alone. Of an escaped slash it gives the backslash. */
 static inline int walk_escapes(
-    Walk *w, uint64_t backslash, uint64_t *escaped, uint64_t *units, uint64_t *letters
+    Walk *w, uint64_t backslash, uint64_t *escaped, uint64_t *units, uint64_t *letters,
+    uint64_t *slashes
 ) {
     uint64_t left = backslash & ~w->escaped;
     *escaped = w->escaped;
@@ -264,7 +348,10 @@ static inline int walk_escapes(
         if (at >= w->n)
             return 0;
         switch (w->p[at]) {
-        case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+        case '/':
+            *slashes |= 1ull << bit;
+            break;
+        case '"': case '\\': case 'b': case 'f': case 'n': case 'r': case 't':
             break;
         case 'u':
             unit = walk_unit(w, at + 1);
@@ -322,15 +409,41 @@ static inline int walk_characters(Walk *w, uint64_t high, uint64_t *marks) {
     return 1;
 }
 
+/* Adds the places at which a secret may begin to the calls. */
+static __attribute__((noinline)) void walk_places(
+    Walk *w, uint64_t events, uint64_t dashes, uint64_t words
+) {
+    w->calls |= words;
+    for (; dashes; dashes &= dashes - 1)
+        if (token_begin(w->p, w->base + __builtin_ctzll(dashes), w->n) >= 0)
+            w->calls |= dashes & (0 - dashes);
+    for (; events; events &= events - 1) {
+        Py_ssize_t at = w->base + __builtin_ctzll(events) - (TOKEN_RUN - 1);
+        /* What is read closely up to `done` holds it already. */
+        if (at >= w->done && token_run(w->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
+            w->calls |= events & (0 - events);
+    }
+}
+
+/* The same, with masks of what is in strings. */
+static inline __attribute__((always_inline)) void walk_tokens(
+    Walk *w, uint64_t token, uint64_t s, uint64_t sw, uint64_t dash
+) {
+    uint64_t dashes, words;
+    uint64_t events = token_events(&w->runs, token, s, sw, dash, &dashes, &words);
+    if (events | dashes | words)
+        walk_places(w, events, dashes, words);
+}
+
 /* Reads the masks of the block at `base`. 0 where it is not valid. */
-WALK_TARGET_BITS
+WALK_TARGET_BITS WALK_ALONE
 static inline int walk_block(Walk *w, const Masks *m) {
     const uint64_t top = 1ull << 63;
-    uint64_t escaped = 0, units = 0, letters = 0, marks = 0;
+    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0;
     uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
 
     if ((m->backslash | w->escaped | w->letters)
-        && !walk_escapes(w, m->backslash, &escaped, &units, &letters))
+        && !walk_escapes(w, m->backslash, &escaped, &units, &letters, &slashes))
         return 0;
     if ((m->high | w->high_marks) && !walk_characters(w, m->high, &marks))
         return 0;
@@ -419,8 +532,8 @@ static inline int walk_block(Walk *w, const Masks *m) {
        Of a word, its first letter. */
     digits = m->digit & scalar;
     dots = m->dot & scalar;
-    minuses = m->minus & scalar;
-    look = scalar & ~(m->digit | m->dot | m->minus);
+    minuses = m->dash & scalar;
+    look = scalar & ~(m->digit | m->dot | m->dash);
     look &= ~(look << 1);
     look |= dots & ~(digits << 1 | w->digit);
     look |= (dots << 1 | w->dot) & ~digits;
@@ -472,7 +585,62 @@ static inline int walk_block(Walk *w, const Masks *m) {
         w->row4 = four;
         w->calls = look | nine | (in & (m->at | units | (behind & m->e)));
     }
+
+    /* Secrets and IBANs. */
+    {
+        uint64_t country = in & (m->digit | marks) & (m->alpha << 1 | w->letter >> 63)
+                           & (m->alpha << 2 | w->letter >> 62);
+        uint64_t tail = m->tail << 1 | w->tail >> 63, tail2 = m->tail2 << 2 | w->tail2 >> 62;
+        /* An escape may be what a key ends in, too. */
+        uint64_t hidden = units << 6 | units << 7 | w->units >> 58 | w->units >> 57;
+        for (country &= ~w->calls; country; country &= country - 1)
+            if (token_country(w->tokens, w->p, 0, w->base + __builtin_ctzll(country)))
+                w->calls |= country & (0 - country);
+        walk_tokens(w, (m->token | slashes) & in, m->s & in, m->w & in, m->dash & in);
+        w->keys = w->closes & ((tail & tail2) | hidden);
+        w->letter = m->alpha;
+        w->tail = m->tail;
+        w->tail2 = m->tail2;
+        w->units = units;
+        if (w->value_at >= 0 && w->value_at < w->base + WALK_BLOCK) {
+            if (w->value_at >= w->base)
+                w->calls |= 1ull << (w->value_at - w->base);
+            w->value_at = -1;
+        }
+    }
     return 1;
+}
+
+/* Where the string begins that is the value of the key whose closing quote is at `at`, if the key
+   may say secret; or -1. */
+static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t i = at + 1;
+    int escaped = 0;
+    while (i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r'))
+        i++;
+    if (i >= w->n || p[i] != ':')
+        return -1;
+    for (i++; i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r');)
+        i++;
+    if (i >= w->n || p[i] != '"')
+        return -1;
+    for (int back = 1; back < 13 && at - back >= 0; back++)
+        escaped |= p[at - back] == '\\';
+    return escaped || token_pair(w->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
+}
+
+/* Adds the strings whose keys may say secret to the calls. */
+static __attribute__((noinline)) void walk_keys(Walk *w) {
+    for (; w->keys; w->keys &= w->keys - 1) {
+        Py_ssize_t value = walk_value(w, w->base + __builtin_ctzll(w->keys));
+        if (value < 0)
+            continue;
+        if (value < w->base + WALK_BLOCK)
+            w->calls |= 1ull << (value - w->base);
+        else
+            w->value_at = value;
+    }
 }
 
 /* Where the last bit up to `bit` stands; `before` where there is none. */
@@ -507,10 +675,13 @@ static inline int walk_ends(const Walk *w, Py_ssize_t at) {
 }
 
 /* Goes on to the next string or scalar that has to be read; WALK_DONE at the end. */
-WALK_TARGET_BITS
+WALK_TARGET_BITS WALK_ALONE
 static int walk_next(Walk *w) {
     for (;;) {
-        uint64_t left = w->brackets | w->calls;
+        uint64_t left;
+        if (w->keys)
+            walk_keys(w);
+        left = w->brackets | w->calls;
         while (left) {
             int bit = __builtin_ctzll(left);
             uint64_t one = 1ull << bit;
@@ -582,9 +753,21 @@ static int walk_next(Walk *w) {
             marked = w->level == WALK_AVX512 ? masks_avx512(block, &m, in_string)
                                              : masks_avx2(block, &m, in_string);
             if (!marked && !(w->escaped | w->letters | w->point)) {
+                /* What is called for is told with the block; all of it is in one string. */
                 w->mark = w->row = w->row2 = w->row4 = 0;
-                w->base += WALK_BLOCK;
-                continue;
+                w->letter = m.token;
+                w->calls = 0;
+                walk_tokens(w, m.token, m.s, m.w, m.dash);
+                if (!w->calls) {
+                    w->base += WALK_BLOCK;
+                    continue;
+                }
+                w->in = ~0ull;
+                w->opens = w->closes = w->starts = 0;
+                w->brackets = w->keys = 0;
+                w->wrong[IN_ROOT] = w->wrong[IN_OBJECT] = w->wrong[IN_ARRAY] = 0;
+                w->tail = w->tail2 = w->units = 0;
+                break;
             }
             if (!marked)
                 memset((char *)&m + offsetof(Masks, space), 0, sizeof m - offsetof(Masks, space));
@@ -597,9 +780,11 @@ static int walk_next(Walk *w) {
 
 #else
 static int walk_level(void) { return WALK_NONE; }
-static void walk_begin(Walk *w, const unsigned char *p, Py_ssize_t n, int level) {
+static void walk_begin(
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+) {
     memset(w, 0, sizeof *w);
-    (void)p, (void)n, (void)level;
+    (void)p, (void)n, (void)level, (void)tokens;
 }
 static int walk_next(Walk *w) {
     (void)w;

@@ -36,7 +36,7 @@ def compiled(data: bytes, form: int) -> Found:
         for level in range(widest + 1):
             compiled_scan.vectors(level)
             spans = compiled_scan.scan(data, form)
-            found.append(Found(list(spans), spans.error, spans.error_at))
+            found.append(Found(list(spans), spans.error, spans.error_at, spans.secrets))
     finally:
         compiled_scan.vectors(widest)
     assert all(one == found[0] for one in found)

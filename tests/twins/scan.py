@@ -14,11 +14,14 @@ from typing import NamedTuple
 from iatp.values.characters import SEPARATORS
 from iatp.values.exchange import KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
+from tests.twins import secrets
 
 JSON, TEXT, TARGET, FORM = range(4)
-CARD, SSN, EMAIL = range(3)
+CARD, SSN, EMAIL, SECRET, IBAN = range(5)
 
 Span = tuple[int, int, int, bool]
+Seen = tuple[int, int, int, bool, int]
+"""A span, and which secret it is or -1."""
 Reading = tuple[str, list[int]]
 
 
@@ -26,6 +29,12 @@ class Found(NamedTuple):
     spans: list[Span]
     error: str | None = None
     error_at: int = 0
+    secrets: tuple[int, ...] = ()
+    """Which secret each span is, or -1."""
+
+
+def found(seen: list[Seen], error: str | None = None, error_at: int = 0) -> Found:
+    return Found([span[:4] for span in seen], error, error_at, tuple(span[4] for span in seen))
 
 
 def scan(data: bytes, form: int) -> Found:
@@ -34,10 +43,10 @@ def scan(data: bytes, form: int) -> Found:
     if form == TARGET:
         path, mark, _ = data.partition(b"?")
         cut = len(path + mark)
-        return Found(
+        return found(
             [*find(characters(data[:cut], TARGET)), *find(characters(data[cut:], FORM), start=cut)]
         )
-    return Found(find(characters(data, form)))
+    return found(find(characters(data, form)))
 
 
 def redact(data: bytes, spans: list[Span]) -> bytes:
@@ -174,25 +183,44 @@ def words_before(text: str, at: int) -> bool:
     return WORDS.search(text, low, at) is not None
 
 
-def find(reading: Reading, key: str = "", start: int = 0) -> list[Span]:
-    """Return the spans of one text; `key` is that of its value, `start` is where it begins."""
+def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = False) -> list[Seen]:
+    """Return the spans of one text; `key` is that of its value, `start` is where it begins.
+
+    `direct` says that the text is that value, and not one of several in an array.
+    """
     text, places = reading
-    spans: list[Span] = []
+    spans: list[Seen] = []
     at = floor = 0
     while at < len(text):
-        number = number_at(text, at, key)
+        secret = secret_at(text, at, key, direct=direct)
+        number = None if secret else number_at(text, at, key)
         address = address_at(text, at, floor, key)
-        if number:
+        if secret:
+            kind, end, which = secret
+            spans.append((kind, start + places[at], start + places[end], False, which))
+            at = floor = end
+        elif number:
             kind, end = number
-            spans.append((kind, start + places[at], start + places[end], False))
+            spans.append((kind, start + places[at], start + places[end], False, -1))
             at = floor = end
         elif address:
             low, end = address
-            spans.append((EMAIL, start + places[low], start + places[end], False))
+            spans.append((EMAIL, start + places[low], start + places[end], False, -1))
             at = floor = end
         else:
             at += 1
     return spans
+
+
+def secret_at(text: str, at: int, key: str, *, direct: bool) -> tuple[int, int, int] | None:
+    """Return kind, end and number of the secret or IBAN that begins here."""
+    if token := secrets.token_at(text, at):
+        return SECRET, token[1], token[0]
+    if (end := secrets.iban_at(text, at)) and not inside(UUID, text, at, end):
+        return IBAN, end, -1
+    if said := secrets.said_at(text, at, key, direct=direct):
+        return SECRET, said[1], said[0]
+    return None
 
 
 def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
@@ -285,7 +313,8 @@ def address_at(text: str, at: int, floor: int, key: str) -> tuple[int, int] | No
     name = local[0].lstrip(".'")
     domain = text[at + 1 : at + 254]
     for place in range(len(domain)):
-        if number_at(text, at + 1 + place, key):
+        here = at + 1 + place
+        if number_at(text, here, key) or secret_at(text, here, "", direct=False):
             domain = domain[:place]
             break
     # The longest that is labels with dots between, the last of two or more and not all digits.
@@ -321,7 +350,7 @@ class Json:
     """A strict decoder (RFC 8259) by recursive descent, which looks at all that it passes."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.at, self.spans = data, 0, list[Span]()
+        self.data, self.at, self.spans = data, 0, list[Seen]()
 
     def read(self) -> Found:
         try:
@@ -330,8 +359,8 @@ class Json:
                 raise JsonError("something behind the value", self.at)
         except JsonError as error:
             rest = find(characters(self.data[error.rest :], JSON), start=error.rest)
-            return Found(self.spans + rest, error.reason, error.at)
-        return Found(self.spans)
+            return found(self.spans + rest, error.reason, error.at)
+        return found(self.spans)
 
     def peek(self) -> bytes:
         """Return the next byte that is not white space; empty at the end."""
@@ -339,10 +368,10 @@ class Json:
             self.at += 1
         return self.data[self.at : self.at + 1]
 
-    def value(self, key: str, depth: int) -> None:
+    def value(self, key: str, depth: int, *, direct: bool = False) -> None:
         first = self.peek()
         if first == b'"':
-            self.string(key)
+            self.string(key, direct=direct)
         elif first in (b"[", b"{"):
             if depth == 128:
                 raise JsonError("nested deeper than 128", self.at)
@@ -368,7 +397,7 @@ class Json:
                 key = self.string("")
                 self.expect(b":")
                 self.at += 1
-            self.value(key, depth)
+            self.value(key, depth, direct=is_object)
             if self.peek() == closing:
                 self.at += 1
                 return
@@ -379,7 +408,7 @@ class Json:
         if self.peek() != byte:
             raise JsonError("a comma, colon or bracket is missing", self.at)
 
-    def string(self, key: str) -> str:
+    def string(self, key: str, *, direct: bool = False) -> str:
         """Return what a reader makes of the string, if it may be asked what it says."""
         start = self.at
         data = self.data
@@ -411,7 +440,7 @@ class Json:
                 at += width
         self.at = at + 1
         text, places = characters(data[start + 1 : at], JSON)
-        self.spans += find((text, places), key, start + 1)
+        self.spans += find((text, places), key, start + 1, direct=direct)
         return text if len(text) <= 64 else ""
 
     def number(self, key: str) -> None:
@@ -430,9 +459,9 @@ class Json:
             raise JsonError("a number beyond a double", start)
         digits = whole_digits(text)
         if is_card(digits):
-            self.spans.append((CARD, start, self.at, True))
+            self.spans.append((CARD, start, self.at, True, -1))
         elif len(digits) == 9 and is_ssn(digits) and KEY_WORDS.search(key):
-            self.spans.append((SSN, start, self.at, True))
+            self.spans.append((SSN, start, self.at, True, -1))
 
     def broken(self, match: re.Match[bytes]) -> int:
         """Return where a number breaks off behind its point, its e or its sign, or 0."""

@@ -1,0 +1,47 @@
+# Which secret begins at a place in a text; see secrets.pyx.
+
+from libc.stdint cimport uint32_t
+
+cdef extern from "tokens.h" nogil:
+    enum:
+        TOKEN_PREFIXES
+        TOKEN_RUN
+    ctypedef struct Prefix:
+        unsigned char length
+        unsigned char[31] text
+        short number
+    ctypedef struct TokenTable:
+        Prefix[192] prefixes
+        short[129] first
+        unsigned long long[128][2] seconds
+        uint32_t[32] ends
+        uint32_t[32] countries
+    int token_pair(const uint32_t* pairs, unsigned char a, unsigned char b)
+
+# Reads the code point at a byte, and gives where the next begins.
+ctypedef Py_ssize_t (*ReadPoint)(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, uint32_t* out
+) noexcept nogil
+
+cdef struct Window:
+    # Code points, the place of each in the raw bytes, and where the whole text ends there.
+    const uint32_t* cp
+    const Py_ssize_t* pos
+    int n
+    const unsigned char* p
+    Py_ssize_t end
+    int form
+    ReadPoint read
+    Py_ssize_t dead    # a dot behind which no JWT goes on; for the next to look at
+
+cdef enum:
+    SAYS_NOTHING = 0
+    SAYS_PASSWORD = 1
+    SAYS_SECRET = 2
+    SAYS_SCHEME = 3
+
+cdef TokenTable* token_table() noexcept nogil
+cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
+cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
+cdef int value_of(Window* w, int says, Py_ssize_t* end) noexcept nogil
+cdef int word_before(const uint32_t* cp, int end) noexcept nogil

@@ -1,0 +1,295 @@
+/* Where in raw bytes a secret may begin, so that only there the text is read closely.
+
+   Whatever is found (secrets.pyx) holds one of these, unless a part of it is escaped:
+   - a run of sixteen bytes or more that are letters, digits or one of _ - + /, in which or before
+     which a known prefix stands, or a word that says secret;
+   - "ssw" (password, passwd), or five dashes and BEGIN.
+   What is found here may be nothing; what is not here is nothing. */
+#ifndef IATP_TOKENS_H
+#define IATP_TOKENS_H
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#define TOKEN_RUN 16
+#define TOKEN_PREFIXES 192
+/* So far before a run a prefix may begin that has dots in it: hooks.slack.com/services/. */
+#define TOKEN_BACK 16
+
+typedef struct {
+    unsigned char length;
+    unsigned char text[31];
+    short number;                /* of the token in values/secrets.py; -1: a JWT */
+} Prefix;
+
+typedef struct {
+    Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
+    short first[129];                   /* index of the first that begins with a byte */
+    uint64_t seconds[128][2];           /* which bytes come second behind a first */
+    uint32_t ends[32];                  /* the last two letters of words that say secret */
+    uint32_t countries[32];             /* the two letters of an IBAN's country */
+} TokenTable;
+
+static inline int token_alnum(unsigned char c) {
+    return (unsigned char)(c - '0') < 10 || (unsigned char)((c | 0x20) - 'a') < 26;
+}
+
+static inline int token_byte(unsigned char c) {
+    return token_alnum(c) || c == '_' || c == '-' || c == '+' || c == '/';
+}
+
+/* Whether two letters are among those of a table, in any case. */
+static inline int token_pair(const uint32_t *pairs, unsigned char a, unsigned char b) {
+    unsigned char first = (unsigned char)((a | 0x20) - 'a'), second = (unsigned char)((b | 0x20) - 'a');
+    return first < 26 && second < 26 && (pairs[first] >> second & 1);
+}
+
+/* Whether a known prefix begins at `p`, of which `left` bytes are there. */
+static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_ssize_t left) {
+    if (left < 2 || p[0] > 127 || p[1] > 127 || !(t->seconds[p[0]][p[1] >> 6] >> (p[1] & 63) & 1))
+        return 0;
+    for (int i = t->first[p[0]]; i < t->first[p[0] + 1]; i++) {
+        const Prefix *x = &t->prefixes[i];
+        Py_ssize_t at = 1, place = 1;
+        /* Some writers of JSON escape every slash. */
+        for (; place < x->length && at < left; place++, at++) {
+            if (x->text[place] == '/' && p[at] == '\\' && at + 1 < left)
+                at++;
+            if (p[at] != x->text[place])
+                break;
+        }
+        if (place == x->length)
+            return 1;
+    }
+    return 0;
+}
+
+/* Whether a word that says secret may stand before `at`, with an assignment or spaces between. */
+static inline int token_said(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = at;
+    if (i > low && p[i] == 't' && p[i - 1] == '\\')
+        i--;
+    while (i > low) {
+        unsigned char c = p[i - 1];
+        if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`'
+            || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']')
+            i--;
+        else if (c == 't' && i - 1 > low && p[i - 2] == '\\')
+            i -= 2;
+        else
+            break;
+    }
+    return i < at && i - 2 >= low && token_pair(t->ends, p[i - 2], p[i - 1]);
+}
+
+/* Whether the byte before `at` is a letter or digit to a reader: the end of an escape is not. */
+static inline int token_joined(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    if (at == low || !token_alnum(p[at - 1]))
+        return 0;
+    return !(at - low >= 2 && p[at - 2] == '\\')
+           && !(at - low >= 6 && p[at - 6] == '\\' && p[at - 5] == 'u');
+}
+
+/* Where in the run of token bytes from `at` on, or shortly before it, a secret may begin, or -1;
+   `end` becomes the end of the run. `low` is where the text begins, `high` where it ends. */
+static inline Py_ssize_t token_run(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
+    Py_ssize_t *end
+) {
+    Py_ssize_t i = at;
+    *end = at + 1;
+    if (at > low) {
+        if (p[at - 1] == '%' || token_said(t, p, low, at))
+            return at;
+        if (p[at - 1] == ':' && p[at] == 'A' && at - 1 > low && (unsigned char)(p[at - 2] - '0') < 10)
+            return at;
+        while (i > low && at - i < TOKEN_BACK
+               && (token_alnum(p[i - 1]) || p[i - 1] == '.' || p[i - 1] == '-'))
+            i--;
+    }
+    for (; i < at; i++)
+        if (token_alnum(p[i]) && !token_joined(p, low, i) && token_prefix(t, p + i, high - i))
+            return i;
+    for (; i < high; i++) {
+        if (!token_byte(p[i]) && !(p[i] == '\\' && i + 1 < high && p[i + 1] == '/'))
+            break;
+        if (token_alnum(p[i]) && !token_joined(p, low, i) && token_prefix(t, p + i, high - i))
+            return i;
+    }
+    *end = i;
+    return -1;
+}
+
+/* Whether the country of an IBAN stands before the digit at `at`. */
+static inline int token_country(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    return at - low >= 2 && token_pair(t->countries, p[at - 2], p[at - 1])
+           && !token_joined(p, low, at - 2);
+}
+
+/* Where five dashes stand before BEGIN, in the dashes from `at` on; or -1. */
+static inline Py_ssize_t token_begin(const unsigned char *p, Py_ssize_t at, Py_ssize_t high) {
+    while (at < high && p[at] == '-')
+        at++;
+    return at + 5 <= high && memcmp(p + at, "BEGIN", 5) == 0 ? at - 5 : -1;
+}
+
+#if defined(__SSE2__)
+#define TOKEN_EQUAL(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
+static inline __m128i token_within(__m128i v, int first, int count) {
+    __m128i off = _mm_sub_epi8(v, _mm_set1_epi8((char)first));
+    return _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8((char)(count - 1))), off);
+}
+#endif
+
+/* The masks of 64 bytes: token bytes, s, w, dashes and backslashes. */
+static inline void token_masks(
+    const unsigned char *p, uint64_t *token, uint64_t *s, uint64_t *w, uint64_t *dash,
+    uint64_t *slant
+) {
+    *token = *s = *w = *dash = *slant = 0;
+#if defined(__SSE2__)
+    for (int i = 0; i < 64; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+        __m128i small = _mm_or_si128(v, _mm_set1_epi8(0x20));
+        __m128i dashes = TOKEN_EQUAL(v, '-');
+        __m128i all = _mm_or_si128(
+            _mm_or_si128(token_within(small, 'a', 26), token_within(v, '/', 11)),
+            _mm_or_si128(_mm_or_si128(dashes, TOKEN_EQUAL(v, '_')), TOKEN_EQUAL(v, '+')));
+        *token |= (uint64_t)(unsigned)_mm_movemask_epi8(all) << i;
+        *dash |= (uint64_t)(unsigned)_mm_movemask_epi8(dashes) << i;
+        *slant |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(v, '\\')) << i;
+        *s |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(small, 's')) << i;
+        *w |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(small, 'w')) << i;
+    }
+#else
+    for (int i = 0; i < 64; i++) {
+        uint64_t bit = 1ull << i;
+        if (token_byte(p[i]))
+            *token |= bit;
+        if (p[i] == '-')
+            *dash |= bit;
+        if (p[i] == '\\')
+            *slant |= bit;
+        if ((p[i] | 0x20) == 's')
+            *s |= bit;
+        if ((p[i] | 0x20) == 'w')
+            *w |= bit;
+    }
+#endif
+}
+
+/* What the masks of the block before were, as far as what follows may go on with them. */
+typedef struct {
+    /* In another order than masks have them: two that lie beside each other in both are copied
+       as one vector, for which the processor waits where they have just been written. */
+    uint64_t s;
+    uint64_t busy;               /* a run or dashes may go on */
+    uint64_t token, dash;
+} TokenRuns;
+
+/* Ends of the first `length` bits of each run, `length` a power of two; `before` goes before. */
+static inline uint64_t token_ends(uint64_t bits, uint64_t before, int length) {
+    for (int i = 1; i < length; i *= 2) {
+        uint64_t more = bits & (bits << i | before >> (64 - i));
+        before &= before << i;
+        bits = more;
+    }
+    return bits;
+}
+
+/* The last bytes of the first sixteen of runs, and in `dashes` the fifth of dashes in a row. */
+static __attribute__((noinline)) uint64_t token_busy(
+    TokenRuns *r, uint64_t token, uint64_t dash, uint64_t *dashes
+) {
+    uint64_t five = token_ends(dash, r->dash, 4) & (dash << 4 | r->dash >> 60);
+    uint64_t five_before = token_ends(r->dash, 0, 4) & r->dash << 4;
+    uint64_t sixteen = token_ends(token, r->token, TOKEN_RUN);
+    uint64_t before = token_ends(r->token, 0, TOKEN_RUN);
+    *dashes = five & ~(five << 1 | five_before >> 63);
+    return sixteen & ~(sixteen << 1 | before >> 63);
+}
+
+/* The same, and in `words` the w of "ssw". */
+static inline __attribute__((always_inline)) uint64_t token_events(
+    TokenRuns *r, uint64_t token, uint64_t s, uint64_t w, uint64_t dash, uint64_t *dashes,
+    uint64_t *words
+) {
+    /* Sixteen in a row fill eight that begin at a multiple of eight: a byte of ones. */
+    uint64_t rest = ~token, events = 0;
+    uint64_t busy = ((rest - 0x0101010101010101ull) & token & 0x8080808080808080ull)
+                    | (dash & dash >> 1) | dash >> 63;
+    *words = w & (s << 1 | r->s >> 63) & (s << 2 | r->s >> 62);
+    *dashes = 0;
+    if (busy | r->busy) {
+        uint64_t run = token & token >> 1;
+        int joined = (~token ? __builtin_ctzll(rest) : 64)
+                     + (~r->token ? __builtin_clzll(~r->token) : 64);
+        run &= run >> 2;
+        run &= run >> 4;
+        run &= run >> 8;
+        if (run || joined >= TOKEN_RUN || (dash & (dash << 1 | r->dash >> 63)))
+            events = token_busy(r, token, dash, dashes);
+    }
+    r->s = s;
+    r->token = token;
+    r->dash = dash;
+    r->busy = busy;
+    return events;
+}
+
+/* The next place from `at` on at which a text from `low` to `high` has to be read closely for
+   secrets, or `high`. `all`: every run counts. */
+static Py_ssize_t token_mark(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
+    int all
+) {
+    TokenRuns runs;
+    Py_ssize_t base = at, done = at;
+    memset(&runs, 0, sizeof runs);
+    while (base < high) {
+        unsigned char rest[64];
+        const unsigned char *block = p + base;
+        uint64_t token, s, w, dash, slant, events, dashes, words, left;
+        if (base + 64 > high) {
+            memset(rest, ' ', 64);
+            memcpy(rest, block, (size_t)(high - base));
+            block = rest;
+        }
+        token_masks(block, &token, &s, &w, &dash, &slant);
+        /* An escaped slash is a slash. */
+        for (left = slant; left; left &= left - 1) {
+            Py_ssize_t place = base + __builtin_ctzll(left);
+            if (place + 1 < high && p[place + 1] == '/')
+                token |= left & (0 - left);
+        }
+        events = token_events(&runs, token, s, w, dash, &dashes, &words);
+        for (left = events | dashes | words; left; left &= left - 1) {
+            int bit = __builtin_ctzll(left);
+            uint64_t one = 1ull << bit;
+            Py_ssize_t place = base + bit;
+            if (words & one)
+                return place - 2;
+            if (dashes & one) {
+                Py_ssize_t begin = token_begin(p, place, high);
+                if (begin >= 0)
+                    return begin;
+            }
+            if (events & one && place >= done) {
+                Py_ssize_t begin = all ? place - (TOKEN_RUN - 1)
+                                       : token_run(t, p, low, place - (TOKEN_RUN - 1), high, &done);
+                if (begin >= 0)
+                    return begin > at ? begin : at;
+            }
+        }
+        base += 64;
+    }
+    return high;
+}
+#endif

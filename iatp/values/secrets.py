@@ -1,0 +1,179 @@
+"""Which secrets are known: the shapes of tokens, and the words that call a value secret.
+
+Prefixes, alphabets and lengths are those that issuers document, or that public scanners
+(gitleaks, trufflehog, GitHub secret scanning; state of 2024) have gathered where they don't.
+Names are stable: they may be added to, and none is ever used for something else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+ALPHABETS: dict[str, str] = {
+    "hex": "0-9a-f",
+    "upper": "0-9A-Z",
+    "alnum": "0-9A-Za-z",
+    "under": "0-9A-Za-z_",
+    "dash": "0-9A-Za-z-",
+    "word": "0-9A-Za-z_-",
+    "base64": "0-9A-Za-z+/",
+    "path": "0-9A-Za-z/",
+}
+"""The characters of each alphabet, as a class of a regular expression has them."""
+
+Part = str | tuple[str, int, int]
+"""A text as it is; or an alphabet, and of how many characters, from and to."""
+
+
+class Token(NamedTuple):
+    """A secret that is known by how it looks."""
+
+    name: str
+    prefixes: tuple[str, ...]
+    parts: tuple[Part, ...]
+    """What follows any of the prefixes, each part as long as it can be."""
+    checked: bool = False
+    """The last six characters are the CRC-32 of those between it and the prefix, in base 62."""
+
+
+TOKENS: tuple[Token, ...] = (
+    # Clouds and hosting.
+    Token("aws_access_key", ("AKIA", "ASIA", "ABIA", "ACCA"), (("upper", 16, 16),)),
+    Token("google_api_key", ("AIza",), (("word", 35, 35),)),
+    Token("google_oauth_token", ("ya29.",), (("word", 20, 400),)),
+    Token("google_oauth_secret", ("GOCSPX-",), (("word", 28, 28),)),
+    Token("google_refresh_token", ("1//0",), (("word", 40, 120),)),
+    Token("digitalocean_token", ("dop_v1_", "doo_v1_", "dor_v1_"), (("hex", 64, 64),)),
+    Token("heroku_api_key", ("HRKU-AA",), (("word", 58, 58),)),
+    Token("fly_token", ("fm2_", "fm1r_", "fm1a_"), (("base64", 100, 400),)),
+    Token("netlify_token", ("nfp_",), (("alnum", 36, 40),)),
+    Token("supabase_token", ("sbp_",), (("hex", 40, 40),)),
+    Token("planetscale_token", ("pscale_tkn_", "pscale_pw_"), (("word", 32, 64),)),
+    Token("databricks_token", ("dapi",), (("hex", 32, 32),)),
+    Token("terraform_token", ("tfe_",), (("alnum", 36, 64),)),
+    Token("pulumi_token", ("pul-",), (("hex", 40, 40),)),
+    Token("vault_token", ("hvs.", "hvb.", "hvr."), (("word", 24, 300),)),
+    Token("doppler_token", ("dp.pt.", "dp.st.", "dp.ct.", "dp.sa."), (("word", 40, 60),)),
+    Token("onepassword_token", ("ops_eyJ",), (("base64", 100, 400),)),
+    Token("tailscale_key", ("tskey-auth-", "tskey-api-", "tskey-client-"), (("word", 20, 80),)),
+    # Source and packages.
+    Token(
+        "github_token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), (("alnum", 36, 36),), checked=True
+    ),
+    Token("github_fine_grained", ("github_pat_",), (("under", 82, 82),)),
+    Token(
+        "gitlab_token",
+        ("glpat-", "gldt-", "glrt-", "glptt-", "glft-", "glsoat-", "glcbt-", "glimt-", "glagent-"),
+        (("word", 20, 64),),
+    ),
+    Token("gitlab_runner_token", ("GR1348941",), (("word", 20, 20),)),
+    Token("npm_token", ("npm_",), (("alnum", 36, 36),), checked=True),
+    Token("pypi_token", ("pypi-AgEIcHlwaS5vcmc", "pypi-AgENdGVzdC5weXBp"), (("word", 50, 400),)),
+    Token("rubygems_key", ("rubygems_",), (("hex", 48, 48),)),
+    Token("docker_token", ("dckr_pat_", "dckr_oat_"), (("word", 27, 32),)),
+    Token("artifactory_key", ("AKCp",), (("alnum", 69, 69),)),
+    Token("sourcegraph_token", ("sgp_",), (("under", 40, 64),)),
+    # Chat.
+    Token(
+        "slack_token",
+        ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxe-", "xoxe.xoxp-", "xoxe.xoxb-"),
+        (("dash", 12, 250),),
+    ),
+    Token("slack_app_token", ("xapp-",), (("dash", 20, 250),)),
+    Token("slack_webhook", ("hooks.slack.com/services/T",), (("path", 24, 80),)),
+    Token(
+        "discord_webhook",
+        ("discord.com/api/webhooks/", "discordapp.com/api/webhooks/"),
+        (("hex", 17, 20), "/", ("word", 60, 80)),
+    ),
+    Token(
+        "discord_token",
+        ("MT", "Mj", "Mz", "ND", "NT", "Nj", "Nz", "OD", "OT"),
+        (("word", 21, 26), ".", ("word", 6, 6), ".", ("word", 27, 38)),
+    ),
+    # Payment and shops.
+    Token("stripe_key", ("sk_live_", "rk_live_", "sk_test_", "rk_test_"), (("under", 10, 247),)),
+    Token("stripe_webhook_secret", ("whsec_",), (("base64", 32, 64),)),
+    Token("shopify_token", ("shpat_", "shpca_", "shppa_", "shpss_"), (("hex", 32, 32),)),
+    Token("square_token", ("sq0atp-", "sq0csp-"), (("word", 22, 43),)),
+    Token("flutterwave_key", ("FLWSECK-", "FLWSECK_TEST-"), (("alnum", 32, 50),)),
+    Token("razorpay_key", ("rzp_live_", "rzp_test_"), (("alnum", 14, 14),)),
+    # Mail and telephone.
+    Token("sendgrid_key", ("SG.",), (("word", 22, 22), ".", ("word", 43, 43))),
+    Token("mailgun_key", ("key-",), (("hex", 32, 32),)),
+    Token("twilio_key", ("SK",), (("hex", 32, 32),)),
+    Token("brevo_key", ("xkeysib-", "xsmtpsib-"), (("hex", 64, 64), "-", ("alnum", 16, 16))),
+    Token("resend_key", ("re_",), (("alnum", 8, 8), "_", ("alnum", 24, 24))),
+    # Language models.
+    Token("anthropic_key", ("sk-ant-",), (("word", 32, 200),)),
+    Token("openai_key", ("sk-proj-", "sk-svcacct-", "sk-admin-"), (("word", 20, 250),)),
+    Token("openrouter_key", ("sk-or-v1-",), (("hex", 64, 64),)),
+    Token("llm_key", ("sk-",), (("alnum", 32, 64),)),
+    Token("huggingface_token", ("hf_", "api_org_"), (("alnum", 34, 40),)),
+    Token("groq_key", ("gsk_",), (("alnum", 52, 52),)),
+    Token("replicate_token", ("r8_",), (("alnum", 37, 37),)),
+    Token("perplexity_key", ("pplx-",), (("alnum", 40, 60),)),
+    Token("xai_key", ("xai-",), (("alnum", 70, 90),)),
+    Token("nvidia_key", ("nvapi-",), (("word", 60, 70),)),
+    Token("langsmith_key", ("lsv2_pt_", "lsv2_sk_"), (("hex", 32, 32), "_", ("hex", 10, 10))),
+    # Watching and working.
+    Token("grafana_token", ("glsa_",), (("alnum", 32, 32), "_", ("hex", 8, 8))),
+    Token("grafana_cloud_token", ("glc_eyJ",), (("base64", 32, 400),)),
+    Token("new_relic_key", ("NRAK-", "NRII-", "NRJS-", "NRAL-"), (("word", 19, 32),)),
+    Token("sentry_token", ("sntryu_",), (("hex", 64, 64),)),
+    Token("sentry_org_token", ("sntrys_eyJ",), (("base64", 40, 400),)),
+    Token("dynatrace_token", ("dt0c01.",), (("upper", 24, 24), ".", ("upper", 64, 64))),
+    Token("linear_key", ("lin_api_", "lin_oauth_"), (("alnum", 40, 64),)),
+    Token("postman_key", ("PMAK-",), (("hex", 24, 24), "-", ("hex", 34, 34))),
+    Token("notion_token", ("ntn_",), (("alnum", 40, 60),)),
+    Token("airtable_token", ("pat",), (("alnum", 14, 14), ".", ("hex", 64, 64))),
+    Token("figma_token", ("figd_",), (("word", 40, 60),)),
+    Token("atlassian_token", ("ATATT3xFfGF0",), (("word", 100, 250),)),
+    Token("contentful_token", ("CFPAT-",), (("word", 43, 43),)),
+    Token("shippo_token", ("shippo_live_", "shippo_test_"), (("hex", 40, 40),)),
+    Token("duffel_token", ("duffel_live_", "duffel_test_"), (("word", 43, 43),)),
+    Token("easypost_key", ("EZAK", "EZTK"), (("alnum", 54, 54),)),
+    Token("age_key", ("AGE-SECRET-KEY-1",), (("upper", 58, 58),)),
+)
+"""Where several begin alike, the longest prefix that makes a token is taken."""
+
+OTHERS: tuple[tuple[str, str], ...] = (
+    ("telegram_token", "8 to 10 digits, `:AA` and 33 letters, digits, `_` or `-`"),
+    ("jwt", "three parts in base64url; the first decodes to a JSON object with `alg`"),
+    ("private_key", "PEM of any private key, RSA, EC, OpenSSH or PGP, from BEGIN to END"),
+    ("url_password", "`user:password` before the `@` of any URL, connection strings too"),
+    ("azure_signature", "the value of `sig=`, in base64, 43 characters or more"),
+    ("azure_account_key", "the value of `AccountKey=` or `SharedAccessKey=`, in base64"),
+    ("password", "the value behind a word or key that says password"),
+    ("named", "the value behind another word or key that says secret"),
+)
+"""Secrets that more than a prefix tells, and what does."""
+
+NAMES: tuple[str, ...] = tuple(
+    f"secret.{name}" for name in [token.name for token in TOKENS] + [name for name, _ in OTHERS]
+)
+"""The closed set of names; a span's number is the index in it."""
+
+PASSWORDS: tuple[str, ...] = ("password", "passwd")
+"""Words that call a value of eight characters or more secret, wherever they stand."""
+
+SECRETS: tuple[str, ...] = (
+    "pwd", "secret", "token", "api key", "access key", "private key", "secret key", "auth key",
+    "account key", "encryption key", "signing key", "master key", "subscription key",
+)  # fmt: skip
+"""In keys, of eight characters or more; before a value in a text, of sixteen. A space stands for
+one of ` _-.` or nothing."""
+
+SCHEMES: tuple[str, ...] = ("credential", "credentials", "authorization", "bearer", "basic")
+"""Of sixteen characters or more, before a value in a text, and in keys."""
+
+NOT_TOKENS: tuple[str, ...] = ("page", "next", "sync", "continuation")
+"""`page_token` and the like say where a list goes on."""
+
+ENTROPY = tuple(round(n * math.log2(n) * 1024) if n else 0 for n in range(257))
+"""n log2 n, in 1/1024 bits: the entropy of a text of n characters is ENTROPY[n] less ENTROPY[c]
+for each character, of which it has c; all of that for its whole length."""
+
+LEAST_ENTROPY = 2600
+"""Of a value behind such a word, in 1/1024 bits a character: what lies under 2.54 is a pattern."""

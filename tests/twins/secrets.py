@@ -1,0 +1,259 @@
+"""Which secret or IBAN begins at a place, in regular expressions; see docs/detection.md."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections import Counter
+
+from iatp.values import ibans, secrets
+from iatp.values.characters import SEPARATORS
+
+DIGITS62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+NUMBER = {name.removeprefix("secret."): number for number, name in enumerate(secrets.NAMES)}
+ALNUM = re.compile("[0-9A-Za-z]")
+
+# Tokens.
+
+
+def shape(token: secrets.Token) -> re.Pattern[str]:
+    """Return a pattern of what follows the prefix; each part takes all that it can."""
+    pattern, alphabet = "", ""
+    for part in token.parts:
+        if isinstance(part, str):
+            pattern += re.escape(part)
+        else:
+            alphabet = secrets.ALPHABETS[part[0]]
+            pattern += f"[{alphabet}]{{{part[1]},{part[2]}}}+"
+    return re.compile(f"{pattern}(?![0-9A-Za-z{alphabet}])")
+
+
+SHAPES = [
+    (prefix, shape(token), number, token)
+    for number, token in enumerate(secrets.TOKENS)
+    for prefix in token.prefixes
+]
+SHAPES.sort(key=lambda row: -len(row[0]))
+
+JWT = re.compile(r"(eyJ[\w-]{13,400}+)\.[\w-]{4,}+\.[\w-]{16,}+", re.ASCII)
+TELEGRAM = re.compile(r"[0-9]{8,10}+:AA[\w-]{33}+(?![\w-])", re.ASCII)
+SPACE = r"(?:[ \t\r\n]|\\[nrt])"
+PEM = re.compile(
+    rf"""
+    -----BEGIN[ ](?:[A-Z0-9]{{1,12}}[ ]){{0,3}}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
+    (?: {SPACE}{{0,4}}+ [A-Z][A-Za-z-]{{2,20}}+:[ ] [^\r\n\\]{{0,80}}+ {SPACE} ){{0,4}}+
+    (?P<body> (?: {SPACE}{{0,8}}+ [A-Za-z0-9+/=]{{16,}}+ )*+ )
+    (?P<end>
+        {SPACE}{{0,8}}+ (?: [A-Za-z0-9+/=]{{1,15}}+ {SPACE}{{0,8}}+ ){{0,2}}+
+        -----END[ ][A-Z0-9 ]{{1,60}}+-----
+    )?
+    """,
+    re.VERBOSE,
+)
+
+
+def token_at(text: str, at: int) -> tuple[int, int] | None:
+    """Return number and end of the secret whose look alone tells it, if one begins here."""
+    if text[at] == "-":
+        key = PEM.match(text, at)
+        return (NUMBER["private_key"], key.end()) if key and (key["body"] or key["end"]) else None
+    if not ALNUM.match(text, at) or (at and ALNUM.match(text, at - 1)):
+        return None
+    for prefix, pattern, number, token in SHAPES:
+        if text.startswith(prefix, at):
+            body = at + len(prefix)
+            if match := pattern.match(text, body):
+                return number, match.end()
+            if token.checked and is_checked(text[body : body + 36]):
+                return number, body + 36
+    if (jwt := JWT.match(text, at)) and is_header(jwt[1]):
+        return NUMBER["jwt"], jwt.end()
+    if bot := TELEGRAM.match(text, at):
+        return NUMBER["telegram_token"], bot.end()
+    return None
+
+
+def is_checked(body: str) -> bool:
+    return re.fullmatch("[0-9A-Za-z]{36}", body) is not None and body[30:] == checksum(body[:30])
+
+
+def checksum(text: str) -> str:
+    """Return the CRC-32 of a text in base 62, six digits."""
+    rest = zlib.crc32(text.encode())
+    digits = ""
+    for _ in range(6):
+        rest, digit = divmod(rest, 62)
+        digits = DIGITS62[digit] + digits
+    return digits
+
+
+def is_header(text: str) -> bool:
+    """Whether this is an object with `alg` in base64url."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:
+        return False
+    return data.startswith(b"{") and data.endswith(b"}") and b'"alg"' in data
+
+
+# Places that say secret.
+
+GAP = " \t\"'`=:\\]>"
+"""What may stand between a word and its value."""
+VALUE = r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
+"""An & too where it does not lead to the next field of a form."""
+URL = re.compile(
+    r"""[^\s/@:"'<>?\#\\]{0,40}+:(?P<password>[^\s/@"'<>\\]{1,80}+)@(?=[0-9A-Za-z\[])""", re.ASCII
+)
+SIGNATURE = re.compile(r"[0-9A-Za-z%+/]{43,120}+=?")
+ACCOUNT = re.compile(r"[0-9A-Za-z+/]{40,100}+={0,2}")
+UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+BEGINS_LONG = re.compile("[0-9A-Za-z_+/-]{16}")
+
+
+def words(known: tuple[str, ...]) -> str:
+    """Return a pattern of these words; they may end a longer name."""
+    return "|".join(word.replace(" ", "[ _.-]?") for word in known)
+
+
+SAYS = re.compile(
+    rf"""
+    (?i: (?P<password> {words(secrets.PASSWORDS)}) | (?P<secret> {words(secrets.SECRETS)})
+    | (?P<scheme> {words(secrets.SCHEMES)}) )
+    """.replace("[ _", "[\\ _"),
+    re.VERBOSE | re.ASCII,
+)
+ASSIGNS = re.compile(
+    r"""["'`\]\\]{0,3}+[ \t]{0,3}+"""
+    r"""(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
+)
+NOT_TOKEN = re.compile(rf"(?i:(?:{'|'.join(secrets.NOT_TOKENS)})[ _.-]?)\Z", re.ASCII)
+
+
+def word_before(text: str, end: int) -> str:
+    """Return `password`, `secret` or `scheme`: which word ends here; empty where none does."""
+    for low in range(max(0, end - 24), end):
+        match = SAYS.fullmatch(text, low, end)
+        if match and match.lastgroup:
+            if match[0].lower() == "token" and NOT_TOKEN.search(text, max(0, low - 16), low):
+                return ""
+            # A scheme is a word of its own: `basic`, not `visual-basic`.
+            if match.lastgroup == "scheme" and low and ALNUM.match(text, low - 1):
+                return ""
+            return match.lastgroup
+    return ""
+
+
+def announced(text: str, at: int) -> str:
+    """Return which word announces the value that begins here."""
+    for low in range(at - 1, max(0, at - 17), -1):
+        if ALNUM.match(text, low - 1) and not ALNUM.match(text, low):
+            word = word_before(text, low)
+            gap = text[low:at]
+            if word and ASSIGNS.fullmatch(gap):
+                return word
+            if gap in (" ", "  ") and (
+                word == "scheme" or (word == "secret" and text[:low].lower().endswith("token"))
+            ):
+                return word
+    return ""
+
+
+def is_strong(value: str) -> bool:
+    """Whether a value looks made up by chance, and not like a word, an ID or a placeholder."""
+    classes = [re.search(c, value) is not None for c in ("[a-z]", "[A-Z]", "[0-9]", "[^0-9A-Za-z]")]
+    if not ((classes[0] or classes[1]) and classes[2]) and sum(classes) < 3:
+        return False
+    if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[/%]|\./|\*\*\*", value):
+        return False
+    if "://" in value or len(value) > 256:
+        return False
+    entropy = secrets.ENTROPY[len(value)]
+    entropy -= sum(secrets.ENTROPY[count] for count in Counter(value).values())
+    return entropy >= secrets.LEAST_ENTROPY * len(value)
+
+
+def said_at(text: str, at: int, key: str, *, direct: bool) -> tuple[int, int] | None:
+    """Return number and end of the secret that its place tells, if one begins here.
+
+    `direct` says that the whole text is the value of that key.
+    """
+    before = text[max(0, at - 17) : at]
+    if before.endswith("://"):
+        url = URL.match(text, at)
+        if url and not re.match(r"\$[{(A-Z]|\{\{|\*\*", url["password"]):
+            return NUMBER["url_password"], url.end() - 1
+    if before.endswith("="):
+        if re.search(r"(?<![0-9A-Za-z])sig=\Z", before):
+            value = SIGNATURE.match(text, at)
+            if value and BEGINS_LONG.search(value[0]):
+                return NUMBER["azure_signature"], value.end()
+        if before.endswith(("AccountKey=", "SharedAccessKey=")):
+            value = ACCOUNT.match(text, at)
+            if value:
+                return NUMBER["azure_account_key"], value.end()
+    if direct and at == 0 and re.fullmatch("[!-~]{8,256}", text):
+        word = word_before(key, len(key))
+        fits = word != "scheme" or BEGINS_LONG.match(text)
+        if word and fits and is_strong(text):
+            return NUMBER["password" if word == "password" else "named"], len(text)
+    if before and before[-1] in GAP and text[at] not in GAP and (word := announced(text, at)):
+        match = re.compile(f"{VALUE}{{8,257}}+").match(text, at)
+        if match:
+            value = match[0].rstrip(".!?:")
+            fits = word == "password" or BEGINS_LONG.match(value)
+            if fits and len(value) >= 8 and is_strong(value):
+                name = "password" if word == "password" else "named"
+                return NUMBER[name], at + len(value)
+    return None
+
+
+# IBANs.
+
+STRUCTURES = {
+    country: re.sub(
+        r"(\d+)([nac])",
+        lambda m: {"n": "[0-9]", "a": "[A-Z]", "c": "[0-9A-Z]"}[m[2]] + f"{{{m[1]}}}",
+        structure,
+    )
+    for country, structure in ibans.STRUCTURES.items()
+}
+LENGTHS = {
+    country: 4 + sum(map(int, re.findall(r"\d+", structure)))
+    for country, structure in ibans.STRUCTURES.items()
+}
+SEPARATOR = re.compile("[ ./_\\t" + "".join(map(chr, SEPARATORS)) + "-]")
+
+
+def iban_at(text: str, at: int) -> int:
+    """Return the end of the IBAN that begins here, or 0.
+
+    Its first four characters stand together; of the others any may have one separator before.
+    """
+    if at and is_iban_character(text[at - 1]):
+        return 0
+    length = LENGTHS.get(text[at : at + 2].upper() if text[at : at + 2].isascii() else "")
+    if length is None:
+        return 0
+    found = text[at : at + 2].upper()
+    place = at + 2
+    while len(found) < length and place < len(text):
+        if len(found) >= 4 and SEPARATOR.match(text, place):
+            place += 1
+        character = text[place : place + 1]
+        if not character or not is_iban_character(character):
+            return 0
+        found += str(int(character)) if character.isdecimal() else character.upper()
+        place += 1
+    if len(found) < length or (place < len(text) and is_iban_character(text[place])):
+        return 0
+    if not re.fullmatch(f"[A-Z]{{2}}[0-9]{{2}}{STRUCTURES[found[:2]]}", found):
+        return 0
+    value = int("".join(str(int(c, 36)) for c in found[4:] + found[:4]))
+    return place if value % 97 == 1 else 0
+
+
+def is_iban_character(character: str) -> bool:
+    return character.isdecimal() or ALNUM.match(character) is not None
