@@ -27,7 +27,7 @@ cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end
     unsigned char kind      # index in KINDS
-    unsigned char quoted    # 1: a JSON number, its replacement gets quotes
+    unsigned char quoted    # a JSON number, its replacement gets quotes; of JSON inside n - 1 strings
 
 
 @cython.final

@@ -118,7 +118,7 @@ cdef class Spans:
     def __iter__(self):
         cdef Py_ssize_t i
         return iter([
-            (self.items[i].kind, self.items[i].start, self.items[i].end, bool(self.items[i].quoted))
+            (self.items[i].kind, self.items[i].start, self.items[i].end, self.items[i].quoted)
             for i in range(self.count)
         ])
 
