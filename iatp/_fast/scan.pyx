@@ -5,18 +5,28 @@ JSON is checked strictly (RFC 8259, UTF-8, no lone surrogate, numbers within a d
 <= 128); each of its strings and numbers is read as its reader would read it. Where the machine
 has vectors, walk.h goes through it 64 bytes at a time and stops only where something may be
 found; what is wrong, and where, is said by the reader that goes byte by byte.
+
+What is encoded in a text is undone layer by layer (layers.pyx), in every order, and each time
+read like the text itself: at most JSON_LEVELS times JSON, at most CODED_LEVELS times anything
+else. What is found there is found in the bytes that it came from.
 """
 
 from math import isinf
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from iatp.values import exchange
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SSN, UUID, Key, Reader,
     Span, Spans, is_card, is_ssn, json_unit, key_says_ssn, read_text,
+)
+from iatp._fast.layers cimport (
+    BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
+    UNDO_PERCENT, decode, has_number, is_text, look, may_be_text, next_hex, next_run, pack, trace,
+    undo,
 )
 
 cdef extern from "runs.h" nogil:
@@ -51,6 +61,24 @@ cdef int _level = _best_level
 cdef enum:
     DEPTH = 128
 
+cdef enum:
+    # JSON inside strings of JSON, and base64, hex, percent encoding and entities (protocol
+    # section 5: three levels, once or twice).
+    JSON_LEVELS = 3
+    CODED_LEVELS = 2
+    # How much may be undone in all: so many times the body, and for a short one so much that all
+    # orders of all layers fit. Beyond it the body is not judged.
+    EXPANSION = 16
+    SHORT_EXPANSION = 1 << 20
+    # A run up to this long is decoded on the stack.
+    SHORT_RUN = 512
+
+cdef struct Depth:
+    # How often a text may still be undone.
+    int json
+    int coded
+    Py_ssize_t* left    # bytes
+
 JSON = AS_JSON
 TEXT = AS_TEXT
 TARGET = AS_TARGET
@@ -58,6 +86,11 @@ FORM = AS_FORM
 
 cdef int _kinds = len(exchange.KINDS)
 cdef list _redacted = [text.encode() for text in exchange.REDACTED]
+
+
+class _TooMuch(Exception):
+    """More would have to be undone than the bound allows."""
+
 
 # JSON.
 
@@ -81,6 +114,7 @@ cdef list _ERRORS = [
     "a value is missing or unknown", "nested deeper than 128", "something behind the value",
     "a comma, colon or bracket is missing",
 ]
+cdef str _TOO_MUCH = "too much is encoded in it"
 
 
 cdef inline void _skip_space(Reader* r) noexcept nogil:
@@ -214,13 +248,17 @@ cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nog
     return NEAR_LIMIT if point == 309 else VALID
 
 
-cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
+cdef int _read_string(Reader* r, Key* key, Depth* depth, Spans spans) except -1:
     """VALID and what is found in the string at `at`, or what is wrong with it."""
     cdef Py_ssize_t start = r.at + 1
+    cdef Py_ssize_t first
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
-    if not wrong and calls and (r.at - start != UUID + 1 or not uuid_bytes(r.p + start)):
-        read_text(r, start, r.at - 1, AS_JSON, key, spans)
+    if not wrong and spans is not None and (r.at - start != UUID + 1 or not uuid_bytes(r.p + start)):
+        first = spans.count
+        if calls:
+            read_text(r, start, r.at - 1, AS_JSON, key, spans)
+        _read_inside(r, start, r.at - 1, AS_JSON, key, depth, first, spans)
     return wrong
 
 
@@ -234,7 +272,7 @@ cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
         wrong = LARGE_NUMBER if isinf(float(r.p[start:r.at])) else VALID
     if wrong == LARGE_NUMBER:
         r.at = start
-    if wrong:
+    if wrong or spans is None:
         return wrong
     if is_card(digits, count):
         spans.add(start, r.at, CARD, 1)
@@ -243,13 +281,15 @@ cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
     return VALID
 
 
-cdef int _read_key(Reader* r, Key* key, Py_ssize_t* rest, Spans spans) except -1:
+cdef int _read_key(
+    Reader* r, Key* key, Py_ssize_t* rest, Depth* depth, Spans spans
+) except -1:
     """VALID and what is found in the key at `at`, its colon passed; or what is wrong."""
     cdef int wrong
     rest[0] = r.at
     if r.at >= r.n or r.p[r.at] != c'"':
         return NO_MARK
-    wrong = _read_string(r, NULL, spans)
+    wrong = _read_string(r, NULL, depth, spans)
     if wrong:
         return wrong
     _skip_space(r)
@@ -269,10 +309,13 @@ cdef inline bint _pass_word(Reader* r, const char* word, int length) noexcept no
     return True
 
 
-cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
+cdef int _read_json(
+    Reader* r, Py_ssize_t* rest, bint says, Depth* inside, Spans spans
+) except -1:
     """VALID, or what is wrong and `at` where; adds what is found up to there.
 
-    `rest` is where that begins which has not been read.
+    `rest` is where that begins which has not been read. `says`: the key of all this calls it a
+    social security number. Without `spans` nothing is looked for.
     """
     cdef unsigned char[DEPTH + 1] opened    # c'{' or c'['
     cdef Key[DEPTH + 1] keys
@@ -281,7 +324,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
     cdef bint value_next = True
     cdef unsigned char c
     keys[0].value = -1
-    keys[0].says = 0
+    keys[0].says = says
     while True:
         _skip_space(r)
         rest[0] = r.at
@@ -301,7 +344,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             value_next = True
             if opened[depth] == c'{':
                 _skip_space(r)
-                wrong = _read_key(r, &keys[depth], rest, spans)
+                wrong = _read_key(r, &keys[depth], rest, inside, spans)
                 if wrong:
                     return wrong
             continue
@@ -311,7 +354,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
         value_next = False
         wrong = VALID
         if c == c'"':
-            wrong = _read_string(r, &keys[depth], spans)
+            wrong = _read_string(r, &keys[depth], inside, spans)
         elif c == c'-' or c'0' <= c <= c'9':
             wrong = _read_number(r, &keys[depth], spans)
         elif c == c'{' or c == c'[':
@@ -328,7 +371,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             if c == c'[':
                 keys[depth] = keys[depth - 1]
             else:
-                wrong = _read_key(r, &keys[depth], rest, spans)
+                wrong = _read_key(r, &keys[depth], rest, inside, spans)
         elif not (
             _pass_word(r, b"true", 4) or _pass_word(r, b"false", 5) or _pass_word(r, b"null", 4)
         ):
@@ -337,14 +380,18 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             return wrong
 
 
-cdef int _walk_json(Reader* r, Spans spans) except -1:
-    """VALID and what is found; or WALK_BAD and nothing, then _read_json says what is wrong."""
+cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
+    """VALID and what is found; or WALK_BAD and nothing, then _read_json says what is wrong.
+
+    Without `spans` nothing is looked for.
+    """
     cdef Walk w
     cdef Key key
     cdef int calls
     cdef int what = WALK_STRING
+    cdef Py_ssize_t first
     key.value = -1
-    key.says = 0
+    key.says = says
     walk_begin(&w, r.p, r.n, _level)
     while True:
         what = walk_next(&w)
@@ -354,7 +401,7 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
             break
         if w.value != key.value:
             key.value = w.value
-            key.says = -1
+            key.says = -1 if w.value >= 0 else says
         r.at = w.start
         if what == WALK_SCALAR:
             if _read_number(r, &key, spans) != VALID or not walk_ends(&w, r.at):
@@ -364,12 +411,318 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if r.at - w.start != UUID + 2 or not uuid_bytes(r.p + w.start + 1):
+            if spans is not None and (r.at - w.start != UUID + 2 or not uuid_bytes(r.p + w.start + 1)):
+                first = spans.count
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
+                _read_inside(r, w.start + 1, r.at - 1, AS_JSON, &key, inside, first, spans)
         w.done = r.at
     r.at = 0
-    spans.count = 0
+    if spans is not None:
+        spans.count = 0
     return WALK_BAD
+
+
+# What is encoded.
+
+
+cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
+    """Joins spans in order to those of `spans` from `first` on; what overlaps becomes one.
+
+    Where different kinds overlap, what they cover together is shared out, so that each kind is
+    counted and each byte replaced.
+    """
+    cdef Spans merged
+    cdef Span* next_
+    cdef Py_ssize_t i = first
+    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t start, end
+    cdef int quoted, kind
+    cdef unsigned int kinds
+    if more.count == 0:
+        return 0
+    if first == spans.count or spans.items[spans.count - 1].end <= more.items[0].start:
+        for j in range(more.count):
+            next_ = &more.items[j]
+            spans.add(next_.start, next_.end, next_.kind, next_.quoted)
+        return 0
+    merged = Spans.__new__(Spans)
+    while i < spans.count or j < more.count:
+        start = end = -1
+        kinds = 0
+        quoted = 0
+        while i < spans.count or j < more.count:
+            if j == more.count or i < spans.count and spans.items[i].start < more.items[j].start:
+                next_ = &spans.items[i]
+            else:
+                next_ = &more.items[j]
+            if start < 0:
+                start = next_.start
+            elif next_.start >= end:
+                break
+            if next_.end > end:
+                end = next_.end
+                quoted = 0
+            if next_.start == start and next_.end == end:
+                quoted = max(quoted, next_.quoted)
+            kinds |= 1u << next_.kind
+            if j < more.count and next_ == &more.items[j]:
+                j += 1
+            else:
+                i += 1
+        for kind in range(_kinds):
+            if kinds >> kind & 1:
+                kinds &= ~(1u << kind)
+                if kinds == 0:
+                    merged.add(start, end, kind, quoted)
+                else:
+                    merged.add(start, start + 1, kind, 0)
+                    start += 1
+                    quoted = 0
+    spans.count = first
+    for j in range(merged.count):
+        next_ = &merged.items[j]
+        spans.add(next_.start, next_.end, next_.kind, next_.quoted)
+    return 0
+
+
+cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
+    """Counts `n` bytes that are undone."""
+    depth.left[0] -= n
+    if depth.left[0] < 0:
+        raise _TooMuch
+    return 0
+
+
+cdef int _read_inside(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Depth* depth,
+    Py_ssize_t first, Spans spans
+) except -1:
+    """Adds what is encoded in one text, the bytes from `start` to `end`.
+
+    Spans from `first` on are what was found in it as it is.
+    """
+    cdef const unsigned char* p = r.p + start
+    cdef Py_ssize_t n = end - start
+    cdef Py_ssize_t i
+    cdef int flags = look(p, n)
+    cdef int how = UNDO_PERCENT
+    cdef bint undone = False
+    cdef bytes kept = None
+    cdef const unsigned char* d = p
+    cdef Spans found
+    if form == AS_JSON:
+        how = UNDO_ESCAPES
+        undone = flags & ESCAPED
+    elif form == AS_TARGET:
+        undone = flags & CODED
+    elif form == AS_FORM:
+        how = UNDO_FORM
+        undone = flags & CODED or memchr(p, c'+', n) != NULL
+    if not undone and flags == 0:
+        return 0
+    if undone:
+        kept = PyBytes_FromStringAndSize(NULL, n)
+        d = <const unsigned char*>PyBytes_AS_STRING(kept)
+        n = undo(p, n, how, <unsigned char*>d)
+        flags = look(d, n)
+        if flags == 0:
+            return 0
+    found = Spans.__new__(Spans)
+    _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
+    if found.count == 0:
+        return 0
+    if undone:
+        trace(p, end - start, how, found.items, found.count)
+    for i in range(found.count):
+        found.items[i].start += start
+        found.items[i].end += start
+        if form == AS_JSON and found.items[i].quoted:
+            found.items[i].quoted += 1
+    return _merge(spans, first, found)
+
+
+cdef bint _is_json(Reader* r) except -1:
+    """Whether all that the reader has is one valid value; nothing is looked for in it."""
+    cdef Py_ssize_t rest
+    r.at = 0
+    if _level != WALK_NONE:
+        return _walk_json(r, False, NULL, None) == VALID
+    return _read_json(r, &rest, False, NULL, None) == VALID
+
+
+cdef int _read_valid(Reader* r, bint says, Depth* inside, Spans spans) except -1:
+    """Adds what is found in the one valid value that the reader has."""
+    cdef Py_ssize_t rest
+    r.at = 0
+    if _level != WALK_NONE:
+        _walk_json(r, says, inside, spans)
+    else:
+        _read_json(r, &rest, says, inside, spans)
+    return 0
+
+
+cdef int _unfold(
+    Reader* r, const unsigned char* d, Py_ssize_t n, int flags, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is encoded in a text without escapes of its own; `flags` are what `look` says."""
+    cdef Reader inner
+    cdef Depth below
+    cdef Spans more
+    below.left = depth.left
+    if flags & LIKE_JSON and depth.json:
+        inner.p = d
+        inner.n = n
+        inner.text = r.text
+        if _is_json(&inner):
+            # All that it holds are its strings and numbers.
+            _take(depth, n)
+            below.json = depth.json - 1
+            below.coded = depth.coded
+            more = Spans.__new__(Spans)
+            try:
+                _read_valid(&inner, says, &below, more)
+            finally:
+                r.text = inner.text
+            return _merge(found, 0, more)
+    if flags & ESCAPED and depth.json:
+        below.json = depth.json - 1
+        below.coded = depth.coded
+        _read_layer(r, d, n, UNDO_ESCAPES, says, &below, found)
+    if depth.coded:
+        below.json = depth.json
+        below.coded = depth.coded - 1
+        if flags & CODED:
+            _read_layer(r, d, n, UNDO_CODES, says, &below, found)
+        if flags & RUN:
+            _read_runs(r, d, n, says, &below, found)
+    return 0
+
+
+cdef int _read_decoded(
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+) except -1:
+    """Adds what is found in a text that was undone, and in what is encoded in it."""
+    cdef Reader inner
+    cdef Key key
+    cdef int flags
+    key.value = -1
+    key.says = says
+    inner.p = d
+    inner.n = n
+    inner.at = 0
+    inner.text = r.text
+    try:
+        read_text(&inner, 0, n, AS_TEXT, &key, found)
+    finally:
+        r.text = inner.text
+    flags = look(d, n) if depth != NULL else 0
+    if flags:
+        _unfold(r, d, n, flags, says, depth, found)
+    return 0
+
+
+cdef int _read_layer(
+    Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is found once this layer is undone in the whole text."""
+    cdef Spans more = Spans.__new__(Spans)
+    cdef bytes kept
+    cdef unsigned char* out
+    cdef Py_ssize_t i, length
+    _take(depth, n)
+    kept = PyBytes_FromStringAndSize(NULL, n)
+    out = <unsigned char*>PyBytes_AS_STRING(kept)
+    length = undo(d, n, how, out)
+    _read_decoded(r, out, length, says, depth, more)
+    if more.count == 0:
+        return 0
+    trace(d, n, how, more.items, more.count)
+    if how == UNDO_ESCAPES:
+        for i in range(more.count):
+            if more.items[i].quoted:
+                more.items[i].quoted += 1
+    return _merge(found, 0, more)
+
+
+cdef int _read_runs(
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+) except -1:
+    """Adds what is found in runs of base64 and hex; the run is its span, for it can't be cut."""
+    cdef unsigned char[SHORT_RUN] short
+    cdef unsigned char* run
+    cdef bytes kept
+    cdef Spans more = Spans.__new__(Spans)
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t end = 0
+    cdef Py_ssize_t hex_start, hex_end, first, length
+    cdef int skip
+    while next_run(d, n, &start, &end):
+        _take(depth, end - start)
+        run = short
+        if end - start > SHORT_RUN:
+            kept = PyBytes_FromStringAndSize(NULL, end - start)
+            run = <unsigned char*>PyBytes_AS_STRING(kept)
+        length = pack(d + start, end - start, run)
+        first = more.count
+        # What stands before it may be of the same alphabet (a path, a prefix with a dash); then
+        # it begins at any of four places.
+        for skip in range(4):
+            if _read_run(
+                r, run + skip, length - skip, BASE64, skip == 0, says, depth, start, end, first,
+                more
+            ):
+                break
+        hex_start = start
+        while next_hex(d, end, &hex_start, &hex_end):
+            for skip in range(2):
+                if _read_run(
+                    r, d + hex_start + skip, hex_end - hex_start - skip, HEX, True, says, depth,
+                    hex_start, hex_end, first, more
+                ):
+                    break
+            hex_start = hex_end
+        start = end
+    return _merge(found, 0, more)
+
+
+cdef int _read_run(
+    Reader* r, const unsigned char* run, Py_ssize_t n, int coding, bint whole, bint says,
+    Depth* depth, Py_ssize_t start, Py_ssize_t end, Py_ssize_t first, Spans spans
+) except -1:
+    """Adds a span for each finding in a run; together they are its text from `start` to `end`.
+
+    1 where what it holds is a text. In what is none, an image say, or not `whole`, only numbers
+    count: of all that is found by chance they are the least likely.
+    """
+    cdef Spans found
+    cdef Spans pieces
+    cdef bytes kept
+    cdef unsigned char* out
+    cdef Py_ssize_t i, length
+    cdef bint text = whole and may_be_text(run, n, coding)
+    if not text and not has_number(run, n, coding):
+        return 0
+    kept = PyBytes_FromStringAndSize(NULL, n)
+    out = <unsigned char*>PyBytes_AS_STRING(kept)
+    length = decode(run, n, coding, out)
+    if text and not is_text(out, length):
+        text = False
+        if not has_number(run, n, coding):
+            return 0
+    found = Spans.__new__(Spans)
+    _read_decoded(r, out, length, says, depth if text else NULL, found)
+    if found.count == 0:
+        return text
+    pieces = Spans.__new__(Spans)
+    for i in range(found.count):
+        if text or found.items[i].kind == CARD or found.items[i].kind == SSN:
+            pieces.add(start + pieces.count, start + pieces.count + 1, found.items[i].kind, 0)
+    if pieces.count:
+        pieces.items[pieces.count - 1].end = end
+        _merge(spans, first, pieces)
+    return text
 
 
 cpdef int vectors(int level):
@@ -386,10 +739,13 @@ cpdef Spans scan(bytes data, int form):
     """Spans of what is found; for JSON also `error`, why it is not valid, or None.
 
     What stands behind an error is read all the same, as one text with JSON's escapes. A target
-    is read as its path and its query.
+    is read as its path and its query. A body in which more is encoded than may be undone has no
+    spans and that `error`, in every form.
     """
     cdef Spans spans = Spans.__new__(Spans)
     cdef Reader r
+    cdef Depth depth
+    cdef Py_ssize_t left
     cdef Py_ssize_t rest = 0
     cdef Py_ssize_t query
     cdef int wrong
@@ -401,31 +757,54 @@ cpdef Spans scan(bytes data, int form):
     r.n = len(data)
     r.at = 0
     r.text = NULL
+    left = max(r.n * EXPANSION, SHORT_EXPANSION)
+    depth.json = JSON_LEVELS
+    depth.coded = CODED_LEVELS
+    depth.left = &left
     try:
         if form == AS_JSON:
-            if _level != WALK_NONE and _walk_json(&r, spans) == VALID:
+            if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            wrong = _read_json(&r, &rest, spans)
+            left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]
                 spans.error_at = r.at
-                read_text(&r, rest, r.n, AS_JSON, NULL, spans)
+                _read_whole(&r, rest, r.n, AS_JSON, &depth, spans)
         elif form == AS_TARGET:
             query = data.find(b"?") + 1
             if query == 0:
                 query = r.n
-            read_text(&r, 0, query, AS_TARGET, NULL, spans)
-            read_text(&r, query, r.n, AS_FORM, NULL, spans)
+            _read_whole(&r, 0, query, AS_TARGET, &depth, spans)
+            _read_whole(&r, query, r.n, AS_FORM, &depth, spans)
         else:
-            read_text(&r, 0, r.n, form, NULL, spans)
+            _read_whole(&r, 0, r.n, form, &depth, spans)
+    except _TooMuch:
+        spans.count = 0
+        spans.error = _TOO_MUCH
+        spans.error_at = 0
     finally:
         free(r.text)
     return spans
 
 
+cdef int _read_whole(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Depth* depth, Spans spans
+) except -1:
+    cdef Py_ssize_t first = spans.count
+    read_text(r, start, end, form, NULL, spans)
+    return _read_inside(r, start, end, form, NULL, depth, first, spans)
+
+
+cdef bint is_too_much(Spans spans) noexcept:
+    """Whether more was encoded in a body than may be undone; then nothing is known of it."""
+    return spans.error is _TOO_MUCH
+
+
 cpdef bytes redact(bytes data, Spans spans):
     """The same bytes with each span replaced; valid JSON stays valid."""
     cdef list parts
+    cdef bytes quote
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
@@ -437,7 +816,12 @@ cpdef bytes redact(bytes data, Spans spans):
     for i in range(spans.count):
         span = &spans.items[i]
         parts.append(data[at:span.start])
-        parts.append(b'"%b"' % _redacted[span.kind] if span.quoted else _redacted[span.kind])
+        if span.quoted:
+            # In JSON inside a string its quotes are escaped, once more at each level.
+            quote = b"\\" * ((1 << (span.quoted - 1)) - 1) + b'"'
+            parts.append(quote + _redacted[span.kind] + quote)
+        else:
+            parts.append(_redacted[span.kind])
         at = span.end
     parts.append(data[at:])
     return b"".join(parts)
