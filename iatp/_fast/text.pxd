@@ -27,7 +27,7 @@ cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end
     unsigned char kind      # index in KINDS
-    unsigned char quoted    # a JSON number, its replacement gets quotes; of JSON inside n - 1 strings
+    unsigned char quoted    # n: a number of JSON inside n - 1 strings, it gets quotes; 0: none
 
 
 @cython.final

@@ -44,9 +44,7 @@ def scan(data: bytes, form: int) -> Found:
         return Found([], layers.TOO_MUCH)
 
 
-def read(
-    data: bytes, form: int, key: str, depth: layers.Depth | None, start: int
-) -> list[Span]:
+def read(data: bytes, form: int, key: str, depth: layers.Depth | None, start: int) -> list[Span]:
     """Return what is found in a text as it is and, unless `depth` is None, in its layers."""
     spans = find(characters(data, form), key)
     if depth:
