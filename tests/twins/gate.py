@@ -16,6 +16,7 @@ from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
+from tests.twins.layers import TOO_MUCH
 from tests.twins.mac import mac
 from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, scan
 from tests.twins.scan import redact as scrub
@@ -46,7 +47,10 @@ def score(policy: GatePolicy) -> int:
 
 
 def find(data: bytes, form: int) -> Found:
-    return scan(data, form).spans
+    found = scan(data, form)
+    if found.error == TOO_MUCH:
+        raise RefusedError("body_too_large")
+    return found.spans
 
 
 def readable(data: bytes) -> str:
@@ -185,6 +189,8 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
     embeds = False
     if is_entry(request) or (is_json and body):
         result = scan(body, JSON)
+        if result.error == TOO_MUCH:
+            raise RefusedError("body_too_large")
         if result.error is not None:
             raise RefusedError("invalid_json", f"{result.error} at byte {result.error_at}")
         text, spans = body, find(body, JSON)
@@ -456,7 +462,10 @@ def answer_fields(
         window = from_latin(window)
     if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
         return {"response": parsed(scrub(window, find(window, JSON)))}
-    text, spans, _ = read_loose(window, FORM if is_form else TEXT)
+    try:
+        text, spans, _ = read_loose(window, FORM if is_form else TEXT)
+    except RefusedError:
+        return {"response": None, "response_omitted": "too_much_encoded"}
     if not whole:
         limit = min(limit, settled(text))
     return as_string("response", cut(text, spans, limit))
