@@ -26,6 +26,12 @@ cdef enum:
     SHORTEST_RUN = 15    # a social security number with its separators
     SHORTEST_HEX = 18    # nine digits
 
+cdef struct Run:
+    Py_ssize_t start
+    Py_ssize_t end
+    Py_ssize_t first_end    # of its first line
+    Py_ssize_t last_end     # of its last line but one; `end` where it has one line
+
 cdef int look(const unsigned char* p, Py_ssize_t n) noexcept nogil
 cdef Py_ssize_t undo(
     const unsigned char* p, Py_ssize_t n, int how, unsigned char* out
@@ -33,9 +39,9 @@ cdef Py_ssize_t undo(
 cdef void trace(
     const unsigned char* p, Py_ssize_t n, int how, Span* spans, Py_ssize_t count
 ) noexcept nogil
-cdef bint next_run(
-    const unsigned char* p, Py_ssize_t n, Py_ssize_t* start, Py_ssize_t* end
-) noexcept nogil
+cdef bint next_run(const unsigned char* p, Py_ssize_t n, Py_ssize_t at, Run* run) noexcept nogil
+cdef bint is_hex(const unsigned char* p, Py_ssize_t n) noexcept nogil
+cdef bint is_joint(unsigned char c) noexcept nogil
 cdef bint next_hex(
     const unsigned char* p, Py_ssize_t n, Py_ssize_t* start, Py_ssize_t* end
 ) noexcept nogil
@@ -45,6 +51,5 @@ cdef Py_ssize_t pack(
 cdef Py_ssize_t decode(
     const unsigned char* p, Py_ssize_t n, int coding, unsigned char* out
 ) noexcept nogil
-cdef bint may_be_text(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil
 cdef bint has_number(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil
-cdef bint is_text(const unsigned char* d, Py_ssize_t n) noexcept nogil
+cdef bint is_text(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil

@@ -57,8 +57,10 @@ cdef enum:
 cdef enum:
     # So far a mark is looked for byte by byte.
     NEAR = 16
-    # So many bytes of an image are hardly ever without a control character.
-    FIRST_BYTES = 48
+    SHORT_TEXT = 20
+    # Characters of a run that are looked at together: of either coding, whole bytes.
+    FIRST_PIECE = 12
+    PIECE = 128
 
 cdef struct Name:
     char[LONGEST_NAME + 2] name    # with its semicolon, where it has one
@@ -378,8 +380,8 @@ cdef bint _has_escape(const unsigned char* p, Py_ssize_t n) noexcept nogil:
 
 cdef int look(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     """What may be encoded in a text, as flags; costs little."""
+    cdef Run run
     cdef Py_ssize_t at = 0
-    cdef Py_ssize_t end = 0
     cdef int flags = 0
     cdef unsigned char seen = 0
     while at < n and p[at] in (c' ', c'\n', c'\t', c'\r'):
@@ -393,8 +395,7 @@ cdef int look(const unsigned char* p, Py_ssize_t n) noexcept nogil:
         flags |= ESCAPED
     if (seen & CODED or n > SHORTEST_RUN) and _has_code(p, n):
         flags |= CODED
-    at = 0
-    if next_run(p, n, &at, &end):
+    if next_run(p, n, 0, &run):
         flags |= RUN
     return flags
 
@@ -425,15 +426,12 @@ cdef inline Py_ssize_t _line_end(
     return at
 
 
-cdef bint next_run(
-    const unsigned char* p, Py_ssize_t n, Py_ssize_t* start, Py_ssize_t* end
-) noexcept nogil:
-    """Whether there is a run from `start` on; `start` and `end` are its ends.
+cdef bint next_run(const unsigned char* p, Py_ssize_t n, Py_ssize_t at, Run* run) noexcept nogil:
+    """Whether there is a run, at `at` or behind.
 
     It has at least SHORTEST_RUN characters of base64, its padding and what goes on in further
     lines: as long as the first, four characters or a multiple, the last may be shorter.
     """
-    cdef Py_ssize_t at = start[0]
     cdef Py_ssize_t low, line, next_, length
     while at + SHORTEST_RUN <= n:
         # Backwards: where a byte is none of base64, no run of this length holds it.
@@ -443,10 +441,10 @@ cdef bint next_run(
         if low > at:
             at = low
             continue
-        start[0] = at
-        line = _line_end(p, n, at + SHORTEST_RUN)
-        length = line - at
-        at = line
+        run.start = at
+        at = _line_end(p, n, at + SHORTEST_RUN)
+        length = at - run.start
+        run.first_end = run.last_end = at
         while length % 4 == 0:
             next_ = _over_break(p, n, at)
             if next_ == at:
@@ -454,14 +452,33 @@ cdef bint next_run(
             line = _line_end(p, n, next_)
             if line == next_ or line - next_ > length:
                 break
+            run.last_end = at
             at = line
             if line - next_ < length:
                 break
+        if run.last_end == run.first_end and at == run.first_end:
+            run.last_end = -1
         while at < n and p[at] == c'=':
             at += 1
-        end[0] = at
+        run.end = at
+        if run.last_end < 0:
+            run.first_end = run.last_end = at
         return True
     return False
+
+
+cdef bint is_hex(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Whether all of these are hex digits."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if _hex[p[i]] == NONE:
+            return False
+    return True
+
+
+cdef bint is_joint(unsigned char c) noexcept nogil:
+    """Whether this character of base64 may also join a run to what stands before it."""
+    return c in (c'/', c'-', c'_', c'+')
 
 
 cdef bint next_hex(
@@ -555,14 +572,41 @@ cdef Py_ssize_t decode(
     return length
 
 
-cdef bint may_be_text(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil:
-    """False where `is_text` is false of the run, seen from its first bytes."""
-    cdef Py_ssize_t i
-    cdef unsigned char c
-    for i in range(min(_length(n, coding), FIRST_BYTES)):
-        c = _byte_of(p, i, coding)
-        if c < 0x20 and c not in (c'\t', c'\n', c'\r') or c == 0x7f:
-            return False
+cdef bint is_text(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil:
+    """Whether a run is characters of UTF-8, without controls but for tabs and line ends.
+
+    A short one is ASCII: of random bytes, as digests and tokens are, UTF-8 is valid too often.
+    """
+    cdef unsigned char[PIECE + 4] d
+    cdef bint short = _length(n, coding) < SHORT_TEXT
+    cdef Py_ssize_t done = 0
+    # What is none is mostly seen from its first bytes.
+    cdef Py_ssize_t piece = FIRST_PIECE
+    cdef int held = 0    # bytes of a character that goes on in the next piece
+    cdef int at, end, width
+    while done < n:
+        piece = min(piece, n - done)
+        end = held + <int>decode(p + done, piece, coding, d + held)
+        done += piece
+        piece = PIECE
+        at = 0
+        while at < end:
+            if d[at] < 0x80:
+                if d[at] < 0x20 and d[at] not in (c'\t', c'\n', c'\r') or d[at] == 0x7f:
+                    return False
+                at += 1
+                continue
+            if short:
+                return False
+            if end - at < 4 and done < n:
+                break
+            width = utf8_length(d + at, end - at)
+            if width == 0 or d[at] == 0xc2 and d[at + 1] < 0xa0:
+                return False
+            at += width
+        held = end - at
+        for width in range(held):
+            d[width] = d[at + width]
     return True
 
 
@@ -580,20 +624,3 @@ cdef bint has_number(const unsigned char* p, Py_ssize_t n, int coding) noexcept 
             return True
         at = low
     return False
-
-
-cdef bint is_text(const unsigned char* d, Py_ssize_t n) noexcept nogil:
-    """Whether these are characters of UTF-8, without controls but for tabs and line ends."""
-    cdef Py_ssize_t at = 0
-    cdef int length
-    while at < n:
-        if d[at] >= 0x80:
-            length = utf8_length(d + at, n - at)
-            if length == 0:
-                return False
-            at += length
-            continue
-        if d[at] == 0x7f or d[at] < 0x20 and d[at] not in (c'\t', c'\n', c'\r'):
-            return False
-        at += 1
-    return True

@@ -25,8 +25,8 @@ from iatp._fast.text cimport (
 )
 from iatp._fast.layers cimport (
     BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
-    UNDO_PERCENT, decode, has_number, is_text, look, may_be_text, next_hex, next_run, pack, trace,
-    undo,
+    SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
+    next_run, pack, trace, undo,
 )
 
 cdef extern from "runs.h" nogil:
@@ -70,8 +70,13 @@ cdef enum:
     # orders of all layers fit. Beyond it the body is not judged.
     EXPANSION = 16
     SHORT_EXPANSION = 1 << 20
-    # A run up to this long is decoded on the stack.
+    # A run up to this long is put together on the stack.
     SHORT_RUN = 512
+    # For so little the walk is not worth its beginning.
+    SHORT_JSON = 128
+    # So far, and behind so many joints, base64 is looked for behind what is joined to it.
+    PREFIX = 64
+    JOINTS = 8
 
 cdef struct Depth:
     # How often a text may still be undone.
@@ -254,7 +259,9 @@ cdef int _read_string(Reader* r, Key* key, Depth* depth, Spans spans) except -1:
     cdef Py_ssize_t first
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
-    if not wrong and spans is not None and (r.at - start != UUID + 1 or not uuid_bytes(r.p + start)):
+    if wrong or spans is None:
+        return wrong
+    if r.at - start != UUID + 1 or not uuid_bytes(r.p + start):
         first = spans.count
         if calls:
             read_text(r, start, r.at - 1, AS_JSON, key, spans)
@@ -411,7 +418,9 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if spans is not None and (r.at - w.start != UUID + 2 or not uuid_bytes(r.p + w.start + 1)):
+            if spans is not None and not (
+                r.at - w.start == UUID + 2 and uuid_bytes(r.p + w.start + 1)
+            ):
                 first = spans.count
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
                 _read_inside(r, w.start + 1, r.at - 1, AS_JSON, &key, inside, first, spans)
@@ -545,7 +554,7 @@ cdef bint _is_json(Reader* r) except -1:
     """Whether all that the reader has is one valid value; nothing is looked for in it."""
     cdef Py_ssize_t rest
     r.at = 0
-    if _level != WALK_NONE:
+    if _level != WALK_NONE and r.n > SHORT_JSON:
         return _walk_json(r, False, NULL, None) == VALID
     return _read_json(r, &rest, False, NULL, None) == VALID
 
@@ -554,7 +563,7 @@ cdef int _read_valid(Reader* r, bint says, Depth* inside, Spans spans) except -1
     """Adds what is found in the one valid value that the reader has."""
     cdef Py_ssize_t rest
     r.at = 0
-    if _level != WALK_NONE:
+    if _level != WALK_NONE and r.n > SHORT_JSON:
         _walk_json(r, says, inside, spans)
     else:
         _read_json(r, &rest, says, inside, spans)
@@ -649,80 +658,125 @@ cdef int _read_layer(
 cdef int _read_runs(
     Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
 ) except -1:
-    """Adds what is found in runs of base64 and hex; the run is its span, for it can't be cut."""
+    """Adds what is found in runs of base64 and hex; the run is its span, for it can't be cut.
+
+    A run that holds a text is read as one. In what is none, an image say, only numbers count: of
+    all that is found by chance they are the least likely.
+    """
     cdef unsigned char[SHORT_RUN] short
-    cdef unsigned char* run
+    cdef unsigned char* packed
     cdef bytes kept
     cdef Spans more = Spans.__new__(Spans)
-    cdef Py_ssize_t start = 0
-    cdef Py_ssize_t end = 0
-    cdef Py_ssize_t hex_start, hex_end, first, length
+    cdef Run run
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t first, length, start, end
     cdef int skip
-    while next_run(d, n, &start, &end):
-        _take(depth, end - start)
-        run = short
-        if end - start > SHORT_RUN:
-            kept = PyBytes_FromStringAndSize(NULL, end - start)
-            run = <unsigned char*>PyBytes_AS_STRING(kept)
-        length = pack(d + start, end - start, run)
+    cdef bint text, hexadecimal
+    while next_run(d, n, at, &run):
+        _take(depth, run.end - run.start)
+        packed = short
+        if run.end - run.start > SHORT_RUN:
+            kept = PyBytes_FromStringAndSize(NULL, run.end - run.start)
+            packed = <unsigned char*>PyBytes_AS_STRING(kept)
         first = more.count
-        # What stands before it may be of the same alphabet (a path, a prefix with a dash); then
-        # it begins at any of four places.
-        for skip in range(4):
-            if _read_run(
-                r, run + skip, length - skip, BASE64, skip == 0, says, depth, start, end, first,
-                more
-            ):
-                break
-        hex_start = start
-        while next_hex(d, end, &hex_start, &hex_end):
+        at = run.end
+        length = pack(d + run.start, run.end - run.start, packed)
+        # Of a digest, what base64 makes of its digits is a text too often. A number it never is:
+        # among the characters of three digits one is no hex digit.
+        hexadecimal = is_hex(packed, length)
+        text = not hexadecimal and _read_joined(
+            r, packed, length, says, depth, &run, first, more
+        )
+        # The word of the next line may look like its last line.
+        if not text and not hexadecimal and run.last_end < run.end:
+            at = run.last_end
+            length = pack(d + run.start, at - run.start, packed)
+            text = _read_run(
+                r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+            )
+            if not text and run.first_end < run.last_end:
+                at = run.first_end
+                length = pack(d + run.start, at - run.start, packed)
+                text = _read_run(
+                    r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+                )
+        if not text and not hexadecimal:
+            at = run.end
+            length = pack(d + run.start, at - run.start, packed)
+            # What is joined to it in front may have any length.
+            for skip in range(4):
+                _read_run(
+                    r, packed + skip, length - skip, BASE64, False, says, depth, run.start, at,
+                    first, more
+                )
+        start = run.start
+        while next_hex(d, at, &start, &end):
+            text = False
             for skip in range(2):
-                if _read_run(
-                    r, d + hex_start + skip, hex_end - hex_start - skip, HEX, True, says, depth,
-                    hex_start, hex_end, first, more
-                ):
-                    break
-            hex_start = hex_end
-        start = end
+                text = text or _read_run(
+                    r, d + start + skip, end - start - skip, HEX, True, says, depth, start, end,
+                    first, more
+                )
+            for skip in range(2):
+                if not text:
+                    _read_run(
+                        r, d + start + skip, end - start - skip, HEX, False, says, depth, start,
+                        end, first, more
+                    )
+            start = end
     return _merge(found, 0, more)
 
 
+cdef int _read_joined(
+    Reader* r, const unsigned char* packed, Py_ssize_t n, bint says, Depth* depth, const Run* run,
+    Py_ssize_t first, Spans spans
+) except -1:
+    """1 where a run holds a text, behind what may be joined to it: a path, a prefix."""
+    cdef Py_ssize_t i
+    cdef int joints = 0
+    for i in range(min(PREFIX, n - SHORTEST_RUN + 1)):
+        if i > 0:
+            if not is_joint(packed[i - 1]):
+                continue
+            joints += 1
+            if joints > JOINTS:
+                break
+        if _read_run(
+            r, packed + i, n - i, BASE64, True, says, depth, run.start, run.end, first, spans
+        ):
+            return 1
+    return 0
+
+
 cdef int _read_run(
-    Reader* r, const unsigned char* run, Py_ssize_t n, int coding, bint whole, bint says,
+    Reader* r, const unsigned char* run, Py_ssize_t n, int coding, bint as_text, bint says,
     Depth* depth, Py_ssize_t start, Py_ssize_t end, Py_ssize_t first, Spans spans
 ) except -1:
-    """Adds a span for each finding in a run; together they are its text from `start` to `end`.
+    """1 where a run is read: it is a text or, unless `as_text`, may hold a number.
 
-    1 where what it holds is a text. In what is none, an image say, or not `whole`, only numbers
-    count: of all that is found by chance they are the least likely.
+    Adds a span for each finding; together they are what stands from `start` to `end`.
     """
     cdef Spans found
     cdef Spans pieces
     cdef bytes kept
     cdef unsigned char* out
-    cdef Py_ssize_t i, length
-    cdef bint text = whole and may_be_text(run, n, coding)
-    if not text and not has_number(run, n, coding):
+    cdef Py_ssize_t i
+    if not (is_text(run, n, coding) if as_text else has_number(run, n, coding)):
         return 0
     kept = PyBytes_FromStringAndSize(NULL, n)
     out = <unsigned char*>PyBytes_AS_STRING(kept)
-    length = decode(run, n, coding, out)
-    if text and not is_text(out, length):
-        text = False
-        if not has_number(run, n, coding):
-            return 0
     found = Spans.__new__(Spans)
-    _read_decoded(r, out, length, says, depth if text else NULL, found)
+    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, found)
     if found.count == 0:
-        return text
+        return 1
     pieces = Spans.__new__(Spans)
     for i in range(found.count):
-        if text or found.items[i].kind == CARD or found.items[i].kind == SSN:
+        if as_text or found.items[i].kind == CARD or found.items[i].kind == SSN:
             pieces.add(start + pieces.count, start + pieces.count + 1, found.items[i].kind, 0)
     if pieces.count:
         pieces.items[pieces.count - 1].end = end
         _merge(spans, first, pieces)
-    return text
+    return 1
 
 
 cpdef int vectors(int level):

@@ -55,20 +55,22 @@ class Layer(NamedTuple):
         ]
 
 
-def undo(data: bytes, token: re.Pattern[bytes], meaning: Callable[[bytes], bytes]) -> Layer:
+def undo(
+    data: bytes, token: re.Pattern[bytes], meaning: Callable[[bytes], tuple[bytes, int]]
+) -> Layer:
+    """Return the bytes with what `token` matches replaced by what it means.
+
+    `meaning` gives that and how much of the token it is of.
+    """
     out, starts, ends = bytearray(), list[int](), list[int]()
     at = 0
     while at < len(data):
         match = token.match(data, at)
-        piece = meaning(match[0]) if match else data[at : at + 1]
-        end = match.end() if match else at + 1
-        if match and match[0].startswith(b"&"):
-            piece, length = entity(match[0])
-            end = at + length
+        piece, length = meaning(match[0]) if match else (data[at : at + 1], 1)
         out += piece
         starts += [at] * len(piece)
-        ends += [end] * len(piece)
-        at = end
+        at += length
+        ends += [at] * len(piece)
     return Layer(bytes(out), starts, ends)
 
 
@@ -78,11 +80,11 @@ ESCAPE = re.compile(
 )
 
 
-def escape(token: bytes) -> bytes:
+def escape(token: bytes) -> tuple[bytes, int]:
     if len(token) == 2:
-        return scan.ESCAPES[chr(token[1])].encode()
+        return scan.ESCAPES[chr(token[1])].encode(), 2
     units = b"".join(bytes.fromhex(token[at : at + 4].decode()) for at in range(2, len(token), 6))
-    return units.decode("utf-16-be", "replace").encode()
+    return units.decode("utf-16-be", "replace").encode(), len(token)
 
 
 PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
@@ -96,12 +98,12 @@ NAMES = {
 }
 
 
-def percent(token: bytes) -> bytes:
-    return b" " if token == b"+" else bytes.fromhex(token[1:].decode())
+def percent(token: bytes) -> tuple[bytes, int]:
+    return b" " if token == b"+" else bytes.fromhex(token[1:].decode()), len(token)
 
 
-def code(token: bytes) -> bytes:
-    return b"" if token.startswith(b"&") else percent(token)
+def code(token: bytes) -> tuple[bytes, int]:
+    return entity(token) if token.startswith(b"&") else percent(token)
 
 
 def entity(token: bytes) -> tuple[bytes, int]:
@@ -135,23 +137,21 @@ def merge(*many: list[scan.Span]) -> list[scan.Span]:
         while rest and (not cluster or rest[0][1] < end):
             cluster.append(rest.pop(0))
             end = max(end, cluster[-1][2])
-        kinds = sorted({span[0] for span in cluster})
-        quoted = max(span[3] for span in cluster if span[1:3] == (start, end)) if (
-            any(span[1:3] == (start, end) for span in cluster)
-        ) else 0  # fmt: skip
-        if len(kinds) == 1:
-            merged.append((kinds[0], start, end, quoted))
+        among = sorted({span[0] for span in cluster})
+        quoted = max((span[3] for span in cluster if span[1:3] == (start, end)), default=0)
+        if len(among) == 1:
+            merged.append((among[0], start, end, quoted))
         else:
-            merged += shared(kinds, start, end)
+            merged += shared(among, start, end)
     return merged
 
 
-def shared(kinds: list[int], start: int, end: int) -> list[scan.Span]:
-    """Return one span for each kind, a byte long but for the last; together they cover all."""
-    last = len(kinds) - 1
+def shared(among: list[int], start: int, end: int) -> list[scan.Span]:
+    """Return one span for each, a byte long but for the last; together they cover all."""
+    last = len(among) - 1
     return [
         (kind, start + place, end if place == last else start + place + 1, 0)
-        for place, kind in enumerate(kinds)
+        for place, kind in enumerate(among)
     ]
 
 
@@ -174,10 +174,10 @@ def deeper(spans: list[scan.Span]) -> list[scan.Span]:
 def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Span]:
     spans: list[scan.Span] = []
     json, coded, budget = depth
-    if json and data.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"'):
-        if scan.Json(data).read().error is None:
-            budget.take(len(data))
-            return scan.Json(data, key, depth._replace(json=json - 1)).read().spans
+    like_json = data.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"')
+    if json and like_json and scan.Json(data).read().error is None:
+        budget.take(len(data))
+        return scan.Json(data, key, depth._replace(json=json - 1)).read().spans
     if json and ESCAPE.search(data):
         budget.take(len(data))
         layer = undo(data, ESCAPE, escape)
@@ -202,40 +202,66 @@ def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Span]:
 RUN = re.compile(rb"[A-Za-z0-9+/_-]{15,}")
 LINE = re.compile(rb"\r?\n[ \t]*([A-Za-z0-9+/_-]+)")
 HEX = re.compile(rb"[0-9a-fA-F]{18,}")
+HEX_ALONE = re.compile(rb"[0-9a-fA-F]*")
 NUMBER = re.compile(rb"[0-9 \t_./-]{9}")
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def runs(data: bytes, key: str, depth: Depth) -> list[scan.Span]:
     spans: list[scan.Span] = []
     at = 0
     while match := RUN.search(data, at):
-        start, at = match.span()
-        width = at - start
-        while width % 4 == 0 and (line := LINE.match(data, at)) and len(line[1]) <= width:
-            at = line.end()
+        start = match.start()
+        ends = [match.end()]
+        width = ends[0] - start
+        while width % 4 == 0 and (line := LINE.match(data, ends[-1])) and len(line[1]) <= width:
+            ends.append(line.end())
             if len(line[1]) < width:
                 break
-        while data[at : at + 1] == b"=":
-            at += 1
-        depth.budget.take(at - start)
-        packed = re.sub(rb"[^A-Za-z0-9+/_-]", b"", data[start:at])
-        found: list[scan.Span] = []
-        for skip in range(4):
-            whole, more = in_run(from_base64(packed[skip:]), skip == 0, key, depth)
-            found = merge(found, cover(more, start, at))
-            if whole:
-                break
+        while data[ends[-1] : ends[-1] + 1] == b"=":
+            ends[-1] += 1
+        depth.budget.take(ends[-1] - start)
+        at, many = base64_run(data, start, ends, key, depth)
+        found = cover(many, start, at)
         for digits in HEX.finditer(data, start, at):
-            for skip in range(2):
-                pairs = digits[0][skip:]
-                raw = bytes.fromhex(pairs[: len(pairs) // 2 * 2].decode())
-                whole, more = in_run(raw, True, key, depth)
-                found = merge(found, cover(more, *digits.span()))
-                if whole:
-                    break
+            found = merge(found, cover(hex_run(digits[0], key, depth), *digits.span()))
         spans += found
     return spans
+
+
+def base64_run(
+    data: bytes, start: int, ends: list[int], key: str, depth: Depth
+) -> tuple[int, list[list[int]]]:
+    """Return where a run ends and the kinds of what is found in it, for each reading of it."""
+    packed = pack(data[start : ends[-1]])
+    joints = [i + 1 for i in range(min(63, len(packed) - 15)) if packed[i : i + 1] in b"/-_+"]
+    texts = [(ends[-1], packed[skip:]) for skip in (0, *joints[:8])]
+    texts += [(end, pack(data[start:end])) for end in (*ends[-2:-1], ends[0])]
+    if HEX_ALONE.fullmatch(packed):
+        return ends[-1], []
+    for end, run in texts:
+        if is_text(raw := from_base64(run)):
+            return end, [kinds(decoded(raw, key, depth))]
+    return ends[-1], [numbers(from_base64(packed[skip:]), key) for skip in range(4)]
+
+
+def hex_run(digits: bytes, key: str, depth: Depth) -> list[list[int]]:
+    raws = [
+        bytes.fromhex(digits[skip : len(digits) - (len(digits) - skip) % 2].decode())
+        for skip in range(2)
+    ]
+    for raw in raws:
+        if is_text(raw):
+            return [kinds(decoded(raw, key, depth))]
+    return [numbers(raw, key) for raw in raws]
+
+
+def kinds(spans: list[scan.Span]) -> list[int]:
+    return [span[0] for span in spans]
+
+
+def pack(run: bytes) -> bytes:
+    return re.sub(rb"[^A-Za-z0-9+/_-]", b"", run)
 
 
 def from_base64(run: bytes) -> bytes:
@@ -245,19 +271,26 @@ def from_base64(run: bytes) -> bytes:
     )
 
 
-def in_run(raw: bytes, whole: bool, key: str, depth: Depth) -> tuple[bool, list[int]]:
-    """Return whether a run holds a text, and the kinds of what is found in it."""
+def is_text(raw: bytes) -> bool:
+    if len(raw) < 20 and not raw.isascii():
+        return False
     try:
-        is_text = whole and CONTROL.search(raw.decode()) is None
+        return CONTROL.search(raw.decode()) is None
     except UnicodeDecodeError:
-        is_text = False
-    if is_text:
-        return True, [span[0] for span in decoded(raw, key, depth)]
+        return False
+
+
+def numbers(raw: bytes, key: str) -> list[int]:
+    """Return the kinds of the numbers in what is no text."""
     if not NUMBER.search(raw):
-        return False, []
+        return []
     found = scan.find(scan.characters(raw, scan.TEXT), key)
-    return False, [span[0] for span in found if span[0] in (scan.CARD, scan.SSN)]
+    return [kind for kind in kinds(found) if kind in (scan.CARD, scan.SSN)]
 
 
-def cover(kinds: list[int], start: int, end: int) -> list[scan.Span]:
-    return shared(kinds, start, end) if kinds else []
+def cover(many: list[list[int]], start: int, end: int) -> list[scan.Span]:
+    """Return spans over a run for what each reading of it found."""
+    spans: list[scan.Span] = []
+    for among in many:
+        spans = merge(spans, shared(among, start, end))
+    return spans
