@@ -745,7 +745,8 @@ cdef inline Py_ssize_t _mark_end(
             unit = json_unit(p, at, end)
             if unit < 0:
                 weight[0] = 0
-                return at + 2 if at + 2 <= end else end
+                # Of an escape that JSON does not know, a digit is still a digit.
+                return at + 2 if at + 2 <= end and not _is_digit(p[at + 1]) else at + 1
             if unit == c'@':
                 weight[0] = ROW
             if 0xd800 <= unit < 0xdc00 and json_unit(p, at + 6, end) >= 0xdc00:

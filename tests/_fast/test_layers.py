@@ -136,6 +136,11 @@ def test_escapes_count_where_it_is_not_quite_json(text: str) -> None:
     assert both(in_json([text])[:-1], JSON).spans
 
 
+def test_an_unknown_escape_takes_no_digit() -> None:
+    for text in ("\\123-45-6789 x", "\\4111111111111111", "a\\4111 1111 1111 1111"):
+        assert len(both(text.encode(), JSON).spans) == 1
+
+
 # Encodings.
 
 
