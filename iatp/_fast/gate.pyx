@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
-from iatp._fast.scan cimport counts as counted, redact, scan
+from iatp._fast.scan cimport counts as counted, is_too_much, redact, scan
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
@@ -354,7 +354,8 @@ cdef bint _may_hold_json(bytes text):
 cdef int _read_loose(_Reading reading, bytes text, int form) except -1:
     # A body that need not be JSON. Since the agent may still read it as JSON, or as UTF-16,
     # it is read in each way it could be; what an earlier reading found is scrubbed before
-    # the next one looks, so nothing is counted twice.
+    # the next one looks, so nothing is counted twice. `code` says where more is encoded in it
+    # than may be undone.
     cdef Spans spans
     cdef bytes narrow
     reading.source = text
@@ -362,15 +363,21 @@ cdef int _read_loose(_Reading reading, bytes text, int form) except -1:
     if _may_hold_json(text):
         # Also where it ends in an error: what stands before that is read as JSON all the same.
         spans = scan(text, AS_JSON)
+        if is_too_much(spans):
+            reading.code = "body_too_large"
+            return 0
         if spans.count:
             _tally(reading, spans)
             text = redact(text, spans)
     if b"\0" in text:
         narrow = text.replace(b"\0", b"")
         spans = scan(narrow, AS_TEXT)
-        if spans.count:
+        if spans.count or is_too_much(spans):
             text = narrow
     spans = scan(text, form)
+    if is_too_much(spans):
+        reading.code = "body_too_large"
+        return 0
     _tally(reading, spans)
     reading.text = text
     reading.spans = spans
@@ -436,6 +443,9 @@ cdef _Reading _read(Gate gate, object request):
     reading.decoded = body
     if strict or (content_type.json and length):
         spans = scan(body, AS_JSON)
+        if is_too_much(spans):
+            reading.code = "body_too_large"
+            return reading
         if spans.error is not None:
             reading.code = "invalid_json"
             reading.detail = f"{spans.error} at byte {spans.error_at}"
@@ -995,6 +1005,9 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     if content_type.events:
         text = scrub_deltas(text, whole, across)
     _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
+    if reading.code is not None:
+        line.literal(b',"response":null,"response_omitted":"too_much_encoded"')
+        return None
     # What is longer, or compressed, has been counted as it passed.
     if (
         (reading.found or any(across)) and not coding

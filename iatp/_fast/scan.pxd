@@ -7,3 +7,4 @@ cpdef Spans scan(bytes data, int form)
 cpdef bytes redact(bytes data, Spans spans)
 cpdef int vectors(int level)
 cpdef tuple counts(Spans spans)
+cdef bint is_too_much(Spans spans) noexcept

@@ -5,18 +5,28 @@ JSON is checked strictly (RFC 8259, UTF-8, no lone surrogate, numbers within a d
 <= 128); each of its strings and numbers is read as its reader would read it. Where the machine
 has vectors, walk.h goes through it 64 bytes at a time and stops only where something may be
 found; what is wrong, and where, is said by the reader that goes byte by byte.
+
+What is encoded in a text is undone layer by layer (layers.pyx), in every order, and each time
+read like the text itself: at most JSON_LEVELS times JSON, at most CODED_LEVELS times anything
+else. What is found there is found in the bytes that it came from.
 """
 
 from math import isinf
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from iatp.values import exchange
 
 from iatp._fast.text cimport (
-    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SSN, UUID, Key, Reader,
+    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
     Span, Spans, is_card, is_ssn, json_unit, key_says_ssn, needs_reading, read_text,
+)
+from iatp._fast.layers cimport (
+    BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
+    SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
+    next_run, pack, trace, undo,
 )
 from iatp._fast.secrets cimport TokenTable, token_table
 
@@ -54,6 +64,29 @@ cdef int _level = _best_level
 cdef enum:
     DEPTH = 128
 
+cdef enum:
+    # JSON inside strings of JSON, and base64, hex, percent encoding and entities (protocol
+    # section 5: three levels, once or twice).
+    JSON_LEVELS = 3
+    CODED_LEVELS = 2
+    # How much may be undone in all: so many times the body, and for a short one so much that all
+    # orders of all layers fit. Beyond it the body is not judged.
+    EXPANSION = 16
+    SHORT_EXPANSION = 1 << 20
+    # A run up to this long is put together on the stack.
+    SHORT_RUN = 512
+    # For so little the walk is not worth its beginning.
+    SHORT_JSON = 128
+    # So far, and behind so many joints, base64 is looked for behind what is joined to it.
+    PREFIX = 64
+    JOINTS = 8
+
+cdef struct Depth:
+    # How often a text may still be undone.
+    int json
+    int coded
+    Py_ssize_t* left    # bytes
+
 JSON = AS_JSON
 TEXT = AS_TEXT
 TARGET = AS_TARGET
@@ -61,6 +94,11 @@ FORM = AS_FORM
 
 cdef int _kinds = len(exchange.KINDS)
 cdef list _redacted = [text.encode() for text in exchange.REDACTED]
+
+
+class _TooMuch(Exception):
+    """More would have to be undone than the bound allows."""
+
 
 # JSON.
 
@@ -84,6 +122,7 @@ cdef list _ERRORS = [
     "a value is missing or unknown", "nested deeper than 128", "something behind the value",
     "a comma, colon or bracket is missing",
 ]
+cdef str _TOO_MUCH = "too much is encoded in it"
 
 
 cdef inline void _skip_space(Reader* r) noexcept nogil:
@@ -217,16 +256,20 @@ cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nog
     return NEAR_LIMIT if point == 309 else VALID
 
 
-cdef int _read_string(Reader* r, Key* key, Spans spans) except -1:
+cdef int _read_string(Reader* r, Key* key, Depth* depth, Spans spans) except -1:
     """VALID and what is found in the string at `at`, or what is wrong with it."""
     cdef Py_ssize_t start = r.at + 1
+    cdef Py_ssize_t first
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
-    if wrong or not (calls or needs_reading(r.p, start, r.at - 1, key)):
+    if wrong or spans is None:
         return wrong
     if r.at - start != UUID + 1 or not uuid_bytes(r.p + start):
-        read_text(r, start, r.at - 1, AS_JSON, key, spans)
-    return VALID
+        first = spans.count
+        if calls or needs_reading(r.p, start, r.at - 1, key):
+            read_text(r, start, r.at - 1, AS_JSON, key, spans)
+        _read_inside(r, start, r.at - 1, AS_JSON, key, depth, first, spans)
+    return wrong
 
 
 cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
@@ -239,7 +282,7 @@ cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
         wrong = LARGE_NUMBER if isinf(float(r.p[start:r.at])) else VALID
     if wrong == LARGE_NUMBER:
         r.at = start
-    if wrong:
+    if wrong or spans is None:
         return wrong
     if is_card(digits, count):
         spans.add(start, r.at, CARD, 1)
@@ -248,13 +291,15 @@ cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
     return VALID
 
 
-cdef int _read_key(Reader* r, Key* key, Py_ssize_t* rest, Spans spans) except -1:
+cdef int _read_key(
+    Reader* r, Key* key, Py_ssize_t* rest, Depth* depth, Spans spans
+) except -1:
     """VALID and what is found in the key at `at`, its colon passed; or what is wrong."""
     cdef int wrong
     rest[0] = r.at
     if r.at >= r.n or r.p[r.at] != c'"':
         return NO_MARK
-    wrong = _read_string(r, NULL, spans)
+    wrong = _read_string(r, NULL, depth, spans)
     if wrong:
         return wrong
     _skip_space(r)
@@ -274,10 +319,13 @@ cdef inline bint _pass_word(Reader* r, const char* word, int length) noexcept no
     return True
 
 
-cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
+cdef int _read_json(
+    Reader* r, Py_ssize_t* rest, bint says, Depth* inside, Spans spans
+) except -1:
     """VALID, or what is wrong and `at` where; adds what is found up to there.
 
-    `rest` is where that begins which has not been read.
+    `rest` is where that begins which has not been read. `says`: the key of all this calls it a
+    social security number. Without `spans` nothing is looked for.
     """
     cdef unsigned char[DEPTH + 1] opened    # c'{' or c'['
     cdef Key[DEPTH + 1] keys
@@ -286,7 +334,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
     cdef bint value_next = True
     cdef unsigned char c
     keys[0].value = -1
-    keys[0].says = 0
+    keys[0].says = says
     while True:
         _skip_space(r)
         rest[0] = r.at
@@ -306,7 +354,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             value_next = True
             if opened[depth] == c'{':
                 _skip_space(r)
-                wrong = _read_key(r, &keys[depth], rest, spans)
+                wrong = _read_key(r, &keys[depth], rest, inside, spans)
                 if wrong:
                     return wrong
             continue
@@ -316,7 +364,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
         value_next = False
         wrong = VALID
         if c == c'"':
-            wrong = _read_string(r, &keys[depth], spans)
+            wrong = _read_string(r, &keys[depth], inside, spans)
         elif c == c'-' or c'0' <= c <= c'9':
             wrong = _read_number(r, &keys[depth], spans)
         elif c == c'{' or c == c'[':
@@ -333,7 +381,7 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             if c == c'[':
                 keys[depth] = keys[depth - 1]
             else:
-                wrong = _read_key(r, &keys[depth], rest, spans)
+                wrong = _read_key(r, &keys[depth], rest, inside, spans)
         elif not (
             _pass_word(r, b"true", 4) or _pass_word(r, b"false", 5) or _pass_word(r, b"null", 4)
         ):
@@ -342,14 +390,18 @@ cdef int _read_json(Reader* r, Py_ssize_t* rest, Spans spans) except -1:
             return wrong
 
 
-cdef int _walk_json(Reader* r, Spans spans) except -1:
-    """VALID and what is found; or WALK_BAD and nothing, then _read_json says what is wrong."""
+cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
+    """VALID and what is found; or WALK_BAD and nothing, then _read_json says what is wrong.
+
+    Without `spans` nothing is looked for.
+    """
     cdef Walk w
     cdef Key key
     cdef int calls
     cdef int what = WALK_STRING
+    cdef Py_ssize_t first
     key.value = -1
-    key.says = 0
+    key.says = says
     walk_begin(&w, r.p, r.n, _level, token_table())
     while True:
         what = walk_next(&w)
@@ -359,7 +411,7 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
             break
         if w.value != key.value:
             key.value = w.value
-            key.says = -1
+            key.says = -1 if w.value >= 0 else says
         r.at = w.start
         if what == WALK_SCALAR:
             if _read_number(r, &key, spans) != VALID or not walk_ends(&w, r.at):
@@ -369,12 +421,370 @@ cdef int _walk_json(Reader* r, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if r.at - w.start != UUID + 2 or not uuid_bytes(r.p + w.start + 1):
+            if spans is not None and not (
+                r.at - w.start == UUID + 2 and uuid_bytes(r.p + w.start + 1)
+            ):
+                first = spans.count
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
+                _read_inside(r, w.start + 1, r.at - 1, AS_JSON, &key, inside, first, spans)
         w.done = r.at
     r.at = 0
-    spans.count = 0
+    if spans is not None:
+        spans.count = 0
     return WALK_BAD
+
+
+# What is encoded.
+
+
+cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
+    """Joins spans in order to those of `spans` from `first` on; what overlaps becomes one.
+
+    Where different kinds overlap, what they cover together is shared out, so that each kind is
+    counted and each byte replaced. Of several secrets it is the last of the table.
+    """
+    cdef Spans merged
+    cdef Span* next_
+    cdef Py_ssize_t i = first
+    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t start, end
+    cdef int quoted, kind, secret
+    cdef unsigned int kinds
+    if more.count == 0:
+        return 0
+    if first == spans.count or spans.items[spans.count - 1].end <= more.items[0].start:
+        for j in range(more.count):
+            next_ = &more.items[j]
+            spans.add(next_.start, next_.end, next_.kind, next_.quoted, next_.secret)
+        return 0
+    merged = Spans.__new__(Spans)
+    while i < spans.count or j < more.count:
+        start = end = -1
+        kinds = 0
+        quoted = 0
+        secret = -1
+        while i < spans.count or j < more.count:
+            if j == more.count or i < spans.count and spans.items[i].start < more.items[j].start:
+                next_ = &spans.items[i]
+            else:
+                next_ = &more.items[j]
+            if start < 0:
+                start = next_.start
+            elif next_.start >= end:
+                break
+            if next_.end > end:
+                end = next_.end
+                quoted = 0
+            if next_.start == start and next_.end == end:
+                quoted = max(quoted, next_.quoted)
+            kinds |= 1u << next_.kind
+            secret = max(secret, next_.secret)
+            if j < more.count and next_ == &more.items[j]:
+                j += 1
+            else:
+                i += 1
+        for kind in range(_kinds):
+            if kinds >> kind & 1:
+                kinds &= ~(1u << kind)
+                if kinds == 0:
+                    merged.add(start, end, kind, quoted, secret if kind == SECRET else -1)
+                else:
+                    merged.add(start, start + 1, kind, 0, secret if kind == SECRET else -1)
+                    start += 1
+                    quoted = 0
+    spans.count = first
+    for j in range(merged.count):
+        next_ = &merged.items[j]
+        spans.add(next_.start, next_.end, next_.kind, next_.quoted, next_.secret)
+    return 0
+
+
+cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
+    """Counts `n` bytes that are undone."""
+    depth.left[0] -= n
+    if depth.left[0] < 0:
+        raise _TooMuch
+    return 0
+
+
+cdef int _read_inside(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Depth* depth,
+    Py_ssize_t first, Spans spans
+) except -1:
+    """Adds what is encoded in one text, the bytes from `start` to `end`.
+
+    Spans from `first` on are what was found in it as it is.
+    """
+    cdef const unsigned char* p = r.p + start
+    cdef Py_ssize_t n = end - start
+    cdef Py_ssize_t i
+    cdef int flags = look(p, n)
+    cdef int how = UNDO_PERCENT
+    cdef bint undone = False
+    cdef bytes kept = None
+    cdef const unsigned char* d = p
+    cdef Spans found
+    if form == AS_JSON:
+        how = UNDO_ESCAPES
+        undone = flags & ESCAPED
+    elif form == AS_TARGET:
+        undone = flags & CODED
+    elif form == AS_FORM:
+        how = UNDO_FORM
+        undone = flags & CODED or memchr(p, c'+', n) != NULL
+    if not undone and flags == 0:
+        return 0
+    if undone:
+        kept = PyBytes_FromStringAndSize(NULL, n)
+        d = <const unsigned char*>PyBytes_AS_STRING(kept)
+        n = undo(p, n, how, <unsigned char*>d)
+        flags = look(d, n)
+        if flags == 0:
+            return 0
+    found = Spans.__new__(Spans)
+    _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
+    if found.count == 0:
+        return 0
+    if undone:
+        trace(p, end - start, how, found.items, found.count)
+    for i in range(found.count):
+        found.items[i].start += start
+        found.items[i].end += start
+        if form == AS_JSON and found.items[i].quoted:
+            found.items[i].quoted += 1
+    return _merge(spans, first, found)
+
+
+cdef bint _is_json(Reader* r) except -1:
+    """Whether all that the reader has is one valid value; nothing is looked for in it."""
+    cdef Py_ssize_t rest
+    r.at = 0
+    if _level != WALK_NONE and r.n > SHORT_JSON:
+        return _walk_json(r, False, NULL, None) == VALID
+    return _read_json(r, &rest, False, NULL, None) == VALID
+
+
+cdef int _read_valid(Reader* r, bint says, Depth* inside, Spans spans) except -1:
+    """Adds what is found in the one valid value that the reader has."""
+    cdef Py_ssize_t rest
+    r.at = 0
+    if _level != WALK_NONE and r.n > SHORT_JSON:
+        _walk_json(r, says, inside, spans)
+    else:
+        _read_json(r, &rest, says, inside, spans)
+    return 0
+
+
+cdef int _unfold(
+    Reader* r, const unsigned char* d, Py_ssize_t n, int flags, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is encoded in a text without escapes of its own; `flags` are what `look` says."""
+    cdef Reader inner
+    cdef Depth below
+    cdef Spans more
+    below.left = depth.left
+    if flags & LIKE_JSON and depth.json:
+        inner.p = d
+        inner.n = n
+        inner.text = r.text
+        if _is_json(&inner):
+            # All that it holds are its strings and numbers.
+            _take(depth, n)
+            below.json = depth.json - 1
+            below.coded = depth.coded
+            more = Spans.__new__(Spans)
+            try:
+                _read_valid(&inner, says, &below, more)
+            finally:
+                r.text = inner.text
+            return _merge(found, 0, more)
+    if flags & ESCAPED and depth.json:
+        below.json = depth.json - 1
+        below.coded = depth.coded
+        _read_layer(r, d, n, UNDO_ESCAPES, says, &below, found)
+    if depth.coded:
+        below.json = depth.json
+        below.coded = depth.coded - 1
+        if flags & CODED:
+            _read_layer(r, d, n, UNDO_CODES, says, &below, found)
+        if flags & RUN:
+            _read_runs(r, d, n, says, &below, found)
+    return 0
+
+
+cdef int _read_decoded(
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+) except -1:
+    """Adds what is found in a text that was undone, and in what is encoded in it."""
+    cdef Reader inner
+    cdef Key key
+    cdef int flags
+    key.value = -1
+    key.says = says
+    inner.p = d
+    inner.n = n
+    inner.at = 0
+    inner.text = r.text
+    try:
+        read_text(&inner, 0, n, AS_TEXT, &key, found)
+    finally:
+        r.text = inner.text
+    flags = look(d, n) if depth != NULL else 0
+    if flags:
+        _unfold(r, d, n, flags, says, depth, found)
+    return 0
+
+
+cdef int _read_layer(
+    Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is found once this layer is undone in the whole text."""
+    cdef Spans more = Spans.__new__(Spans)
+    cdef bytes kept
+    cdef unsigned char* out
+    cdef Py_ssize_t i, length
+    _take(depth, n)
+    kept = PyBytes_FromStringAndSize(NULL, n)
+    out = <unsigned char*>PyBytes_AS_STRING(kept)
+    length = undo(d, n, how, out)
+    _read_decoded(r, out, length, says, depth, more)
+    if more.count == 0:
+        return 0
+    trace(d, n, how, more.items, more.count)
+    if how == UNDO_ESCAPES:
+        for i in range(more.count):
+            if more.items[i].quoted:
+                more.items[i].quoted += 1
+    return _merge(found, 0, more)
+
+
+cdef int _read_runs(
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+) except -1:
+    """Adds what is found in runs of base64 and hex; the run is its span, for it can't be cut.
+
+    A run that holds a text is read as one. In what is none, an image say, only numbers count: of
+    all that is found by chance they are the least likely.
+    """
+    cdef unsigned char[SHORT_RUN] short
+    cdef unsigned char* packed
+    cdef bytes kept
+    cdef Spans more = Spans.__new__(Spans)
+    cdef Run run
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t first, length, start, end
+    cdef int skip
+    cdef bint text, hexadecimal
+    while next_run(d, n, at, &run):
+        _take(depth, run.end - run.start)
+        packed = short
+        if run.end - run.start > SHORT_RUN:
+            kept = PyBytes_FromStringAndSize(NULL, run.end - run.start)
+            packed = <unsigned char*>PyBytes_AS_STRING(kept)
+        first = more.count
+        at = run.end
+        length = pack(d + run.start, run.end - run.start, packed)
+        # Of a digest, what base64 makes of its digits is a text too often. A number it never is:
+        # among the characters of three digits one is no hex digit.
+        hexadecimal = is_hex(packed, length)
+        text = not hexadecimal and _read_joined(
+            r, packed, length, says, depth, &run, first, more
+        )
+        # The word of the next line may look like its last line.
+        if not text and not hexadecimal and run.last_end < run.end:
+            at = run.last_end
+            length = pack(d + run.start, at - run.start, packed)
+            text = _read_run(
+                r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+            )
+            if not text and run.first_end < run.last_end:
+                at = run.first_end
+                length = pack(d + run.start, at - run.start, packed)
+                text = _read_run(
+                    r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+                )
+        if not text and not hexadecimal:
+            at = run.end
+            length = pack(d + run.start, at - run.start, packed)
+            # What is joined to it in front may have any length.
+            for skip in range(4):
+                _read_run(
+                    r, packed + skip, length - skip, BASE64, False, says, depth, run.start, at,
+                    first, more
+                )
+        start = run.start
+        while next_hex(d, at, &start, &end):
+            text = False
+            for skip in range(2):
+                text = text or _read_run(
+                    r, d + start + skip, end - start - skip, HEX, True, says, depth, start, end,
+                    first, more
+                )
+            for skip in range(2):
+                if not text:
+                    _read_run(
+                        r, d + start + skip, end - start - skip, HEX, False, says, depth, start,
+                        end, first, more
+                    )
+            start = end
+    return _merge(found, 0, more)
+
+
+cdef int _read_joined(
+    Reader* r, const unsigned char* packed, Py_ssize_t n, bint says, Depth* depth, const Run* run,
+    Py_ssize_t first, Spans spans
+) except -1:
+    """1 where a run holds a text, behind what may be joined to it: a path, a prefix."""
+    cdef Py_ssize_t i
+    cdef int joints = 0
+    for i in range(min(PREFIX, n - SHORTEST_RUN + 1)):
+        if i > 0:
+            if not is_joint(packed[i - 1]):
+                continue
+            joints += 1
+            if joints > JOINTS:
+                break
+        if _read_run(
+            r, packed + i, n - i, BASE64, True, says, depth, run.start, run.end, first, spans
+        ):
+            return 1
+    return 0
+
+
+cdef int _read_run(
+    Reader* r, const unsigned char* run, Py_ssize_t n, int coding, bint as_text, bint says,
+    Depth* depth, Py_ssize_t start, Py_ssize_t end, Py_ssize_t first, Spans spans
+) except -1:
+    """1 where a run is read: it is a text or, unless `as_text`, may hold a number.
+
+    Adds a span for each finding; together they are what stands from `start` to `end`.
+    """
+    cdef Spans found
+    cdef Spans pieces
+    cdef bytes kept
+    cdef unsigned char* out
+    cdef Py_ssize_t i
+    if not (is_text(run, n, coding) if as_text else has_number(run, n, coding)):
+        return 0
+    kept = PyBytes_FromStringAndSize(NULL, n)
+    out = <unsigned char*>PyBytes_AS_STRING(kept)
+    found = Spans.__new__(Spans)
+    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, found)
+    if found.count == 0:
+        return 1
+    pieces = Spans.__new__(Spans)
+    for i in range(found.count):
+        if as_text or found.items[i].kind == CARD or found.items[i].kind == SSN:
+            pieces.add(
+                start + pieces.count, start + pieces.count + 1, found.items[i].kind, 0,
+                found.items[i].secret,
+            )
+    if pieces.count:
+        pieces.items[pieces.count - 1].end = end
+        _merge(spans, first, pieces)
+    return 1
 
 
 cpdef int vectors(int level):
@@ -391,10 +801,13 @@ cpdef Spans scan(bytes data, int form):
     """Spans of what is found; for JSON also `error`, why it is not valid, or None.
 
     What stands behind an error is read all the same, as one text with JSON's escapes. A target
-    is read as its path and its query.
+    is read as its path and its query. A body in which more is encoded than may be undone has no
+    spans and that `error`, in every form.
     """
     cdef Spans spans = Spans.__new__(Spans)
     cdef Reader r
+    cdef Depth depth
+    cdef Py_ssize_t left
     cdef Py_ssize_t rest = 0
     cdef Py_ssize_t query
     cdef int wrong
@@ -406,31 +819,54 @@ cpdef Spans scan(bytes data, int form):
     r.n = len(data)
     r.at = 0
     r.text = NULL
+    left = max(r.n * EXPANSION, SHORT_EXPANSION)
+    depth.json = JSON_LEVELS
+    depth.coded = CODED_LEVELS
+    depth.left = &left
     try:
         if form == AS_JSON:
-            if _level != WALK_NONE and _walk_json(&r, spans) == VALID:
+            if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            wrong = _read_json(&r, &rest, spans)
+            left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]
                 spans.error_at = r.at
-                read_text(&r, rest, r.n, AS_JSON, NULL, spans)
+                _read_whole(&r, rest, r.n, AS_JSON, &depth, spans)
         elif form == AS_TARGET:
             query = data.find(b"?") + 1
             if query == 0:
                 query = r.n
-            read_text(&r, 0, query, AS_TARGET, NULL, spans)
-            read_text(&r, query, r.n, AS_FORM, NULL, spans)
+            _read_whole(&r, 0, query, AS_TARGET, &depth, spans)
+            _read_whole(&r, query, r.n, AS_FORM, &depth, spans)
         else:
-            read_text(&r, 0, r.n, form, NULL, spans)
+            _read_whole(&r, 0, r.n, form, &depth, spans)
+    except _TooMuch:
+        spans.count = 0
+        spans.error = _TOO_MUCH
+        spans.error_at = 0
     finally:
         free(r.text)
     return spans
 
 
+cdef int _read_whole(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Depth* depth, Spans spans
+) except -1:
+    cdef Py_ssize_t first = spans.count
+    read_text(r, start, end, form, NULL, spans)
+    return _read_inside(r, start, end, form, NULL, depth, first, spans)
+
+
+cdef bint is_too_much(Spans spans) noexcept:
+    """Whether more was encoded in a body than may be undone; then nothing is known of it."""
+    return spans.error is _TOO_MUCH
+
+
 cpdef bytes redact(bytes data, Spans spans):
     """The same bytes with each span replaced; valid JSON stays valid."""
     cdef list parts
+    cdef bytes quote
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
@@ -442,7 +878,12 @@ cpdef bytes redact(bytes data, Spans spans):
     for i in range(spans.count):
         span = &spans.items[i]
         parts.append(data[at:span.start])
-        parts.append(b'"%b"' % _redacted[span.kind] if span.quoted else _redacted[span.kind])
+        if span.quoted:
+            # In JSON inside a string its quotes are escaped, once more at each level.
+            quote = b"\\" * ((1 << (span.quoted - 1)) - 1) + b'"'
+            parts.append(quote + _redacted[span.kind] + quote)
+        else:
+            parts.append(_redacted[span.kind])
         at = span.end
     parts.append(data[at:])
     return b"".join(parts)

@@ -31,7 +31,7 @@ cdef struct Span:
     Py_ssize_t start
     Py_ssize_t end
     unsigned char kind      # index in KINDS
-    unsigned char quoted    # 1: a JSON number, its replacement gets quotes
+    unsigned char quoted    # n: a number of JSON inside n - 1 strings, it gets quotes; 0: none
     short secret            # index in NAMES of values/secrets.py, or -1
 
 

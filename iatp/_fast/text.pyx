@@ -149,7 +149,7 @@ cdef class Spans:
     def __iter__(self):
         cdef Py_ssize_t i
         return iter([
-            (self.items[i].kind, self.items[i].start, self.items[i].end, bool(self.items[i].quoted))
+            (self.items[i].kind, self.items[i].start, self.items[i].end, self.items[i].quoted)
             for i in range(self.count)
         ])
 
@@ -930,7 +930,8 @@ cdef inline Py_ssize_t _mark_end(
             unit = json_unit(p, at, end)
             if unit < 0:
                 weight[0] = 0
-                return at + 2 if at + 2 <= end else end
+                # Of an escape that JSON does not know, a digit is still a digit.
+                return at + 2 if at + 2 <= end and not _is_digit(p[at + 1]) else at + 1
             if unit < 0x80:
                 # An @, or part of a secret.
                 weight[0] = ROW

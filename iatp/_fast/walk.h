@@ -9,7 +9,8 @@
    - what pairs can't say, whether a comma stands in an object or an array, is checked from
      bracket to bracket;
    - numbers without an exponent are checked where they stand; true, false and null are compared;
-   - a *row* is what may be a number of nine digits or more: see scan.pyx.
+   - a *row* is what may be a number of nine digits or more: see scan.pyx;
+   - a *run* is WALK_RUN bytes without a space or most punctuation: it may be base64 or hex.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
    Second" (2019); checking pairs in the packed masks and finding rows are not in it.
 
@@ -30,10 +31,12 @@ enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 
 #define WALK_DEPTH 128
 #define WALK_BLOCK 64
+#define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 
 /* One bit for each byte of a block. */
 typedef struct {
-    uint64_t quote, backslash, control, high, digit, at, token, s, w, dash;
+    uint64_t dense;              /* ASCII from '+' on, but for '.', ':' and '>' */
+    uint64_t quote, backslash, control, high, digit, at, code, token, s, w, dash;
     uint64_t space, joiner, comma, colon, bracket, curly, opening;
     uint64_t dot, zero, e, alpha, tail, tail2;
 } Masks;
@@ -77,6 +80,8 @@ typedef struct {
     uint64_t letter, tail, tail2, units;
     Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
     Py_ssize_t run_end;          /* up to here no secret begins in the run at hand */
+    uint64_t dense;
+    uint64_t opened;             /* a string began with the last byte */
     int depth;
     unsigned char frames[WALK_DEPTH + 2];
     Py_ssize_t values[WALK_DEPTH + 2];
@@ -143,7 +148,7 @@ enum {
 #define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
 
 /* Makes the masks of 64 bytes. Within a string it says 0 where all of them are plain text: then
-   only the first masks are made, up to that of dashes, and the first six are 0. */
+   only the masks before `space` are made, and the seven from `quote` to `code` are 0. */
 WALK_TARGET_AVX2
 static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     const __m256i none = _mm256_setzero_si256();
@@ -162,6 +167,14 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     m->high = BITS(a, b);
     m->digit = BITS(da, db);
     m->at = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    m->code = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
+                   _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
+    __m256i sparse = _mm256_set1_epi8('+' - 1);
+    /* One comparison for four: '*', '.', ':' and '>' differ in two bits. */
+    __m256i alike = _mm256_set1_epi8((char)0xeb);
+    m->dense = BITS(
+        _mm256_andnot_si256(EQUAL(_mm256_and_si256(a, alike), '*'), _mm256_cmpgt_epi8(a, sparse)),
+        _mm256_andnot_si256(EQUAL(_mm256_and_si256(b, alike), '*'), _mm256_cmpgt_epi8(b, sparse)));
     __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
     __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
     __m256i names = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_LOW_HALVES));
@@ -175,7 +188,8 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
     m->token = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
                      _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
-    if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
+    if (in_string
+        && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at | m->code))
         return 0;
     __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(LOW_HALVES));
     __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(HIGH_HALVES));
@@ -225,6 +239,11 @@ static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) 
     m->digit = _mm512_cmple_epu8_mask(
         _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
     m->at = EQUAL('@');
+    m->code = EQUAL('%') | EQUAL('&');
+    /* One comparison for four: '*', '.', ':' and '>' differ in two bits. */
+    m->dense = _mm512_mask_cmpneq_epi8_mask(
+        _mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8('+' - 1)),
+        _mm512_and_si512(v, _mm512_set1_epi8((char)0xeb)), _mm512_set1_epi8('*'));
     __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
     __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
     __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
@@ -235,7 +254,8 @@ static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) 
     m->s = PART(IS_S);
     m->w = PART(IS_W);
     m->dash = PART(IS_MINUS);
-    if (in_string && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at))
+    if (in_string
+        && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at | m->code))
         return 0;
     m->alpha = PART(IS_EARLY | IS_LATE);
 #undef PART
@@ -435,11 +455,28 @@ static inline __attribute__((always_inline)) void walk_tokens(
         walk_places(w, events, dashes, words);
 }
 
-/* Reads the masks of the block at `base`. 0 where it is not valid. */
+/* Where runs have their last bytes, from the WALK_RUNth on. */
+static inline uint64_t walk_runs(Walk *w, uint64_t dense) {
+    const uint64_t ones = ~0ull / 0xff, tops = ones << 7;
+    uint64_t before = w->dense;
+    w->dense = dense;
+    /* Fifteen places hold eight that are one byte of a mask; most blocks have no such byte. */
+    if (!((~dense - ones) & dense & tops) && before >> 56 != 0xff)
+        return 0;
+    uint64_t two = dense & (dense << 1 | before >> 63);
+    before &= before << 1;
+    uint64_t four = two & (two << 2 | before >> 62);
+    before &= before << 2;
+    uint64_t eight = four & (four << 4 | before >> 60);
+    before &= before << 4;
+    return eight & (eight << (WALK_RUN - 8) | before >> (64 - (WALK_RUN - 8)));
+}
+
+/* Reads the masks of the block at `base`, `runs` being its walk_runs. 0 where it is not valid. */
 WALK_TARGET_BITS WALK_ALONE
-static inline int walk_block(Walk *w, const Masks *m) {
+static inline int walk_block(Walk *w, const Masks *m, uint64_t runs) {
     const uint64_t top = 1ull << 63;
-    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0;
+    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, firsts;
     uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
 
     if ((m->backslash | w->escaped | w->letters)
@@ -462,6 +499,10 @@ static inline int walk_block(Walk *w, const Masks *m) {
     w->in = in;
     w->opens = quote & in;
     w->closes = quote & ~in;
+    /* What begins like JSON, or may once its escapes are undone or spaces are passed. */
+    firsts = w->opens << 1 | w->opened;
+    firsts &= (m->bracket & m->opening) | m->space | m->backslash;
+    w->opened = w->opens >> 63;
 
     ops = m->comma | m->colon | m->bracket;
     scalar = ~(ops | m->space | quote | in);
@@ -583,7 +624,9 @@ static inline int walk_block(Walk *w, const Masks *m) {
         w->row = row;
         w->row2 = two;
         w->row4 = four;
-        w->calls = look | nine | (in & (m->at | units | (behind & m->e)));
+        /* An escaped backslash may begin an escape of JSON inside the string. */
+        w->calls = look | nine | (in & (m->at | units | (behind & m->e) | m->code | runs | firsts
+                                        | (m->backslash & escaped)));
     }
 
     /* Secrets and IBANs. */
@@ -689,13 +732,16 @@ static int walk_next(Walk *w) {
             int frame = w->frames[w->depth];
             if (w->calls & one) {
                 int text = (w->in & one) != 0;
-                w->calls &= ~one;
+                uint64_t closes = w->closes & ~((one << 1) - 1);
+                /* One call is enough for a string: those up to its end are dropped. */
+                uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
+                w->calls &= ~rest;
+                left &= ~rest | one;
                 w->start = text ? walk_last(w, w->opens, bit, w->open_at)
                                 : walk_last(w, w->starts, bit, w->scalar_at);
                 if (w->start >= w->done) {
                     w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
                     if (text) {
-                        uint64_t closes = w->closes & ~((one << 1) - 1);
                         w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
                         return WALK_STRING;
                     }
@@ -742,7 +788,8 @@ static int walk_next(Walk *w) {
             Masks m;
             unsigned char rest[WALK_BLOCK];
             const unsigned char *block = w->p + w->base;
-            int marked, in_string = w->in_string != 0;
+            uint64_t runs;
+            int marked, in_string = w->in_string != 0 && !w->opened;
             if (w->base > w->n)
                 return w->in_string || w->depth || !w->value_end ? WALK_BAD : WALK_DONE;
             if (w->base + WALK_BLOCK > w->n) {
@@ -752,7 +799,8 @@ static int walk_next(Walk *w) {
             }
             marked = w->level == WALK_AVX512 ? masks_avx512(block, &m, in_string)
                                              : masks_avx2(block, &m, in_string);
-            if (!marked && !(w->escaped | w->letters | w->point)) {
+            runs = walk_runs(w, m.dense);
+            if (!marked && !(w->escaped | w->letters | w->point | runs)) {
                 /* What is called for is told with the block; all of it is in one string. */
                 w->mark = w->row = w->row2 = w->row4 = 0;
                 w->letter = m.token;
@@ -771,7 +819,7 @@ static int walk_next(Walk *w) {
             }
             if (!marked)
                 memset((char *)&m + offsetof(Masks, space), 0, sizeof m - offsetof(Masks, space));
-            if (!walk_block(w, &m))
+            if (!walk_block(w, &m, runs))
                 return WALK_BAD;
             break;
         }

@@ -20,6 +20,7 @@ from iatp.values.errors import FAILURES
 from iatp.values.exchange import KINDS, Grant, Request
 from iatp.values.policy import Rule
 from tests.twins.answer import DELTA, across, count, scrub_deltas
+from tests.twins.layers import TOO_MUCH
 from tests.twins.mac import mac
 from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, characters, scan
 from tests.twins.scan import find as find_text
@@ -51,7 +52,10 @@ def score(policy: GatePolicy) -> int:
 
 
 def find(data: bytes, form: int) -> Found:
-    return scan(data, form).spans
+    found = scan(data, form)
+    if found.error == TOO_MUCH:
+        raise RefusedError("body_too_large")
+    return found.spans
 
 
 def readable(data: bytes) -> str:
@@ -306,6 +310,8 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
     embeds = False
     if is_entry(request) or (is_json and body):
         result = scan(body, JSON)
+        if result.error == TOO_MUCH:
+            raise RefusedError("body_too_large")
         if result.error is not None:
             raise RefusedError("invalid_json", f"{result.error} at byte {result.error_at}")
         text, spans = body, find(body, JSON)
@@ -675,7 +681,10 @@ def answer_fields(
             window = window[: settled_deltas(window)]
         more = [span[0] for span, _ in across(window)]
         window = scrub_deltas(window)
-    text, spans, kinds = read_loose(window, FORM if is_form else TEXT)
+    try:
+        text, spans, kinds = read_loose(window, FORM if is_form else TEXT)
+    except RefusedError:
+        return {"response": None, "response_omitted": "too_much_encoded"} | counted(found)
     if not whole:
         limit = min(limit, settled(text))
     return as_string("response", cut(text, spans, limit)) | counted(found, kinds + more)

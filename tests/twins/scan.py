@@ -14,13 +14,13 @@ from typing import NamedTuple
 from iatp.values.characters import SEPARATORS
 from iatp.values.exchange import KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
-from tests.twins import secrets
+from tests.twins import layers, secrets
 
 JSON, TEXT, TARGET, FORM = range(4)
 CARD, SSN, EMAIL, SECRET, IBAN = range(5)
 
-Span = tuple[int, int, int, bool]
-Seen = tuple[int, int, int, bool, int]
+Span = tuple[int, int, int, int]
+Seen = tuple[int, int, int, int, int]
 """A span, and which secret it is or -1."""
 Reading = tuple[str, list[int]]
 
@@ -38,20 +38,44 @@ def found(seen: list[Seen], error: str | None = None, error_at: int = 0) -> Foun
 
 
 def scan(data: bytes, form: int) -> Found:
-    if form == JSON:
-        return Json(data).read()
-    if form == TARGET:
-        path, mark, _ = data.partition(b"?")
-        cut = len(path + mark)
-        return found(
-            [*find(characters(data[:cut], TARGET)), *find(characters(data[cut:], FORM), start=cut)]
-        )
-    return found(find(characters(data, form)))
+    depth = layers.Depth(3, 2, layers.Budget(len(data)))
+    try:
+        if form == JSON:
+            return Json(data, "", depth).read()
+        if form == TARGET:
+            path, mark, _ = data.partition(b"?")
+            cut = len(path + mark)
+            query = read(data[cut:], FORM, "", depth, cut)
+            return found(read(data[:cut], TARGET, "", depth, 0) + query)
+        return found(read(data, form, "", depth, 0))
+    except layers.TooMuchError:
+        return Found([], layers.TOO_MUCH)
+
+
+def read(
+    data: bytes,
+    form: int,
+    key: str,
+    depth: layers.Depth | None,
+    start: int,
+    *,
+    direct: bool = False,
+) -> list[Seen]:
+    """Return what is found in a text as it is and, unless `depth` is None, in its layers."""
+    spans = find(characters(data, form), key, direct=direct)
+    if depth:
+        spans = layers.merge(spans, layers.inside(data, form, key, depth))
+    return [
+        (kind, low + start, high + start, quoted, which)
+        for kind, low, high, quoted, which in spans
+    ]
 
 
 def redact(data: bytes, spans: list[Span]) -> bytes:
     for kind, start, end, quoted in reversed(spans):
-        value = f'"{REDACTED[kind]}"' if quoted else REDACTED[kind]
+        # In JSON inside a string its quotes are escaped, once more at each level.
+        quote = "\\" * (2 ** (quoted - 1) - 1) + '"' if quoted else ""
+        value = quote + REDACTED[kind] + quote
         data = data[:start] + value.encode() + data[end:]
     return data
 
@@ -197,15 +221,15 @@ def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = Fals
         address = address_at(text, at, floor, key)
         if secret:
             kind, end, which = secret
-            spans.append((kind, start + places[at], start + places[end], False, which))
+            spans.append((kind, start + places[at], start + places[end], 0, which))
             at = floor = end
         elif number:
             kind, end = number
-            spans.append((kind, start + places[at], start + places[end], False, -1))
+            spans.append((kind, start + places[at], start + places[end], 0, -1))
             at = floor = end
         elif address:
             low, end = address
-            spans.append((EMAIL, start + places[low], start + places[end], False, -1))
+            spans.append((EMAIL, start + places[low], start + places[end], 0, -1))
             at = floor = end
         else:
             at += 1
@@ -349,16 +373,17 @@ class JsonError(Exception):
 class Json:
     """A strict decoder (RFC 8259) by recursive descent, which looks at all that it passes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, key: str = "", depth: layers.Depth | None = None) -> None:
         self.data, self.at, self.spans = data, 0, list[Seen]()
+        self.key, self.depth = key, depth
 
     def read(self) -> Found:
         try:
-            self.value("", 0)
+            self.value(self.key, 0)
             if self.peek():
                 raise JsonError("something behind the value", self.at)
         except JsonError as error:
-            rest = find(characters(self.data[error.rest :], JSON), start=error.rest)
+            rest = read(self.data[error.rest :], JSON, "", self.depth, error.rest)
             return found(self.spans + rest, error.reason, error.at)
         return found(self.spans)
 
@@ -439,8 +464,8 @@ class Json:
                     raise JsonError("not UTF-8", at, start)
                 at += width
         self.at = at + 1
-        text, places = characters(data[start + 1 : at], JSON)
-        self.spans += find((text, places), key, start + 1, direct=direct)
+        text, _ = characters(data[start + 1 : at], JSON)
+        self.spans += read(data[start + 1 : at], JSON, key, self.depth, start + 1, direct=direct)
         return text if len(text) <= 64 else ""
 
     def number(self, key: str) -> None:
@@ -459,9 +484,9 @@ class Json:
             raise JsonError("a number beyond a double", start)
         digits = whole_digits(text)
         if is_card(digits):
-            self.spans.append((CARD, start, self.at, True, -1))
+            self.spans.append((CARD, start, self.at, 1, -1))
         elif len(digits) == 9 and is_ssn(digits) and KEY_WORDS.search(key):
-            self.spans.append((SSN, start, self.at, True, -1))
+            self.spans.append((SSN, start, self.at, 1, -1))
 
     def broken(self, match: re.Match[bytes]) -> int:
         """Return where a number breaks off behind its point, its e or its sign, or 0."""

@@ -1,0 +1,626 @@
+# cython: autotestdict=False
+"""Undoes one layer of an encoding: JSON escapes, percent and entities, base64, hex.
+
+- A layer is undone into a buffer as long as what it is undone from: none makes text longer.
+- There is no map from the buffer back to the text. `trace` undoes the layer once more and counts,
+  which costs time only where something was found.
+- Nothing is refused here: what is no escape, no entity, no base64 stays as it is.
+scan.pyx says in which order layers are undone, and how many.
+"""
+
+import html.entities
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memchr, memcmp, memcpy
+
+from iatp.values import characters
+
+from iatp._fast.text cimport SSN_DIGITS, Span, json_unit
+
+cdef extern from "utf8.h" nogil:
+    int utf8_length(const unsigned char* p, Py_ssize_t n)
+
+# Characters of base64 (standard and URL) by their value, of hex by theirs; NONE for all others.
+cdef enum:
+    NONE = 0xff
+
+cdef unsigned char[256] _base64
+cdef unsigned char[256] _hex
+for _byte in range(256):
+    _base64[_byte] = _hex[_byte] = NONE
+for _value, _letter in enumerate(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+):
+    _base64[ord(_letter)] = _value
+_base64[c'-'] = 62
+_base64[c'_'] = 63
+for _value, _letter in enumerate("0123456789abcdef"):
+    _hex[ord(_letter)] = _hex[ord(_letter.upper())] = _value
+
+# What begins an escape, a percent encoding, an entity.
+cdef unsigned char[256] _marks
+for _byte in range(256):
+    _marks[_byte] = 0
+_marks[c'\\'] = ESCAPED
+_marks[c'%'] = _marks[c'&'] = CODED
+
+# Entities that have a name: those of one character of ASCII and those of separators, which are
+# what numbers and addresses are written with. Some need no semicolon; HTML lists both spellings.
+cdef enum:
+    MAX_NAMES = 256
+    LONGEST_NAME = 24
+    LONGEST_NUMBER = 24
+    # Of those without a semicolon.
+    SHORTEST_BARE = 2
+    LONGEST_BARE = 6
+
+cdef enum:
+    # So far a mark is looked for byte by byte.
+    NEAR = 16
+    SHORT_TEXT = 20
+    # Characters of a run that are looked at together: of either coding, whole bytes.
+    FIRST_PIECE = 12
+    PIECE = 128
+
+cdef struct Name:
+    char[LONGEST_NAME + 2] name    # with its semicolon, where it has one
+    int length
+    uint32_t cp
+
+cdef Name[MAX_NAMES] _names
+cdef int[129] _first_name          # of the names that begin with this byte
+cdef int _name_count = 0
+
+for _entity, _meaning in sorted(html.entities.html5.items()):
+    if len(_meaning) == 1 and (ord(_meaning) < 0x80 or ord(_meaning) in characters.SEPARATORS):
+        assert len(_entity) <= LONGEST_NAME + 1 and _name_count < MAX_NAMES
+        for _place, _letter in enumerate(_entity):
+            _names[_name_count].name[_place] = ord(_letter)
+        _names[_name_count].name[len(_entity)] = 0
+        _names[_name_count].length = len(_entity)
+        _names[_name_count].cp = ord(_meaning)
+        _name_count += 1
+for _byte in range(129):
+    _first_name[_byte] = sum([1 for _place in range(_name_count) if _names[_place].name[0] < _byte])
+
+
+cdef inline bint _is_alphanumeric(unsigned char c) noexcept nogil:
+    return c'0' <= c <= c'9' or c'a' <= (c | 0x20) <= c'z'
+
+
+cdef inline int _write(uint32_t cp, unsigned char* out) noexcept nogil:
+    """How many bytes the UTF-8 of a code point has; what is none becomes U+FFFD."""
+    if cp < 0x80:
+        out[0] = <unsigned char>cp
+        return 1
+    if cp < 0x800:
+        out[0] = <unsigned char>(0xc0 | cp >> 6)
+        out[1] = <unsigned char>(0x80 | cp & 0x3f)
+        return 2
+    if cp > 0x10ffff or 0xd800 <= cp < 0xe000:
+        cp = 0xfffd
+    if cp < 0x10000:
+        out[0] = <unsigned char>(0xe0 | cp >> 12)
+        out[1] = <unsigned char>(0x80 | cp >> 6 & 0x3f)
+        out[2] = <unsigned char>(0x80 | cp & 0x3f)
+        return 3
+    out[0] = <unsigned char>(0xf0 | cp >> 18)
+    out[1] = <unsigned char>(0x80 | cp >> 12 & 0x3f)
+    out[2] = <unsigned char>(0x80 | cp >> 6 & 0x3f)
+    out[3] = <unsigned char>(0x80 | cp & 0x3f)
+    return 4
+
+
+cdef Py_ssize_t _escape(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t n, unsigned char* out, int* width
+) noexcept nogil:
+    """Where the JSON escape at `at` ends; `out` is what it means. `at` where it is none."""
+    cdef int unit = json_unit(p, at, n)
+    cdef int low
+    cdef unsigned char c
+    if unit >= 0:
+        if 0xd800 <= unit < 0xdc00:
+            low = json_unit(p, at + 6, n)
+            if 0xdc00 <= low < 0xe000:
+                width[0] = _write(0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00), out)
+                return at + 12
+        width[0] = _write(unit, out)
+        return at + 6
+    if at + 1 >= n:
+        return at
+    c = p[at + 1]
+    if c == c'n':
+        c = c'\n'
+    elif c == c't':
+        c = c'\t'
+    elif c == c'r':
+        c = c'\r'
+    elif c == c'b':
+        c = 8
+    elif c == c'f':
+        c = 12
+    elif c not in (c'"', c'\\', c'/'):
+        return at
+    out[0] = c
+    width[0] = 1
+    return at + 2
+
+
+cdef bint _find_name(const unsigned char* p, int length, uint32_t* cp) noexcept nogil:
+    """Whether `length` bytes are a name of the table; they begin with ASCII."""
+    cdef int i
+    for i in range(_first_name[p[0]], _first_name[p[0] + 1]):
+        if _names[i].length == length and memcmp(_names[i].name, p, length) == 0:
+            cp[0] = _names[i].cp
+            return True
+    return False
+
+
+cdef int _named(const unsigned char* p, Py_ssize_t n, uint32_t* cp) noexcept nogil:
+    """How many bytes of `p` are the name of an entity, its semicolon included; 0: none."""
+    cdef int length = 0
+    while length < n and length < LONGEST_NAME and _is_alphanumeric(p[length]):
+        length += 1
+    if length and length < n and p[length] == c';' and _find_name(p, length + 1, cp):
+        return length + 1
+    length = min(length, LONGEST_BARE)
+    while length >= SHORTEST_BARE:
+        if _find_name(p, length, cp):
+            return length
+        length -= 1
+    return 0
+
+
+cdef Py_ssize_t _entity_at(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t n, unsigned char* out, int* width
+) noexcept nogil:
+    """Where the entity at `at` ends; `out` is what it means. `at` where it is none."""
+    cdef Py_ssize_t behind = at + 1
+    cdef Py_ssize_t first
+    cdef uint32_t cp = 0
+    cdef int base = 10
+    cdef int length
+    if behind >= n:
+        return at
+    if p[behind] != c'#':
+        length = _named(p + behind, n - behind, &cp)
+        if length == 0:
+            return at
+        width[0] = _write(cp, out)
+        return behind + length
+    behind += 1
+    if behind < n and (p[behind] | 0x20) == c'x':
+        base = 16
+        behind += 1
+    first = behind
+    while behind < n and behind - first < LONGEST_NUMBER and _hex[p[behind]] < base:
+        # What is beyond every code point stays so.
+        if cp <= 0x10ffff:
+            cp = cp * base + _hex[p[behind]]
+        behind += 1
+    if behind == first:
+        return at
+    if behind < n and p[behind] == c';':
+        behind += 1
+    width[0] = _write(cp if cp else 0xfffd, out)
+    return behind
+
+
+cdef inline bint _is_percent(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    return at + 2 < n and _hex[p[at + 1]] != NONE and _hex[p[at + 2]] != NONE
+
+
+cdef struct Steps:
+    # Goes through a text from mark to mark: what may begin something that is encoded.
+    const unsigned char* p
+    Py_ssize_t n
+    unsigned char[2] marks
+    Py_ssize_t[2] next_    # where each is next; n: nowhere
+
+
+cdef void _begin(Steps* s, const unsigned char* p, Py_ssize_t n, int how) noexcept nogil:
+    s.p = p
+    s.n = n
+    s.marks[0] = c'\\' if how == UNDO_ESCAPES else c'%'
+    s.marks[1] = s.marks[0]
+    if how >= UNDO_FORM:
+        s.marks[1] = c'+' if how == UNDO_FORM else c'&'
+    s.next_[0] = s.next_[1] = -1
+
+
+cdef inline Py_ssize_t _next_mark(Steps* s, Py_ssize_t at) noexcept nogil:
+    """Where the next mark is, at `at` or behind; n where there is none."""
+    cdef Py_ssize_t near = min(s.n, at + NEAR)
+    cdef Py_ssize_t nearest
+    cdef const unsigned char* found
+    cdef int i
+    # Marks often stand close together, and then a call for each costs more than the bytes.
+    while at < near:
+        if s.p[at] == s.marks[0] or s.p[at] == s.marks[1]:
+            return at
+        at += 1
+    nearest = s.n
+    for i in range(2):
+        if s.next_[i] < at and at < s.n:
+            found = <const unsigned char*>memchr(s.p + at, s.marks[i], s.n - at)
+            s.next_[i] = s.n if found == NULL else found - s.p
+        nearest = min(nearest, s.next_[i])
+    return nearest if at < s.n else s.n
+
+
+cdef inline Py_ssize_t _undo_mark(
+    const Steps* s, Py_ssize_t at, unsigned char* out, int* width
+) noexcept nogil:
+    """Where what the mark at `at` begins ends; `out` has its `width` bytes."""
+    cdef unsigned char c = s.p[at]
+    cdef Py_ssize_t behind = at
+    if c == c'\\':
+        behind = _escape(s.p, at, s.n, out, width)
+    elif c == c'&':
+        behind = _entity_at(s.p, at, s.n, out, width)
+    elif c == c'%':
+        if _is_percent(s.p, at, s.n):
+            out[0] = <unsigned char>(_hex[s.p[at + 1]] << 4 | _hex[s.p[at + 2]])
+            width[0] = 1
+            return at + 3
+    else:
+        c = c' '
+    if behind == at:
+        out[0] = c
+        width[0] = 1
+        return at + 1
+    return behind
+
+
+cdef Py_ssize_t undo(
+    const unsigned char* p, Py_ssize_t n, int how, unsigned char* out
+) noexcept nogil:
+    """How long the text is with one layer undone; `out` has room for `n` bytes."""
+    cdef Steps s
+    cdef unsigned char[4] bytes_
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t to = 0
+    cdef Py_ssize_t mark
+    cdef int width = 0
+    _begin(&s, p, n, how)
+    while True:
+        mark = _next_mark(&s, at)
+        if mark > at:
+            memcpy(out + to, p + at, mark - at)
+            to += mark - at
+        if mark >= n:
+            return to
+        at = _undo_mark(&s, mark, bytes_, &width)
+        memcpy(out + to, bytes_, width)
+        to += width
+
+
+cdef void trace(
+    const unsigned char* p, Py_ssize_t n, int how, Span* spans, Py_ssize_t count
+) noexcept nogil:
+    """Turns places in what `undo` made into places in `p`; spans are in order."""
+    cdef Steps s
+    cdef unsigned char[4] bytes_
+    cdef Py_ssize_t at = 0         # in p, and
+    cdef Py_ssize_t to = 0         # where that is in the text undone
+    cdef Py_ssize_t mark, behind
+    cdef Py_ssize_t i = 0
+    cdef bint open_ = False        # the start of spans[i] is known
+    cdef int width = 0
+    _begin(&s, p, n, how)
+    while i < count:
+        # From `at` to the mark each byte is itself; the mark becomes `width` bytes.
+        mark = _next_mark(&s, at)
+        behind = n
+        if mark < n:
+            behind = _undo_mark(&s, mark, bytes_, &width)
+        while i < count:
+            if not open_:
+                if spans[i].start < to + (mark - at):
+                    spans[i].start = at + (spans[i].start - to)
+                elif mark < n and spans[i].start < to + (mark - at) + width:
+                    spans[i].start = mark
+                else:
+                    break
+                open_ = True
+            if spans[i].end <= to + (mark - at):
+                spans[i].end = at + (spans[i].end - to)
+            elif mark < n and spans[i].end <= to + (mark - at) + width:
+                spans[i].end = behind
+            else:
+                break
+            open_ = False
+            i += 1
+        if mark >= n:
+            return
+        to += mark - at + width
+        at = behind
+
+
+# What may be encoded.
+
+
+cdef bint _has_code(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    cdef const unsigned char* found
+    cdef Py_ssize_t at = 0
+    while at < n:
+        found = <const unsigned char*>memchr(p + at, c'%', n - at)
+        if found == NULL:
+            break
+        at = found - p
+        if _is_percent(p, at, n):
+            return True
+        at += 1
+    at = 0
+    while at + 2 < n:
+        found = <const unsigned char*>memchr(p + at, c'&', n - at)
+        if found == NULL:
+            return False
+        at = found - p + 1
+        if at + 1 < n and (p[at] == c'#' or _is_alphanumeric(p[at])):
+            return True
+    return False
+
+
+cdef bint _has_escape(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    cdef const unsigned char* found
+    cdef unsigned char[4] bytes_
+    cdef Py_ssize_t at = 0
+    cdef int width
+    while at < n:
+        found = <const unsigned char*>memchr(p + at, c'\\', n - at)
+        if found == NULL:
+            return False
+        at = found - p
+        if _escape(p, at, n, bytes_, &width) > at:
+            return True
+        at += 1
+    return False
+
+
+cdef int look(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """What may be encoded in a text, as flags; costs little."""
+    cdef Run run
+    cdef Py_ssize_t at = 0
+    cdef int flags = 0
+    cdef unsigned char seen = 0
+    while at < n and p[at] in (c' ', c'\n', c'\t', c'\r'):
+        at += 1
+    if at < n and p[at] in (c'{', c'[', c'"'):
+        flags |= LIKE_JSON
+    # Most strings are short and hold none of them.
+    for at in range(min(n, SHORTEST_RUN)):
+        seen |= _marks[p[at]]
+    if (seen & ESCAPED or n > SHORTEST_RUN) and _has_escape(p, n):
+        flags |= ESCAPED
+    if (seen & CODED or n > SHORTEST_RUN) and _has_code(p, n):
+        flags |= CODED
+    if next_run(p, n, 0, &run):
+        flags |= RUN
+    return flags
+
+
+# Runs of base64 and hex.
+
+
+cdef inline Py_ssize_t _over_break(
+    const unsigned char* p, Py_ssize_t n, Py_ssize_t at
+) noexcept nogil:
+    """Where the next line begins, if this one ends at `at`; else `at`."""
+    cdef Py_ssize_t behind = at
+    if behind < n and p[behind] == c'\r':
+        behind += 1
+    if behind >= n or p[behind] != c'\n':
+        return at
+    behind += 1
+    while behind < n and p[behind] in (c' ', c'\t'):
+        behind += 1
+    return behind
+
+
+cdef inline Py_ssize_t _line_end(
+    const unsigned char* p, Py_ssize_t n, Py_ssize_t at
+) noexcept nogil:
+    while at < n and _base64[p[at]] != NONE:
+        at += 1
+    return at
+
+
+cdef bint next_run(const unsigned char* p, Py_ssize_t n, Py_ssize_t at, Run* run) noexcept nogil:
+    """Whether there is a run, at `at` or behind.
+
+    It has at least SHORTEST_RUN characters of base64, its padding and what goes on in further
+    lines: as long as the first, four characters or a multiple, the last may be shorter.
+    """
+    cdef Py_ssize_t low, line, next_, length
+    while at + SHORTEST_RUN <= n:
+        # Backwards: where a byte is none of base64, no run of this length holds it.
+        low = at + SHORTEST_RUN
+        while low > at and _base64[p[low - 1]] != NONE:
+            low -= 1
+        if low > at:
+            at = low
+            continue
+        run.start = at
+        at = _line_end(p, n, at + SHORTEST_RUN)
+        length = at - run.start
+        run.first_end = run.last_end = at
+        while length % 4 == 0:
+            next_ = _over_break(p, n, at)
+            if next_ == at:
+                break
+            line = _line_end(p, n, next_)
+            if line == next_ or line - next_ > length:
+                break
+            run.last_end = at
+            at = line
+            if line - next_ < length:
+                break
+        if run.last_end == run.first_end and at == run.first_end:
+            run.last_end = -1
+        while at < n and p[at] == c'=':
+            at += 1
+        run.end = at
+        if run.last_end < 0:
+            run.first_end = run.last_end = at
+        return True
+    return False
+
+
+cdef bint is_hex(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Whether all of these are hex digits."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if _hex[p[i]] == NONE:
+            return False
+    return True
+
+
+cdef bint is_joint(unsigned char c) noexcept nogil:
+    """Whether this character of base64 may also join a run to what stands before it."""
+    return c in (c'/', c'-', c'_', c'+')
+
+
+cdef bint next_hex(
+    const unsigned char* p, Py_ssize_t n, Py_ssize_t* start, Py_ssize_t* end
+) noexcept nogil:
+    """Whether SHORTEST_HEX or more hex digits stand from `start` on; and their ends."""
+    cdef Py_ssize_t at = start[0]
+    cdef Py_ssize_t low
+    while at + SHORTEST_HEX <= n:
+        low = at + SHORTEST_HEX
+        while low > at and _hex[p[low - 1]] != NONE:
+            low -= 1
+        if low > at:
+            at = low
+            continue
+        start[0] = at
+        at += SHORTEST_HEX
+        while at < n and _hex[p[at]] != NONE:
+            at += 1
+        end[0] = at
+        return True
+    return False
+
+
+cdef inline bint _of_number(unsigned char c) noexcept nogil:
+    return c'-' <= c <= c'9' or c in (c' ', c'_', c'\t')
+
+
+cdef Py_ssize_t pack(
+    const unsigned char* p, Py_ssize_t n, unsigned char* out
+) noexcept nogil:
+    """How many characters of base64 a run has, without line ends and padding; `out` is them."""
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t to = 0
+    cdef Py_ssize_t end
+    while at < n:
+        end = _line_end(p, n, at)
+        memcpy(out + to, p + at, end - at)
+        to += end - at
+        at = end
+        while at < n and _base64[p[at]] == NONE:
+            at += 1
+    return to
+
+
+cdef inline unsigned char _base64_byte(const unsigned char* p, Py_ssize_t i) noexcept nogil:
+    """Byte number `i` of what is encoded; it lies in two characters."""
+    p += i // 3 * 4 + i % 3
+    if i % 3 == 0:
+        return <unsigned char>(_base64[p[0]] << 2 | _base64[p[1]] >> 4)
+    if i % 3 == 1:
+        return <unsigned char>(_base64[p[0]] << 4 | _base64[p[1]] >> 2)
+    return <unsigned char>(_base64[p[0]] << 6 | _base64[p[1]])
+
+
+cdef inline unsigned char _hex_byte(const unsigned char* p, Py_ssize_t i) noexcept nogil:
+    return <unsigned char>(_hex[p[2 * i]] << 4 | _hex[p[2 * i + 1]])
+
+
+cdef inline Py_ssize_t _length(Py_ssize_t n, int coding) noexcept nogil:
+    """How many bytes `n` characters are; what is left over is none."""
+    return n * 3 // 4 if coding == BASE64 else n // 2
+
+
+cdef inline unsigned char _byte_of(
+    const unsigned char* p, Py_ssize_t i, int coding
+) noexcept nogil:
+    return _base64_byte(p, i) if coding == BASE64 else _hex_byte(p, i)
+
+
+cdef Py_ssize_t decode(
+    const unsigned char* p, Py_ssize_t n, int coding, unsigned char* out
+) noexcept nogil:
+    """How many bytes a run holds, of which each character is one of the coding."""
+    cdef Py_ssize_t length = _length(n, coding)
+    cdef Py_ssize_t at = 0
+    cdef const unsigned char* q = p
+    cdef unsigned char b, c
+    if coding == BASE64:
+        while at + 3 <= length:
+            b = _base64[q[1]]
+            c = _base64[q[2]]
+            out[at] = <unsigned char>(_base64[q[0]] << 2 | b >> 4)
+            out[at + 1] = <unsigned char>(b << 4 | c >> 2)
+            out[at + 2] = <unsigned char>(c << 6 | _base64[q[3]])
+            q += 4
+            at += 3
+    while at < length:
+        out[at] = _byte_of(p, at, coding)
+        at += 1
+    return length
+
+
+cdef bint is_text(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil:
+    """Whether a run is characters of UTF-8, without controls but for tabs and line ends.
+
+    A short one is ASCII: of random bytes, as digests and tokens are, UTF-8 is valid too often.
+    """
+    cdef unsigned char[PIECE + 4] d
+    cdef bint short = _length(n, coding) < SHORT_TEXT
+    cdef Py_ssize_t done = 0
+    # What is none is mostly seen from its first bytes.
+    cdef Py_ssize_t piece = FIRST_PIECE
+    cdef int held = 0    # bytes of a character that goes on in the next piece
+    cdef int at, end, width
+    while done < n:
+        piece = min(piece, n - done)
+        end = held + <int>decode(p + done, piece, coding, d + held)
+        done += piece
+        piece = PIECE
+        at = 0
+        while at < end:
+            if d[at] < 0x80:
+                if d[at] < 0x20 and d[at] not in (c'\t', c'\n', c'\r') or d[at] == 0x7f:
+                    return False
+                at += 1
+                continue
+            if short:
+                return False
+            if end - at < 4 and done < n:
+                break
+            width = utf8_length(d + at, end - at)
+            if width == 0 or d[at] == 0xc2 and d[at + 1] < 0xa0:
+                return False
+            at += width
+        held = end - at
+        for width in range(held):
+            d[width] = d[at + width]
+    return True
+
+
+cdef bint has_number(const unsigned char* p, Py_ssize_t n, int coding) noexcept nogil:
+    """Whether nine bytes together in a run are digits of ASCII and separators."""
+    cdef Py_ssize_t length = _length(n, coding)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t low
+    while at + SSN_DIGITS <= length:
+        # Backwards: behind a byte that is none of these the next nine begin.
+        low = at + SSN_DIGITS
+        while low > at and _of_number(_byte_of(p, low - 1, coding)):
+            low -= 1
+        if low == at:
+            return True
+        at = low
+    return False
