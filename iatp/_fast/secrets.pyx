@@ -345,10 +345,11 @@ cdef bint _is_header(Window* w, int low, int high) noexcept nogil:
 
 cdef Py_ssize_t _jwt_end(Window* w, int i) noexcept nogil:
     """Where the JWT ends whose eyJ stands at `i`, or -1."""
-    cdef int at = i + 3
+    cdef int at = max(i + 3, w.known)
     cdef Cursor c
     while at < w.n and at - i <= HEADER_MOST + 3 and _is_word(w.cp[at]):
         at += 1
+    w.known = at
     if at - i - 3 < HEADER_LEAST or at - i - 3 > HEADER_MOST or at >= w.n or w.cp[at] != c'.':
         return NOTHING
     if w.pos[at] == w.dead or not _is_header(w, i, at):
