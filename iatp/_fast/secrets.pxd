@@ -32,7 +32,10 @@ cdef struct Window:
     Py_ssize_t end
     int form
     ReadPoint read
-    Py_ssize_t dead    # a dot behind which no JWT goes on; for the next to look at
+    # For the next JWT: a dot behind which none goes on, and the index up to which all from the
+    # last on is base64url.
+    Py_ssize_t dead
+    int known
 
 cdef enum:
     SAYS_NOTHING = 0

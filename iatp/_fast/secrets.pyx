@@ -52,6 +52,7 @@ cdef int[257] _entropy
 cdef int _least_entropy = secrets.LEAST_ENTROPY
 cdef char[MAX_WORDS][MAX_WORD] _words
 cdef int[MAX_WORDS] _word_says
+cdef int[MAX_WORDS] _word_length
 cdef int _word_count = 0
 cdef char[8][MAX_WORD] _not_tokens
 cdef int _not_token_count = 0
@@ -140,6 +141,7 @@ cdef int _fill() except -1:
             for at in range(len(word)):
                 _words[_word_count][at] = ord(word[at])
             _word_says[_word_count] = says
+            _word_length[_word_count] = len(word)
             _word_count += 1
             _put_pair(_table.ends, word)
     # Before the words that stand between a word and its value, and before sig=.
@@ -345,10 +347,11 @@ cdef bint _is_header(Window* w, int low, int high) noexcept nogil:
 
 cdef Py_ssize_t _jwt_end(Window* w, int i) noexcept nogil:
     """Where the JWT ends whose eyJ stands at `i`, or -1."""
-    cdef int at = i + 3
+    cdef int at = max(i + 3, w.known)
     cdef Cursor c
     while at < w.n and at - i <= HEADER_MOST + 3 and _is_word(w.cp[at]):
         at += 1
+    w.known = at
     if at - i - 3 < HEADER_LEAST or at - i - 3 > HEADER_MOST or at >= w.n or w.cp[at] != c'.':
         return NOTHING
     if w.pos[at] == w.dead or not _is_header(w, i, at):
@@ -560,14 +563,14 @@ cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
 
 cdef int word_before(const uint32_t* cp, int end) noexcept nogil:
     """SAYS_…: which word of those that say secret ends at `end`; SAYS_NOTHING where none does."""
-    cdef int number, at, i, length
+    cdef int number, at, i
     cdef uint32_t c
+    cdef uint32_t last = _small(cp[end - 1]) if end > 0 else 0
     for number in range(_word_count):
-        length = 0
-        while _words[number][length] != 0:
-            length += 1
+        i = _word_length[number]
+        if <uint32_t>_words[number][i - 1] != last:
+            continue
         at = end
-        i = length
         while i > 0:
             c = <uint32_t>_words[number][i - 1]
             if c == c' ':

@@ -58,6 +58,9 @@ cdef enum:
     WORDS = 64
     LOCAL = 64
     DOMAIN = 253
+    # So far behind the place where one secret may begin, another may: with the longest that the
+    # window has to hold (values/secrets.py) it is less than MARGIN.
+    NEAR = 64
     # A group of so many digits is read like any other row.
     LONG_GROUP = 64
     DIGEST = 24
@@ -1061,7 +1064,8 @@ cdef int read_text_from(
         ahead = AFTER
         if mark <= at:
             ahead = MARGIN
-            mark = token_mark(_tokens, p, start, at + 1, end, form >= AS_TARGET)
+            # What begins so soon has been read with it.
+            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, form >= AS_TARGET)
         elif p[at] == c'@':
             ahead = MARGIN
             at += 1
@@ -1149,6 +1153,7 @@ cdef Py_ssize_t _read_stretch(
     t.w.form = form
     t.w.read = _read_point
     t.w.dead = -1
+    t.w.known = 0
     floor = -1
     while True:
         while at < end and t.n < TEXT_WINDOW:
@@ -1177,3 +1182,4 @@ cdef Py_ssize_t _read_stretch(
         memmove(&t.pos[0], &t.pos[shift], t.n * sizeof(Py_ssize_t))
         next_ = MARGIN
         floor = max(floor - shift, 0)
+        t.w.known = max(t.w.known - shift, 0)

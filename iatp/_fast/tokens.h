@@ -43,7 +43,8 @@ static inline int token_byte(unsigned char c) {
 
 /* Whether two letters are among those of a table, in any case. */
 static inline int token_pair(const uint32_t *pairs, unsigned char a, unsigned char b) {
-    unsigned char first = (unsigned char)((a | 0x20) - 'a'), second = (unsigned char)((b | 0x20) - 'a');
+    unsigned char first = (unsigned char)((a | 0x20) - 'a');
+    unsigned char second = (unsigned char)((b | 0x20) - 'a');
     return first < 26 && second < 26 && (pairs[first] >> second & 1);
 }
 
@@ -106,7 +107,8 @@ static inline Py_ssize_t token_run(
     if (at > low) {
         if (p[at - 1] == '%' || token_said(t, p, low, at))
             return at;
-        if (p[at - 1] == ':' && p[at] == 'A' && at - 1 > low && (unsigned char)(p[at - 2] - '0') < 10)
+        if (p[at - 1] == ':' && p[at] == 'A' && at - 1 > low
+            && (unsigned char)(p[at - 2] - '0') < 10)
             return at;
         while (i > low && at - i < TOKEN_BACK
                && (token_alnum(p[i - 1]) || p[i - 1] == '.' || p[i - 1] == '-'))
