@@ -618,6 +618,7 @@ cdef int _read_decoded(
 ) except -1:
     """Adds what is found in a text that was undone, and in what is encoded in it."""
     cdef Reader inner
+    cdef Spans more
     cdef Key key
     cdef int flags
     key.value = -1
@@ -632,7 +633,9 @@ cdef int _read_decoded(
         r.text = inner.text
     flags = look(d, n) if depth != NULL else 0
     if flags:
-        _unfold(r, d, n, flags, says, depth, found)
+        more = Spans.__new__(Spans)
+        _unfold(r, d, n, flags, says, depth, more)
+        _merge(found, 0, more)
     return 0
 
 
