@@ -66,8 +66,7 @@ def read(
     if depth:
         spans = layers.merge(spans, layers.inside(data, form, key, depth))
     return [
-        (kind, low + start, high + start, quoted, which)
-        for kind, low, high, quoted, which in spans
+        (kind, low + start, high + start, quoted, which) for kind, low, high, quoted, which in spans
     ]
 
 
