@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "runs.h"
 #include "tokens.h"
 #include "utf8.h"
 
@@ -439,6 +440,10 @@ static __attribute__((noinline)) void walk_places(
             w->calls |= dashes & (0 - dashes);
     for (; events; events &= events - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(events) - (TOKEN_RUN - 1);
+        /* A string that is a UUID holds nothing. */
+        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"' && w->p[at + 36] == '"'
+            && uuid_bytes(w->p + at))
+            continue;
         /* What is read closely up to `done` holds it already. */
         if (at >= w->done && token_run(w->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
             w->calls |= events & (0 - events);
