@@ -14,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
-from iatp._fast.scan cimport counts as counted, is_too_much, redact, scan
+from iatp._fast.scan cimport counts as counted, is_too_much, mark, redact, scan
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
 
 import base64
@@ -22,6 +22,7 @@ import codecs
 import hmac
 import json
 import zlib
+from urllib.parse import quote
 
 from iatp._fast import trust
 from iatp.decisions import policy as decisions
@@ -63,15 +64,6 @@ cdef enum:
 
 NO_FINDINGS = (0,) * KIND_COUNT
 cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
-# In place of a JSON number what was found gets quotes.
-cdef tuple REDACTED = tuple([text.encode() for text in exchange.REDACTED])
-cdef tuple REDACTED_NUMBER = tuple([b'"%b"' % text for text in REDACTED])
-
-# What stands in a form is percent-encoded.
-cdef tuple REDACTED_FORM = tuple([
-    text.replace(b"[", b"%5B").replace(b"]", b"%5D") for text in REDACTED
-])
-cdef tuple REDACTED_FORM_NUMBER = tuple([b"%%22%b%%22" % text for text in REDACTED_FORM])
 assert [policies.STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
     ALLOWS, REDACTS, WARNS, BLOCKS
 ]
@@ -475,19 +467,17 @@ cdef void _leave_out(_Reading reading, int kinds) noexcept:
 
 
 cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
-    # The text with what was found of these kinds replaced, as a form needs it or as is.
+    # The text with what was found of these kinds replaced, percent-encoded as a form needs it.
     cdef list parts = []
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
-    cdef tuple marks = REDACTED_FORM if form else REDACTED
-    cdef tuple quoted = REDACTED_FORM_NUMBER if form else REDACTED_NUMBER
     for i in range(spans.count):
         span = &spans.items[i]
         if not kinds >> span.kind & 1:
             continue
         parts.append(text[at:span.start])
-        parts.append((quoted if span.quoted else marks)[span.kind])
+        parts.append(quote(mark(span)).encode() if form else mark(span))
         at = span.end
     parts.append(text[at:])
     return b"".join(parts)
@@ -612,7 +602,7 @@ cdef int _add_json(Line line, bytes value, Spans spans) except -1:
     for i in range(spans.count):
         span = &spans.items[i]
         line._embed(data + at, span.start - at)
-        line.raw((REDACTED_NUMBER if span.quoted else REDACTED)[span.kind])
+        line.raw(mark(span))
         at = span.end
     return line._embed(data + at, PyBytes_GET_SIZE(value) - at)
 
@@ -650,15 +640,15 @@ cdef int _add_findings(Line line, _Reading reading) except -1:
 
 cdef int _add_counts(Line line, tuple found) except -1:
     # Of an answer; there is no such field where nothing was found.
-    cdef bytes mark = b',"findings":{'
+    cdef bytes before = b',"findings":{'
     cdef int kind
     for kind in range(KIND_COUNT):
         if found[kind]:
-            line.raw(mark)
+            line.raw(before)
             line.raw(KIND_KEYS[kind])
             line.integer(found[kind])
-            mark = b","
-    return line.literal(b"}") if mark == b"," else 0
+            before = b","
+    return line.literal(b"}") if before == b"," else 0
 
 
 cdef int _describe(
@@ -1411,6 +1401,9 @@ cdef class Gate:
                 reading, _from_latin(text) if content_type.charset == CHARSET_LATIN else text,
                 AS_FORM if content_type.form else AS_TEXT,
             )
+            if reading.code is not None:
+                forward.withheld = "too much is encoded in it"
+                return None
         if reading.found & self._off:
             _leave_out(reading, self._off)
         if reading.found & self._answer_blocks:

@@ -866,10 +866,19 @@ cdef bint is_too_much(Spans spans) noexcept:
     return spans.error is _TOO_MUCH
 
 
+cdef bytes mark(const Span* span):
+    """What a span is replaced by; valid JSON stays valid."""
+    cdef bytes quote
+    if not span.quoted:
+        return _redacted[span.kind]
+    # In JSON inside a string its quotes are escaped, once more at each level.
+    quote = b"\\" * ((1 << (span.quoted - 1)) - 1) + b'"'
+    return quote + _redacted[span.kind] + quote
+
+
 cpdef bytes redact(bytes data, Spans spans):
     """The same bytes with each span replaced; valid JSON stays valid."""
     cdef list parts
-    cdef bytes quote
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
@@ -881,12 +890,7 @@ cpdef bytes redact(bytes data, Spans spans):
     for i in range(spans.count):
         span = &spans.items[i]
         parts.append(data[at:span.start])
-        if span.quoted:
-            # In JSON inside a string its quotes are escaped, once more at each level.
-            quote = b"\\" * ((1 << (span.quoted - 1)) - 1) + b'"'
-            parts.append(quote + _redacted[span.kind] + quote)
-        else:
-            parts.append(_redacted[span.kind])
+        parts.append(mark(span))
         at = span.end
     parts.append(data[at:])
     return b"".join(parts)

@@ -841,6 +841,24 @@ def test_c11_a_nul_in_a_key_gives_one_intact_record() -> None:
     assert tuple(record["payload"][1]) == ("\0", "\0")
 
 
+def nest(value: str, levels: int) -> str:
+    for _ in range(levels):
+        value = json.dumps({"a": value})
+    return value
+
+
+@pytest.mark.parametrize("levels", range(4))
+def test_a_number_in_nested_json_leaves_json_at_every_level(levels: int) -> None:
+    body = nest(f'{{"n":{CARD.decode()},"m":1}}', levels).encode()
+    record = same(SAFE, ask(body))["records"][0]
+    value = record["payload"]
+    for _ in range(levels):
+        value = json.loads(tuple(value[1])[1])
+        value = ["object", *value.items()]
+    assert dict(value[1:]) == {"n": "[CREDIT_CARD_REDACTED]", "m": 1}
+    settle(SAFE, [body])
+
+
 # Answers.
 
 
@@ -897,10 +915,10 @@ def test_b18_no_part_of_a_value_at_the_cut(
 ) -> None:
     limit = 64
     policy = msgspec.structs.replace(SAFE, record_body_bytes=limit)
-    edges = [*range(limit - 30, limit + 4), *range(limit + 480, limit + 520)]
+    edges = [*range(limit - 30, limit + 4), *range(limit + 480, limit + 520, 4)]
     for edge in edges:
         head = b'["' + filler * (edge // len(filler)) + b' "," '
-        answer = head + value + b' ","' + b"tail " * 200 + b'"]'
+        answer = head + value + b' ","' + b"tail " * 120 + b'"]'
         for outcome, sent in (("answered", answer), ("truncated", answer[: edge + 12])):
             record = settle(policy, [sent], content_type, outcome=outcome)
             assert "4111" not in record["response"]

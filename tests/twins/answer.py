@@ -6,7 +6,7 @@ import re
 
 from iatp._fast.answer import DELTA_KEYS
 from iatp.values.exchange import KINDS, REDACTED
-from tests.twins.scan import JSON, Span, characters, find
+from tests.twins.scan import JSON, Seen, characters, find
 
 DELTA = re.compile(
     rb'"(?:%b)"[ \t]*:[ \t]*"((?:[^"\\\r\n]|\\[^\r\n])*)"' % "|".join(DELTA_KEYS).encode()
@@ -14,7 +14,7 @@ DELTA = re.compile(
 LONGEST_LINE = 1 << 16
 
 
-def across(text: bytes) -> list[tuple[Span, list[tuple[int, int]]]]:
+def across(text: bytes) -> list[tuple[Seen, list[tuple[int, int]]]]:
     """Return what is spread over several deltas, with the part of each that it takes."""
     places: list[int] = []
     deltas: list[int] = []
@@ -24,7 +24,7 @@ def across(text: bytes) -> list[tuple[Span, list[tuple[int, int]]]]:
     joined = bytes(text[place] for place in places)
     found = []
     for span in find(characters(joined, JSON)):
-        _, start, end, _ = span
+        _, start, end, _, _ = span
         parts: dict[int, list[int]] = {}
         for at in range(start, end):
             parts.setdefault(deltas[at], []).append(places[at])
@@ -34,7 +34,7 @@ def across(text: bytes) -> list[tuple[Span, list[tuple[int, int]]]]:
 
 
 def scrub_deltas(text: bytes) -> bytes:
-    for (kind, _, _, _), parts in reversed(across(text)):
+    for (kind, *_), parts in reversed(across(text)):
         for number, (start, end) in reversed(list(enumerate(parts))):
             text = text[:start] + (b"" if number else REDACTED[kind].encode()) + text[end:]
     return text

@@ -705,7 +705,7 @@ def settled_deltas(text: bytes) -> int:
         return len(text)
     joined = bytes(text[place] for place in places)
     cut = settled(joined)
-    for _, start, end, _ in find_text(characters(joined, JSON)):
+    for _, start, end, _, _ in find_text(characters(joined, JSON)):
         if start < cut < end:
             cut = start
     return places[cut] if cut < len(places) else len(text)
