@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.detection import bodies, corpus, credentials, digits, ids, report, results
+from benchmarks.detection import bodies, corpus, credentials, digits, ids, report, results, speed
 from benchmarks.detection.__main__ import BEGIN, END, PAGE, scored
 from benchmarks.detection.marks import Body, Label, Text, Value, bare, dump, mark, settle
 from benchmarks.detection.prose import PlainProse
@@ -219,6 +219,60 @@ def test_goals_fail_where_something_does_not_hold(judged: Results) -> None:
     assert not holds("recall of ssn", results.Tally(found=998, missed=2))
     assert holds("precision of ssn, chance apart", results.Tally(found=995, wrong=9, chance=4))
     assert not holds("precision of ssn, chance apart", results.Tally(found=995, wrong=9, chance=3))
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.detection", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_keeps_reads_shows_and_checks(tmp_path: Path) -> None:
+    kept = str(tmp_path / "results.json")
+    sized = ("--alone", "--bodies", "300", "--no-ids", "--no-speed")
+    made = command(*sized, "--json", kept)
+    assert made.returncode == 0, made.stderr
+    again = command("--read", kept, "--show", "credit_card")
+    assert again.stdout.startswith(made.stdout)
+    assert re.search(r"^iatp: (missed|wrong) \d+: ", again.stdout[len(made.stdout) :], re.MULTILINE)
+    whole = json.loads(Path(kept).read_text())
+    for tally in whole["systems"]["iatp"].values():
+        tally |= {"found": 1000, "missed": 0, "wrong": 0, "chance": 0}
+    Path(kept).write_text(json.dumps(whole))
+    assert command("--read", kept, "--check").returncode == 0
+    whole["systems"]["iatp"]["ssn"]["missed"] = 2
+    Path(kept).write_text(json.dumps(whole))
+    failed = command("--read", kept, "--check")
+    assert failed.returncode == 1
+    assert "recall of ssn" in failed.stderr
+
+
+def test_patterns_find_what_they_are_for(sample: list[Body]) -> None:
+    """A speed of patterns that find nothing would say nothing."""
+    for kind in KINDS:
+        found = speed.by_re([kind])
+        values = [
+            label.value
+            for body in sample
+            for label in body.sent.labels
+            if label.value.kind == kind and label.value.spelling in ("plain", "dashed")
+        ]
+        texts = [each.text for each in values if each.sort not in credentials.OTHERS]
+        if kind == "ssn":
+            texts = [f"{text[:3]}-{text[3:5]}-{text[5:]}" for text in texts]
+        hits = sum(bool(found(text.encode(), 0)) for text in texts)
+        assert hits > 0.6 * len(texts) > 20, kind
+
+
+def test_speeds_are_measured() -> None:
+    found = speed.measure(["credit_card", "ssn"], rounds=1)
+    assert [each.body for each in found] == list(speed.BODIES)
+    assert all(rate > 0 for each in found for rate in each.megabytes_per_s.values())
+    assert all({"iatp", "re", "msgspec"} <= each.megabytes_per_s.keys() for each in found)
 
 
 @pytest.mark.parametrize("sort", ids.SORTS, ids=lambda sort: sort.name)

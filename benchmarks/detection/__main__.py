@@ -8,6 +8,7 @@ sent anywhere after that.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -102,6 +103,7 @@ def _measure(arguments: argparse.Namespace) -> Results:
 
 def scored(count: int, *, with_peers: bool) -> Results:
     """The corpus of that many bodies, judged. Raises: ImportError where peers are missing."""
+    load_average = os.getloadavg()[0]
     prose: Prose = FakerProse() if with_peers else PlainProse()
     own = Score()
     systems: dict[str, Callable[[], dict[str, Tally]]] = {OURS: lambda: own.tallies}
@@ -146,6 +148,7 @@ def scored(count: int, *, with_peers: bool) -> Results:
     return Results(
         date=datetime.now(UTC).strftime("%d %B %Y").lstrip("0"),
         machine="",
+        load_average=load_average,
         versions=peers.versions() if with_peers else {},
         bodies=count,
         megabytes=size / 1e6,

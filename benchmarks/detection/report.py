@@ -45,7 +45,8 @@ def markdown(results: Results) -> str:
 def _circumstances(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
-        f"{results.date}, {results.machine}. {versions or 'Without peers'}. {results.bodies:,} "
+        f"{results.date}, {results.machine}, load average {results.load_average:.1f} before. "
+        f"{versions or 'Without peers'}. {results.bodies:,} "
         f"bodies of {results.megabytes:.1f} MB, {results.empty / results.bodies:.0%} without a "
         f"planted value; {results.lookalikes:,} look-alikes; digest `{results.digest}`. "
         f"python-stdnum agrees on {results.second_opinion:,} numbers.\n"

@@ -18,6 +18,8 @@ BLOCKING = ("credit_card", "ssn", "iban")
 class Results(msgspec.Struct):
     date: str
     machine: str
+    load_average: float
+    """Of the last minute, before: above 1, other programs slow the speeds down."""
     versions: dict[str, str]
     bodies: int
     megabytes: float

@@ -112,7 +112,8 @@ class Score:
                 tally.wrong += 1
                 cause, by_chance = _taken_for(text, span)
                 tally.chance += by_chance
-                note(tally.wrongs, f"{cause} in {body.sort}", body, text, span)
+                name = f"{cause}, by chance" if by_chance else cause
+                note(tally.wrongs, name, body, text, span)
 
 
 def overlapping(
@@ -163,7 +164,7 @@ def note(
     if not cause.example:
         start, end = (at.start, at.end) if isinstance(at, Label) else at
         around = text.data[max(0, start - 40) : min(end, start + 120) + 20]
-        cause.example = f"body {body.number}: {around.decode(errors='replace')!r}"
+        cause.example = f"body {body.number}, {body.sort}: {around.decode(errors='replace')!r}"
 
 
 def worst(causes: dict[str, Cause], count: int = 10) -> list[tuple[str, Cause]]:

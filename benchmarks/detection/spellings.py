@@ -78,7 +78,7 @@ IBAN = {
     "spaced": 24,
     "dashed": 4,
     "Unicode separator": 3,
-    "letters stuck to it": 3,
+    "behind its word": 3,
     "JSON escapes": 2,
     "JSON in a string": 5,
     "percent": 2,
@@ -336,8 +336,8 @@ class Speller:
         if spelling == "JSON escapes":
             marked = self._mark(value, _escaped(rng, number))
             return Fragment(key, marked, number, only_json=True)
-        if spelling == "letters stuck to it":
-            marked = rng.choice(["IBAN:", "iban=", "IBAN"]) + self._mark(value, number)
+        if spelling == "behind its word":
+            marked = rng.choice(["IBAN:", "iban=", "IBAN-Nr. "]) + self._mark(value, number)
             return Fragment(key, marked, marked)
         return self._simple(key, value, self._separated(spelling, parts, number))
 
