@@ -44,6 +44,7 @@ cdef extern from "walk.h" nogil:
         WALK_BAD
         WALK_STRING
         WALK_SCALAR
+        WALK_ARRAY
         WALK_NONE
     ctypedef struct Walk:
         Py_ssize_t start
@@ -312,6 +313,82 @@ cdef int _read_key(
     return VALID
 
 
+cdef bint _is_split(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t n, Py_ssize_t* start, Py_ssize_t* end
+) noexcept nogil:
+    """Whether the array that opens at `at` is a card number, its groups being the items.
+
+    They go from `start` to `end`. Strings: all as long as the first, the last may be shorter; or
+    4-6-5, 4-6-4. Numbers, of which short lists are common: four of four digits, 4-6-5, 4-6-4.
+    """
+    cdef unsigned char[CARD_DIGITS] digits
+    cdef int[CARD_DIGITS] sizes
+    cdef int items = 0
+    cdef int total = 0
+    cdef int i
+    cdef bint even = True
+    cdef bint text
+    at = _behind_space(p, at + 1, n)
+    if at >= n:
+        return False
+    start[0] = at
+    text = p[at] == c'"'
+    while items < CARD_DIGITS:
+        if text:
+            if at >= n or p[at] != c'"':
+                return False
+            at += 1
+        sizes[items] = 0
+        while at < n and c'0' <= p[at] <= c'9':
+            if total == CARD_DIGITS:
+                return False
+            digits[total] = p[at] - c'0'
+            total += 1
+            sizes[items] += 1
+            at += 1
+        if sizes[items] == 0:
+            return False
+        if text:
+            if at >= n or p[at] != c'"':
+                return False
+            at += 1
+        items += 1
+        end[0] = at
+        at = _behind_space(p, at, n)
+        if at >= n or (p[at] != c',' and p[at] != c']'):
+            return False
+        if p[at] == c']':
+            break
+        at = _behind_space(p, at + 1, n)
+    else:
+        return False
+    for i in range(1, items):
+        even = even and (sizes[i] == sizes[0] or i == items - 1 and sizes[i] < sizes[0])
+    if items < 2 or not (
+        even and (text or items == 4 and total == 16)
+        or items == 3 and sizes[0] == 4 and sizes[1] == 6 and 4 <= sizes[2] <= 5
+    ):
+        return False
+    return is_card(digits, total)
+
+
+cdef inline Py_ssize_t _behind_space(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t n
+) noexcept nogil:
+    while at < n and p[at] in (c' ', c'\n', c'\t', c'\r'):
+        at += 1
+    return at
+
+
+cdef int _read_split(const unsigned char* p, Py_ssize_t at, Py_ssize_t n, Spans spans) except -1:
+    """Adds the card number that is split over the items of the array at `at`, if it is one."""
+    cdef Py_ssize_t start, end
+    if spans is not None and _is_split(p, at, n, &start, &end):
+        # One string in place of all items.
+        spans.add(start, end, CARD, 1)
+    return 0
+
+
 cdef inline bint _pass_word(Reader* r, const char* word, int length) noexcept nogil:
     if r.n - r.at < length or memcmp(r.p + r.at, word, length) != 0:
         return False
@@ -333,6 +410,7 @@ cdef int _read_json(
     cdef int wrong
     cdef bint value_next = True
     cdef unsigned char c
+    cdef Py_ssize_t opening
     keys[0].value = -1
     keys[0].says = says
     while True:
@@ -370,6 +448,7 @@ cdef int _read_json(
         elif c == c'{' or c == c'[':
             if depth == DEPTH:
                 return TOO_DEEP
+            opening = r.at
             r.at += 1
             _skip_space(r)
             if r.at < r.n and r.p[r.at] == (c'}' if c == c'{' else c']'):
@@ -380,6 +459,7 @@ cdef int _read_json(
             value_next = True
             if c == c'[':
                 keys[depth] = keys[depth - 1]
+                _read_split(r.p, opening, r.n, spans)
             else:
                 wrong = _read_key(r, &keys[depth], rest, inside, spans)
         elif not (
@@ -409,6 +489,9 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             return VALID
         if what == WALK_BAD:
             break
+        if what == WALK_ARRAY:
+            _read_split(r.p, w.start, r.n, spans)
+            continue
         if w.value != key.value:
             key.value = w.value
             key.says = -1 if w.value >= 0 else says

@@ -1,5 +1,5 @@
 /* Walks through a JSON document 64 bytes at a time and says whether it is valid, stopping only
-   at strings and scalars in which something may be found or that have to be read closely.
+   at strings, scalars and arrays in which something may be found or that have to be read closely.
 
    Of each block, masks are made: one bit a byte, for each kind of byte. With them
    - quotes are paired by a prefix sum, so each byte is inside a string or outside;
@@ -26,7 +26,7 @@
 #include "tokens.h"
 #include "utf8.h"
 
-enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_SCALAR };
+enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_SCALAR, WALK_ARRAY };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 
@@ -722,7 +722,25 @@ static inline int walk_ends(const Walk *w, Py_ssize_t at) {
     return 0;
 }
 
-/* Goes on to the next string or scalar that has to be read; WALK_DONE at the end. */
+/* Whether the items of the array that opens at `at` may be groups of a card number. */
+static inline int walk_may_split(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t n = w->n;
+    at++;
+    while (at < n && (p[at] == ' ' || p[at] == '\n' || p[at] == '\t' || p[at] == '\r'))
+        at++;
+    if (at + 5 >= n)
+        return 0;
+    if (p[at] == '"')
+        return (unsigned char)(p[at + 1] - '0') < 10;
+    for (int i = 0; i < 4; i++)
+        if ((unsigned char)(p[at + i] - '0') > 9)
+            return 0;
+    return p[at + 4] == ',' || p[at + 4] == ' ' || p[at + 4] == '\n' || p[at + 4] == '\r'
+           || p[at + 4] == '\t';
+}
+
+/* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
 WALK_TARGET_BITS WALK_ALONE
 static int walk_next(Walk *w) {
     for (;;) {
@@ -774,6 +792,10 @@ static int walk_next(Walk *w) {
                     w->depth++;
                     w->frames[w->depth] = (unsigned char)kind;
                     w->values[w->depth] = frame == IN_OBJECT ? at : w->values[w->depth - 1];
+                    if (kind == IN_ARRAY && walk_may_split(w, at)) {
+                        w->start = at;
+                        return WALK_ARRAY;
+                    }
                 } else {
                     if (frame != kind)
                         return WALK_BAD;

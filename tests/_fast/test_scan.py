@@ -1262,3 +1262,52 @@ def test_an_at_sign_may_be_encoded(
     scan: Scan, data: bytes, form: int, start: int, end: int
 ) -> None:
     assert scan(data, form).spans == [(EMAIL, start, end, False)]
+
+
+SPLIT = [
+    b'["4111","1111","1111","1111"]',
+    b"[4111,1111,1111,1111]",
+    b'[ "4111" ,\n"1111", "1111","1111" ]',
+    b'["41111111","11111111"]',
+    b'["3782","822463","10005"]',
+    b"[3782,822463,10005]",
+    b'["4","1","1","1","1","1","1","1","1","1","1","1","1","1","1","1"]',
+    b'["41111","11111","11111","1"]',
+]
+NOT_SPLIT = [
+    b'["4111","1111","1111","1112"]',
+    b'["4111","1111","1111","1111","x"]',
+    b'["4111","1111","1111",1111]',
+    b'["4111","1111","1111","1111",""]',
+    b"[41111111,11111111]",
+    b"[4111,1111,1111,1111.0]",
+    b"[4111,1111,1111,1111,2024]",
+    b"[2024,2025,2026,2027]",
+    b'["411","1111","1111","11111"]',
+    b"[[4111],[1111],[1111],[1111]]",
+    b'{"4111":1111,"1111":1111}',
+    b'["4111"]',
+    b"[]",
+]
+
+
+@pytest.mark.parametrize("body", SPLIT)
+def test_a_card_over_the_items_of_an_array(body: bytes) -> None:
+    for before, behind in ((b"", b""), (b'{"a":[1,' + b" " * 57, b',"b"]}'), (b'[["x"],', b"]")):
+        data = before + body + behind
+        assert [span[0] for span in both(data, JSON).spans] == [CARD]
+        cleaned = json.loads(redacted(data, JSON))
+        assert ["[CREDIT_CARD_REDACTED]"] in (cleaned, *found_lists(cleaned))
+
+
+def found_lists(value: object) -> list[object]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return []
+    return [value, *(inner for item in value for inner in found_lists(item))]
+
+
+@pytest.mark.parametrize("body", NOT_SPLIT)
+def test_an_array_that_is_no_card(body: bytes) -> None:
+    assert both(body, JSON).spans == []

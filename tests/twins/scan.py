@@ -361,6 +361,12 @@ CONTROL = "a control character or an unknown escape in a string"
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
+SPLIT = re.compile(
+    rb"\[[ \n\t\r]*(\"[0-9]+\"(?:[ \n\t\r]*,[ \n\t\r]*\"[0-9]+\")+"
+    rb"|[0-9]+(?:[ \n\t\r]*,[ \n\t\r]*[0-9]+)+)[ \n\t\r]*\]"
+)
+
+
 class JsonError(Exception):
     def __init__(self, reason: str, at: int, rest: int | None = None) -> None:
         super().__init__(reason)
@@ -411,6 +417,8 @@ class Json:
 
     def members(self, key: str, depth: int, *, is_object: bool) -> None:
         closing = b"}" if is_object else b"]"
+        if not is_object:
+            self.split()
         self.at += 1
         if self.peek() == closing:
             self.at += 1
@@ -427,6 +435,20 @@ class Json:
                 return
             self.expect(b",")
             self.at += 1
+
+    def split(self) -> None:
+        """Add the card number that is split over the items of the array that opens here."""
+        match = SPLIT.match(self.data, self.at)
+        if not match:
+            return
+        groups = re.findall("[0-9]+", match[1].decode())
+        sizes = [len(group) for group in groups]
+        is_even = len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0]
+        is_text = match[1][:1] == b'"'
+        is_printed = sizes[:2] == [4, 6] and sizes[2:] in ([4], [5])
+        is_split = is_printed or (is_even and (is_text or sizes == [4, 4, 4, 4]))
+        if is_split and is_card("".join(groups)):
+            self.spans.append((CARD, *match.span(1), 1, -1))
 
     def expect(self, byte: bytes) -> None:
         if self.peek() != byte:
