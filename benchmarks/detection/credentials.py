@@ -46,7 +46,7 @@ PREFIXED = {
     "Slack bot token": "xoxb-{n12}-{n13}-{w24}",
     "Slack user token": "xoxp-{n12}-{n12}-{n13}-{h32}",
     "Slack app token": "xapp-1-A{C10}-{n13}-{h64}",
-    "Slack webhook": "https://hooks.slack.com/services/T{C10}/B{C10}/{w24}",
+    "Slack webhook": "hooks.slack.com/services/T{C10}/B{C10}/{w24}",
     "Stripe live key": "sk_live_{w24}",
     "Stripe long key": "sk_live_51{w97}",
     "Stripe restricted key": "rk_live_{w24}",
@@ -70,7 +70,7 @@ PREFIXED = {
     "Square token": "sq0atp-{d22}",
     "Square secret": "sq0csp-{d43}",
     "Telegram bot token": "{n9}:AA{d33}",
-    "Discord webhook": "https://discord.com/api/webhooks/1{n18}/{d68}",
+    "Discord webhook": "discord.com/api/webhooks/1{n18}/{d68}",
     "Azure AD secret": "{w3}8Q~{d34}",
     "Databricks token": "dapi{h32}",
     "Vault token": "hvs.{d95}",
@@ -111,7 +111,6 @@ PREFIXED = {
     "Clojars token": "CLOJARS_{c60}",
     "Adafruit key": "aio_{u28}",
     "Tailscale key": "tskey-auth-{w16}-{w32}",
-    "Cloudinary URL": "cloudinary://{n15}:{d27}@{c9}",
 }
 """Those that tell by themselves. Lengths and alphabets as the makers and secret scanners say."""
 
@@ -223,6 +222,11 @@ def password(rng: Random) -> str:
     return letters(rng, _WORD, rng.randrange(16, 33))
 
 
+def _cloudinary(rng: Random) -> Secret:
+    secret = fill(rng, "{n15}:{d27}")
+    return Secret("Cloudinary URL", "CLOUDINARY_URL", secret, "cloudinary://", fill(rng, "@{c9}"))
+
+
 def _connection(rng: Random) -> Secret:
     scheme, port, name = rng.choice(
         [
@@ -321,6 +325,7 @@ OTHERS: dict[str, Callable[[Random], Secret]] = {
     "JWT": lambda rng: Secret("JWT", "id_token", jwt(rng)),
     "PEM": pem,
     "PGP": pgp,
+    "Cloudinary URL": _cloudinary,
     "connection string": _connection,
     "password in a URL": _userinfo,
     "Azure storage key": _storage,

@@ -73,6 +73,10 @@ TOKENS: tuple[Token, ...] = (
     Token("rubygems_key", ("rubygems_",), (("hex", 48, 48),)),
     Token("docker_token", ("dckr_pat_", "dckr_oat_"), (("word", 27, 32),)),
     Token("artifactory_key", ("AKCp",), (("alnum", 69, 69),)),
+    Token("clojars_token", ("CLOJARS_",), (("alnum", 60, 60),)),
+    Token("prefect_key", ("pnu_", "pnb_"), (("alnum", 36, 36),)),
+    Token("scalingo_token", ("tk-us-",), (("word", 48, 48),)),
+    Token("readme_key", ("rdme_",), (("alnum", 70, 70),)),
     Token("sourcegraph_token", ("sgp_",), (("under", 40, 64),)),
     # Chat.
     Token(
@@ -97,7 +101,7 @@ TOKENS: tuple[Token, ...] = (
     Token("stripe_webhook_secret", ("whsec_",), (("base64", 32, 64),)),
     Token("shopify_token", ("shpat_", "shpca_", "shppa_", "shpss_"), (("hex", 32, 32),)),
     Token("square_token", ("sq0atp-", "sq0csp-"), (("word", 22, 43),)),
-    Token("flutterwave_key", ("FLWSECK-", "FLWSECK_TEST-"), (("alnum", 32, 50),)),
+    Token("flutterwave_key", ("FLWSECK-", "FLWSECK_TEST-"), (("alnum", 32, 50), "-", ("upper", 1, 1))),
     Token("razorpay_key", ("rzp_live_", "rzp_test_"), (("alnum", 14, 14),)),
     # Mail and telephone.
     Token("sendgrid_key", ("SG.",), (("word", 22, 22), ".", ("word", 43, 43))),
@@ -129,11 +133,14 @@ TOKENS: tuple[Token, ...] = (
     Token("notion_token", ("ntn_",), (("alnum", 40, 60),)),
     Token("airtable_token", ("pat",), (("alnum", 14, 14), ".", ("hex", 64, 64))),
     Token("figma_token", ("figd_",), (("word", 40, 60),)),
-    Token("atlassian_token", ("ATATT3xFfGF0",), (("word", 100, 250),)),
+    Token("atlassian_token", ("ATATT3xFfGF0",), (("word", 100, 250), "=", ("upper", 8, 8))),
+    Token("asana_token", ("1/", "2/"), (("hex", 15, 19), ":", ("hex", 32, 32))),
     Token("contentful_token", ("CFPAT-",), (("word", 43, 43),)),
     Token("shippo_token", ("shippo_live_", "shippo_test_"), (("hex", 40, 40),)),
     Token("duffel_token", ("duffel_live_", "duffel_test_"), (("word", 43, 43),)),
     Token("easypost_key", ("EZAK", "EZTK"), (("alnum", 54, 54),)),
+    Token("adafruit_key", ("aio_",), (("under", 28, 28),)),
+    Token("frameio_token", ("fio-u-",), (("word", 64, 64),)),
     Token("age_key", ("AGE-SECRET-KEY-1",), (("upper", 58, 58),)),
 )
 """Where several begin alike, the longest prefix that makes a token is taken."""
