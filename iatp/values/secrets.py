@@ -101,7 +101,11 @@ TOKENS: tuple[Token, ...] = (
     Token("stripe_webhook_secret", ("whsec_",), (("base64", 32, 64),)),
     Token("shopify_token", ("shpat_", "shpca_", "shppa_", "shpss_"), (("hex", 32, 32),)),
     Token("square_token", ("sq0atp-", "sq0csp-"), (("word", 22, 43),)),
-    Token("flutterwave_key", ("FLWSECK-", "FLWSECK_TEST-"), (("alnum", 32, 50), "-", ("upper", 1, 1))),
+    Token(
+        "flutterwave_key",
+        ("FLWSECK-", "FLWSECK_TEST-"),
+        (("alnum", 32, 50), "-", ("upper", 1, 1)),
+    ),
     Token("razorpay_key", ("rzp_live_", "rzp_test_"), (("alnum", 14, 14),)),
     # Mail and telephone.
     Token("sendgrid_key", ("SG.",), (("word", 22, 22), ".", ("word", 43, 43))),
