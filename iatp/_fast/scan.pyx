@@ -590,6 +590,11 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef enum:
+    # What is encoded in less is too short for a finding.
+    SHORTEST_TEXT = 6
+
+
 cdef int _read_inside(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Depth* depth,
     Py_ssize_t first, Spans spans
@@ -625,7 +630,10 @@ cdef int _read_inside(
         if flags == 0:
             return 0
     found = Spans.__new__(Spans)
-    _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
+    if form == AS_JSON:
+        _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
+    else:
+        _unfold_texts(r, d, n, depth, found)
     if found.count == 0:
         return 0
     if undone:
@@ -636,6 +644,50 @@ cdef int _read_inside(
         if form == AS_JSON and found.items[i].quoted:
             found.items[i].quoted += 1
     return _merge(spans, first, found)
+
+
+cdef Py_ssize_t _text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
+    cdef int length
+    while at < n:
+        if p[at] >= 0x80:
+            length = utf8_length(p + at, n - at)
+            if length == 0:
+                break
+            at += length
+        elif 0x20 <= p[at] < 0x7f or p[at] in (c'\t', c'\n', c'\r'):
+            at += 1
+        else:
+            break
+    return at
+
+
+cdef int _unfold_texts(
+    Reader* r, const unsigned char* d, Py_ssize_t n, Depth* depth, Spans found
+) except -1:
+    """Adds what is encoded in the texts that stand in a body, which may be of any bytes.
+
+    Only those: among random bytes there is always something that looks encoded, and undoing all
+    of them for it would cost much and show nothing.
+    """
+    cdef Spans part
+    cdef Span* span
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t end, i
+    cdef int flags
+    while at < n:
+        end = _text_end(d, at, n)
+        flags = look(d + at, end - at) if end - at >= SHORTEST_TEXT else 0
+        if flags:
+            part = Spans.__new__(Spans)
+            _unfold(r, d + at, end - at, flags, False, depth, part)
+            for i in range(part.count):
+                span = &part.items[i]
+                found.add(
+                    at + span.start, at + span.end, span.kind, span.quoted, span.secret
+                )
+        at = end + 1
+    return 0
 
 
 cdef bint _is_json(Reader* r) except -1:

@@ -172,9 +172,26 @@ def inside(data: bytes, form: int, key: str, depth: Depth) -> list[scan.Seen]:
         layer = undo(data, ESCAPE, escape)
         return layer.back(deeper(unfold(layer.data, key, depth)))
     if form == scan.TEXT:
-        return unfold(data, key, depth)
+        return unfold_texts(data, depth)
     layer = undo(data, FORM if form == scan.FORM else PERCENT, percent)
-    return layer.back(unfold(layer.data, key, depth))
+    return layer.back(unfold_texts(layer.data, depth))
+
+
+TEXT = re.compile(
+    rb"(?:[\t\n\r\x20-\x7e]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xf0[\x90-\xbf][\x80-\xbf]{2}"
+    rb"|\xf4[\x80-\x8f][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3})+"
+)
+
+
+def unfold_texts(data: bytes, depth: Depth) -> list[scan.Seen]:
+    """Return what is encoded in the texts of a body, which may be of any bytes."""
+    return [
+        (kind, run.start() + start, run.start() + end, quoted, which)
+        for run in TEXT.finditer(data)
+        if len(run[0]) >= 6
+        for kind, start, end, quoted, which in unfold(run[0], "", depth)
+    ]
 
 
 def deeper(spans: list[scan.Seen]) -> list[scan.Seen]:
