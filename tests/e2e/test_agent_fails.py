@@ -353,7 +353,7 @@ def test_what_was_repeated_counts_once(tmp_path: Path) -> None:
     [
         (b"", "agent_timeout"),
         (b"nonsense\r\n\r\n", "agent_invalid_answer"),
-        (HEAD.replace(b"200", b"500") + b"Content-Length: 0\r\n\r\n", None),
+        (HEAD.replace(b"200", b"500") + b"Connection: close\r\nContent-Length: 0\r\n\r\n", None),
         (HEAD + b"Content-Length: 10\r\n\r\nhello", None),
     ],
 )
