@@ -484,7 +484,12 @@ def names(folder: Path) -> list[str]:
 
 
 def size_of(folder: Path) -> int:
-    return sum((folder / name).stat().st_size for name in names(folder))
+    size = 0
+    for name in names(folder):
+        # It may be taken away meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            size += (folder / name).stat().st_size
+    return size
 
 
 def test_key_file_is_shared_by_replicas(tmp_path: Path) -> None:

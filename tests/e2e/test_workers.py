@@ -156,6 +156,7 @@ def test_a_dead_worker_is_replaced_and_what_it_held_is_given_back(tmp_path: Path
             for holder in holders:
                 holder.send(request(body='{"hold":1}'))
             wait_until(lambda: running.metric("iatp_inflight") == 4)
+            wait_until(lambda: len(behind.seen) == asked + 4)
             for pid in before:
                 kill(pid)
                 began = time.monotonic()

@@ -43,10 +43,10 @@ SPACE = r"(?:[ \t\r\n]|\\[nrt])"
 PEM = re.compile(
     rf"""
     -----BEGIN[ ](?:[A-Z0-9]{{1,12}}[ ]){{0,3}}PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
-    (?: {SPACE}{{0,4}}+ [A-Z][A-Za-z-]{{2,20}}+:[ ] [^\r\n\\]{{0,80}}+ {SPACE} ){{0,4}}+
-    (?P<body> (?: {SPACE}{{0,8}}+ [A-Za-z0-9+/=]{{16,}}+ )*+ )
+    (?: {SPACE}{{0,4}}+ [A-Z][A-Za-z-]{{2,20}}+:[ ] [^\r\n\\]{{0,80}}+ {SPACE} ){{0,4}}
+    (?P<body> (?: {SPACE}{{0,8}}+ [A-Za-z0-9+/=]{{16,}}+ )* )
     (?P<end>
-        {SPACE}{{0,8}}+ (?: [A-Za-z0-9+/=]{{1,15}}+ {SPACE}{{0,8}}+ ){{0,2}}+
+        {SPACE}{{0,8}}+ (?: [A-Za-z0-9+/=]{{1,15}}+ {SPACE}{{0,8}}+ ){{0,2}}
         -----END[ ][A-Z0-9 ]{{1,60}}+-----
     )?
     """,
@@ -200,7 +200,7 @@ def said_at(text: str, at: int, key: str, *, direct: bool) -> tuple[int, int] | 
         if word and fits and is_strong(text):
             return NUMBER["password" if word == "password" else "named"], len(text)
     if before and before[-1] in GAP and text[at] not in GAP and (word := announced(text, at)):
-        match = re.compile(f"{VALUE}{{8,257}}+").match(text, at)
+        match = re.compile(f"{VALUE}{{8,257}}").match(text, at)
         if match:
             value = match[0].rstrip(".!?:")
             fits = word == "password" or BEGINS_LONG.match(value)
