@@ -307,8 +307,9 @@ def test_after_the_death_of_every_process_it_starts_again(
     with agent() as behind:
         with sidecar(tmp_path, behind.url, settings) as running:
             assert running.post().status == 200
-            pids = [running.process.pid, *running.workers()]
-            # At once: a worker that sees its supervisor gone would drain and tidy up.
+            # At once: a worker that sees its supervisor gone would drain and tidy up. It first
+            # goes on where it was stopped: the kernel wakes what a dying parent leaves stopped.
+            pids = [*running.workers(), running.process.pid]
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             for pid in pids:
