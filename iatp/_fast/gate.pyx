@@ -301,8 +301,11 @@ cdef void _tally(_Reading reading, Spans spans) noexcept:
         reading.found |= 1 << spans.items[i].kind
 
 
-cdef bytes _scrubbed(bytes text):
-    cdef Spans spans = scan(text, AS_TEXT)
+cdef bytes _scrubbed(bytes text, int form):
+    cdef Spans spans = scan(text, form)
+    if is_too_much(spans):
+        # What could not be judged is not shown.
+        return b""
     return redact(text, spans) if spans.count else text
 
 
@@ -329,7 +332,7 @@ cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
         return out
     out = out[:cut_at(out, limit)]
     end = cut_at(out, PyBytes_GET_SIZE(out) - LOOKBACK)
-    out = out[:end] + _scrubbed(out[end:])
+    out = out[:end] + _scrubbed(out[end:], AS_TEXT)
     return out[:cut_at(out, limit)]
 
 
@@ -406,6 +409,10 @@ cdef _Reading _read(Gate gate, object request):
     # Requests have few targets, and the door gives one that comes again as the same object.
     if target is not gate._clean_target:
         spans = scan(target, AS_TARGET)
+        if is_too_much(spans):
+            reading.code = "body_too_large"
+            reading.path = b""
+            return reading
         if spans.count:
             reading.path = redact(target, spans)
             _tally(reading, spans)
@@ -512,7 +519,7 @@ cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, int k
         text = _replaced(text, scan(text, AS_JSON), kinds, content_type.form)
     text = _replaced(text, scan(text, form), kinds, content_type.form)
     _read_loose(again, text, form)
-    if again.found & wrong:
+    if again.code is not None or again.found & wrong:
         return None
     return _to_latin(text) if content_type.charset == CHARSET_LATIN else text
 
@@ -581,14 +588,14 @@ cdef int _add_about(Line line, str method, bytes path, str caller, str peer) exc
     if method == "POST" or method in COMMON_METHODS:
         line.text(method)
     else:
-        line.string(_scrubbed(_utf8(method)))
+        line.string(_scrubbed(_utf8(method), AS_TEXT))
     line.literal(b',"path":')
     line.string(path)
     line.literal(b',"caller":')
     if caller == "anonymous":
         line.literal(b'"anonymous"')
     else:
-        line.string(_scrubbed(_utf8(caller)))
+        line.string(_scrubbed(_utf8(caller), AS_TEXT))
     line.literal(b',"peer":')
     return line.text(peer)
 
@@ -701,10 +708,7 @@ cdef object _refuse(
     request_id = request.request_id
     trace_id = request_id if failure.closes else _trace_id(request, request_id)
     if path is None:
-        path = request.target
-        spans = scan(path, AS_TARGET)
-        if spans.count:
-            path = redact(path, spans)
+        path = _scrubbed(request.target, AS_TARGET)
     line = _line(
         gate, b'"type":"error","trace_id":', trace_id, request_id, request.time_ns,
         request.mono_ns,
@@ -746,7 +750,7 @@ cdef int _add_failure(
     line.integer(failure.status)
     if detail:
         line.literal(b',"detail":')
-        line.string(_scrubbed(_utf8(detail)))
+        line.string(_scrubbed(_utf8(detail), AS_TEXT))
     if agent_status:
         line.literal(b',"agent_status":')
         line.integer(agent_status)
