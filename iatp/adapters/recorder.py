@@ -143,7 +143,7 @@ class Recorder:
         Raises:
             OSError: it can't; the old segment stays in use.
         """
-        if self._size:
+        if self._segment is not None and self._size:
             self._cut()
             self._replace()
 

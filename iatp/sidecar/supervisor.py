@@ -8,6 +8,9 @@ A worker may be told to stop more than once (a terminal and a service manager si
 process, and this one hands the signal on), so to a worker all such signals are one. Ending
 at once is this process's to say: it kills. Where this process itself is killed, its workers
 see the other end of a pipe close, and drain: nobody would replace them or free their slots.
+
+SIGUSR1 closes the log's segments and begins new ones. Sent to this process it reaches every
+worker, sent to a worker that one.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ OVERDUE_S = 0.5
 TOLD = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit statuses of a worker that ended as it was told: before it served, or at once."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+_HANDLED = (*_SIGNALS, signal.SIGUSR1)
 
 
 def run(loaded: Loaded) -> int:
@@ -48,6 +52,8 @@ def run(loaded: Loaded) -> int:
     Raises: StartError.
     """
     settings = loaded.settings
+    # Until a worker can rotate its log there is none, and unhandled it would end the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     set_up_logs(settings)
     for warning in [*loaded.warnings, *limits_warnings(loaded, raise_file_limit(), memory_limit())]:
         _log.warning("%s", warning)
@@ -114,6 +120,7 @@ class Supervisor:
         self._lifeline = os.pipe()
         for each in _SIGNALS:
             signal.signal(each, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._on_rotate)
         for number in range(count):
             self._start(number)
         return self._watch()
@@ -135,14 +142,15 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         # A signal that arrives meanwhile is handled once the new worker can be told of it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 for each in _SIGNALS:
                     signal.signal(each, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 os.close(self._lifeline[1])
                 for listener in self._listeners:
                     listener.keep_only(number)
@@ -155,7 +163,10 @@ class Supervisor:
         self._workers[pid] = number
         self._started[number] = time.monotonic()
         self._memory.set_worker(number, pid, WorkerState.READY)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+
+    def _on_rotate(self, _number: int, _frame: object) -> None:
+        self._tell(signal.SIGUSR1)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         """Have the workers drain; on the second signal, or when they are overdue, kill them."""
@@ -166,9 +177,12 @@ class Supervisor:
             # A port on which nobody listens any more must refuse, not keep callers waiting.
             for listener in self._listeners:
                 listener.close()
+        self._tell(told)
+
+    def _tell(self, number: int) -> None:
         for pid in tuple(self._workers):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, told)
+                os.kill(pid, number)
 
     def _watch(self) -> int:
         """Wait for workers; replace those that die, until all are told to stop."""

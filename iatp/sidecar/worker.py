@@ -109,6 +109,7 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGUSR1, self._on_rotate)
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
@@ -379,6 +380,12 @@ class Worker:
             self._listeners[0].remove()
             os._exit(0)
         self._stop.set()
+
+    def _on_rotate(self) -> None:
+        try:
+            self._recorder.rotate()
+        except OSError as error:
+            _log.error("The log could not be rotated (%s); it goes on as it is.", error.strerror)
 
     def _on_orphaned(self) -> None:
         assert self._lifeline is not None  # noqa: S101 - for the type checker
