@@ -14,7 +14,7 @@ import pytest
 
 from iatp.adapters.traces import StoredRecord, iter_records
 from tests.e2e.agents import agent
-from tests.e2e.load import load
+from tests.e2e.load import Load, load
 from tests.e2e.sidecars import TRUSTED, Sidecar, sidecar, wait_until
 
 
@@ -34,17 +34,22 @@ def _check_whole(running: Sidecar, told: list[str]) -> None:
         assert numbers == list(range(len(numbers)))
 
 
+def _wait_for_more(running: Sidecar, asking: Load) -> None:
+    """Some more requests, and then a segment that ends."""
+    closed, seen = _closed(running), len(asking.told)
+    wait_until(lambda: len(asking.told) > seen + 50)
+    os.kill(running.process.pid, signal.SIGUSR1)
+    wait_until(lambda: _closed(running) > closed)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_ends_the_segments_of_all_workers(tmp_path: Path, workers: int) -> None:
     settings = TRUSTED | {"IATP_WORKERS": str(workers)}
     with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
         with load(running.port, 8) as asking:
-            for turn in range(10):
-                before = _closed(running)
-                wait_until(lambda seen=len(asking.told): len(asking.told) > seen + 50)
-                os.kill(running.process.pid, signal.SIGUSR1)
-                wait_until(lambda before=before: _closed(running) > before)
-                assert running.process.poll() is None, turn
+            for _ in range(10):
+                _wait_for_more(running, asking)
+                assert running.process.poll() is None
         assert not asking.lost
         assert running.stop() == 0
         _check_whole(running, [one.trace_id for one in asking.told])
