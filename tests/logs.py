@@ -24,10 +24,11 @@ _MASK = (1 << 64) - 1
 
 def _crc_table() -> list[int]:
     table = []
-    for value in range(256):
+    for byte in range(256):
+        crc = byte
         for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        table.append(crc)
     return table
 
 
@@ -217,9 +218,7 @@ class Log:
         for seq, line in enumerate(made.lines):
             trace_id = json.loads(line)["trace_id"].encode()
             found.append(
-                struct.pack(
-                    "<QQII", siphash24(made.index_key, trace_id), offset, seq, crc32c(line)
-                )
+                struct.pack("<QQII", siphash24(made.index_key, trace_id), offset, seq, crc32c(line))
             )
             offset += len(line)
         return found

@@ -10,7 +10,6 @@ or pruned meanwhile is looked at again.
 from __future__ import annotations
 
 import base64
-import binascii
 import bisect
 import contextlib
 import errno
@@ -28,22 +27,21 @@ import msgspec
 
 from iatp.adapters.log_folder import Segment, list_segments, segment_of
 from iatp.adapters.processes import Progress, each
-from iatp.values.records import envelope
-from iatp.values.seals import (
-    DIGEST_PREFIX,
-    HEAD_FORMAT,
-    NO_DIGEST,
-    SEAL_FORMAT,
-    Chain,
-    Final,
-    Head,
-    Mark,
-    SealHeader,
-    SignedFinal,
-    SignedHead,
+from iatp.adapters.seals import (
+    HEAD_NAME,
+    HEAD_PREFIX,
+    SEAL_PREFIX,
+    Seal,
+    SignedHeadText,
+    index_name,
+    parse_head,
+    read_seal,
+    seal_name,
 )
-
-HEAD_NAME = "head.json"
+from iatp.adapters.signing import key_id
+from iatp.adapters.signing import verify as is_signed
+from iatp.values.records import DeletedSegment, RetentionRecord, envelope
+from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
 IndexEntries = Callable[[bytearray, int, bytes, int, int], bytes]
 """The index's entries of whole lines: what holds them, up to where, the key of the hash, the
@@ -100,42 +98,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment that retention removed, in its record."""
-
-    segment: str
-    records: int
-    bytes: int
-    sha256: str
-
-
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest segment of a slot that stays, and the digest of the one before it."""
-
-    worker: int
-    segment: str
-    previous: str
-
-
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """What verification needs of a `retention` record."""
-
-    seq: int
-    timestamp: str
-    segments: list[Removed]
-    chains: list[Kept]
-
-
-class Seal(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in the seal of one segment."""
-
-    header: SealHeader
-    marks: list[Mark]
-    final: Final | None
-    final_raw: bytes
-    signature: bytes
-
-
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What one segment says of itself; what its neighbours say comes later."""
 
@@ -154,197 +116,56 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """Of the newest mark."""
     points: dict[int, tuple[int, str]]
     """Of the numbers of records that were asked for: how long they are, and their digest."""
-    retentions: list[Retention]
+    retentions: list[RetentionRecord]
     problems: list[Problem]
     notes: list[str]
 
 
-class Gone(Exception):
-    """The segment is not there any more."""
-
-
-class _BadSeal(Exception):
-    """A seal that cannot be read; the message is the end of a sentence."""
-
-
-_headers = msgspec.json.Decoder(SealHeader)
-_marks = msgspec.json.Decoder(Mark)
-_signed_finals = msgspec.json.Decoder(SignedFinal)
-_finals = msgspec.json.Decoder(Final)
-_signed_heads = msgspec.json.Decoder(SignedHead)
-_heads = msgspec.json.Decoder(Head)
-_retentions = msgspec.json.Decoder(Retention)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_retentions = msgspec.json.Decoder(RetentionRecord)
 
 
 class Keys:
     """The public keys that signatures are held against."""
 
-    def __init__(self, raw: Iterable[bytes]) -> None:
-        self.raw = {key_id(key): key for key in raw}
+    def __init__(self, public_keys: Iterable[bytes]) -> None:
+        self.known = {key_id(key): key for key in public_keys}
 
-    def signed(self, key: str, message: bytes, signature: bytes) -> bool | None:
-        """Whether the key made this signature; None where the key is not known."""
-        raw = self.raw.get(key)
-        return None if raw is None else is_signed(raw, message, signature)
-
-
-def key_id(raw: bytes) -> str:
-    """How a seal names its key."""
-    return hashlib.sha256(raw).hexdigest()[:16]
-
-
-def is_signed(raw: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether the Ed25519 key made this signature."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - 8 MB
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
-        Ed25519PublicKey,
-    )
-
-    try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    def complaint(self, key: str, prefix: bytes, data: bytes, signature: str) -> str:
+        """Return what is wrong with a signature, as a predicate, or nothing."""
+        public_key = self.known.get(key)
+        if public_key is None:
+            return f"was signed with the key {key}, which is not known"
+        # One spelling only: bits that base64 leaves unused would be a place to hide an edit.
+        if not _is_plain_base64(signature) or not is_signed(public_key, prefix, data, signature):
+            return "has a wrong signature"
+        return ""
 
 
-def read_public_key(pem: bytes) -> bytes:
-    """Return the 32 bytes of a public key in PEM.
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """What every segment is checked with."""
+
+    folder: str
+    keys: Keys
+    entries: IndexEntries
+    patience_s: float
+
+
+def check_segment(means: Means, segment: Segment, asked: frozenset[int]) -> Checked | None:
+    """Read one segment and hold it against its own seal and index; None where it was pruned.
+
+    `asked`: after which numbers of records its digest is wanted. For `patience_s` it is read
+    again where its writer may be just about to close it.
 
     Raises:
-        ValueError: it is none, or of another kind.
-    """
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - 8 MB
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
-        Ed25519PublicKey,
-    )
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        load_pem_public_key,
-    )
-
-    try:
-        key = load_pem_public_key(pem)
-    except UnsupportedAlgorithm:
-        raise ValueError("a key of a kind that is not known") from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise ValueError("not an Ed25519 key")
-    return key.public_bytes_raw()
-
-
-def read_head(data: bytes) -> tuple[Head, bytes, bytes]:
-    """Return a head, its bytes as they were signed, and the signature.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        signed = _signed_heads.decode(data)
-        raw = bytes(signed.head)
-        head = _heads.decode(raw)
-        signature = _signature(signed.signature)
-    except (*_UNREADABLE, ValueError):
-        raise ValueError("not a head of a log") from None
-    if head.format != HEAD_FORMAT:
-        raise ValueError(f"a head of another format than {HEAD_FORMAT}")
-    return head, raw, signature
-
-
-def parse_seal(data: bytes, stem: str) -> Seal:
-    """Return what a seal says. A line that a crash tore counts as not there.
-
-    Raises:
-        ValueError: it is no seal, or one of another segment.
-    """
-    lines = data.split(b"\n")
-    torn = lines.pop()
-    try:
-        if not lines:
-            raise _BadSeal("is empty")
-        header = _header(lines[0], stem)
-        marks: list[Mark] = []
-        final, raw, signature = None, b"", b""
-        for at, line in enumerate(lines[1:], 1):
-            if final is not None:
-                raise _BadSeal("goes on behind its last line")
-            if line.startswith(b'{"final":'):
-                final, raw, signature = _final(line, stem)
-                continue
-            try:
-                mark = _marks.decode(line)
-            except _UNREADABLE:
-                # A later process that closes the segment writes behind what the crash tore.
-                if at == len(lines) - 2 and b'"recovered":true' in lines[-1]:
-                    continue
-                raise _BadSeal(f"cannot be read in line {at + 1}") from None
-            if marks and (mark.records, mark.bytes) <= (marks[-1].records, marks[-1].bytes):
-                raise _BadSeal(f"has marks out of order in line {at + 1}")
-            marks.append(mark)
-        if final is not None and torn:
-            raise _BadSeal("goes on behind its last line")
-    except _BadSeal as error:
-        raise ValueError(f"its seal {error}") from None
-    return Seal(header=header, marks=marks, final=final, final_raw=raw, signature=signature)
-
-
-def _header(line: bytes, stem: str) -> SealHeader:
-    try:
-        header = _headers.decode(line)
-    except _UNREADABLE:
-        raise _BadSeal("cannot be read in line 1") from None
-    if header.format != SEAL_FORMAT:
-        raise _BadSeal(f"is not of the format {SEAL_FORMAT}")
-    if header.segment != stem:
-        raise _BadSeal("is that of another segment")
-    if (header.previous.segment is None) != (header.previous.sha256 == NO_DIGEST):
-        raise _BadSeal("does not say which segment came before")
-    return header
-
-
-def _final(line: bytes, stem: str) -> tuple[Final, bytes, bytes]:
-    try:
-        signed = _signed_finals.decode(line)
-        raw = bytes(signed.final)
-        final = _finals.decode(raw)
-        signature = _signature(signed.signature)
-    except (*_UNREADABLE, ValueError):
-        raise _BadSeal("cannot be read in its last line") from None
-    if final.segment != stem:
-        raise _BadSeal("was closed for another segment")
-    return final, raw, signature
-
-
-def _signature(text: str) -> bytes:
-    """Return what this is the base64 of; only one spelling is taken.
-
-    Raises:
-        ValueError: it is none.
-    """
-    signature = base64.b64decode(text, validate=True)
-    if base64.b64encode(signature) != text.encode("ascii"):
-        raise ValueError("the spare bits are not zero")
-    return signature
-
-
-def check_segment(
-    folder: str,
-    segment: Segment,
-    asked: frozenset[int],
-    keys: Keys,
-    entries: IndexEntries,
-    patience_s: float,
-) -> Checked:
-    """Read one segment and hold it against its own seal and index.
-
-    For `patience_s` it is read again where its writer may be just about to close it.
-
-    Raises:
-        Gone: it was pruned meanwhile.
         OSError: it can't be read.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + means.patience_s
     while True:
-        found = _Check(folder, segment, asked, keys, entries)
-        checked = found.run()
+        found = _Check(means, segment, asked)
+        try:
+            checked = found.run()
+        except FileNotFoundError:
+            return None
         if not found.is_passing or time.monotonic() >= deadline:
             return checked
         time.sleep(0.02)
@@ -353,23 +174,16 @@ def check_segment(
 class _Check:
     """One reading of one segment."""
 
-    def __init__(
-        self,
-        folder: str,
-        segment: Segment,
-        asked: frozenset[int],
-        keys: Keys,
-        entries: IndexEntries,
-    ) -> None:
-        self.folder = Path(folder)
+    def __init__(self, means: Means, segment: Segment, asked: frozenset[int]) -> None:
+        self.folder = Path(means.folder)
         self.segment = segment
         self.asked = asked
-        self.keys = keys
-        self.entries_of = entries
+        self.keys = means.keys
+        self.entries_of = means.entries
         self.is_passing = False
         self.problems: list[Problem] = []
         self.notes: list[str] = []
-        self.retentions: list[Retention] = []
+        self.retentions: list[RetentionRecord] = []
         self.records = 0
         self.bytes = 0
         self.rest = 0
@@ -382,9 +196,10 @@ class _Check:
         """Read it all."""
         stem = self.segment.stem
         seal = self._seal()
-        index = _read_small(self.folder / f"{stem}.index")
+        index = _read_small(self.folder / index_name(stem))
         key = index[16:32].ljust(16, b"\0") if index else bytes(16)
-        previous = seal.header.previous.sha256 if seal is not None else NO_DIGEST
+        header = seal.header if seal is not None else None
+        previous = header.previous.sha256 if header is not None else NO_DIGEST
         self.digest = hashlib.sha256(
             DIGEST_PREFIX + previous.encode("utf-8") + b"\n" + stem.encode() + b"\n"
         )
@@ -401,7 +216,7 @@ class _Check:
         return Checked(
             segment=self.segment,
             has_seal=seal is not None,
-            previous=seal.header.previous.segment if seal is not None else None,
+            previous=header.previous.segment if header is not None else None,
             previous_digest=previous,
             final=final,
             records=self.records,
@@ -428,24 +243,21 @@ class _Check:
 
     def _seal(self) -> Seal | None:
         stem = self.segment.stem
-        data = _read_small(self.folder / f"{stem}.seal")
-        if data is None:
+        seal = read_seal(self.folder, stem)
+        if seal is None:
             self._add(None, "its seal is gone")
             self.is_passing = True
             return None
-        try:
-            seal = parse_seal(data, stem)
-        except ValueError as error:
-            self._add(None, str(error))
-            self.is_passing = b"\n" not in data
+        why = _seal_is_wrong(seal, stem)
+        if why:
+            self._add(None, f"its seal {why}")
+            self.is_passing = seal.header is None and not seal.damaged_lines
             return None
         final = seal.final
-        if final is not None:
-            signed = self.keys.signed(final.key, b"iatp-seal-1\n" + seal.final_raw, seal.signature)
-            if signed is None:
-                self._add(None, f"its seal was signed with the key {final.key}, which is not known")
-            elif not signed:
-                self._add(None, "the signature of its seal is wrong")
+        if final is not None and (
+            why := self.keys.complaint(final.key, SEAL_PREFIX, seal.final_raw, seal.signature)
+        ):
+            self._add(None, f"its seal {why}")
         return seal
 
     def _read(self, seal: Seal | None, key: bytes) -> dict[int, tuple[int, str]]:
@@ -473,8 +285,6 @@ class _Check:
                     self.digest.update(view[start:end])
                 self.bytes += end
                 self.records += len(made) // _ENTRY_BYTES
-        except FileNotFoundError:
-            raise Gone from None
         except ValueError as error:
             self.damage = str(error)
         return found
@@ -512,7 +322,7 @@ class _Check:
             line = bytes(block[start:stop])
             common = envelope(line)
             if common is not None and common.type == "retention":
-                with contextlib.suppress(*_UNREADABLE):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                     self.retentions.append(_retentions.decode(line))
             at = block.find(_RETENTION, stop, end)
 
@@ -575,7 +385,6 @@ class _Check:
         if why:
             self._add(None, why)
 
-
     def _blocks(self) -> Iterator[tuple[bytearray, int]]:
         """Yield buffers and where their last whole line ends; at the end `rest` is known."""
         path = self.folder / self.segment.name
@@ -594,6 +403,30 @@ class _Check:
             self.rest = filled
 
 
+def _seal_is_wrong(seal: Seal, stem: str) -> str:
+    """Return what is wrong with the text of a seal, as a predicate, or nothing."""
+    header, final = seal.header, seal.final
+    if header is None:
+        return "cannot be read"
+    if seal.damaged_lines or (final is not None and seal.torn_bytes):
+        return "holds what is no part of a seal"
+    if header.segment != stem or (final is not None and final.segment != stem):
+        return "is that of another segment"
+    if (header.previous.segment is None) != (header.previous.sha256 == NO_DIGEST):
+        return "does not say which segment came before"
+    marks = [(mark.records, mark.bytes) for mark in seal.marks]
+    if marks != sorted(set(marks)):
+        return "has marks out of order"
+    return ""
+
+
+def _is_plain_base64(text: str) -> bool:
+    try:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    except ValueError:
+        return False
+
+
 def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
     """Return what is wrong with an index, or nothing; `whole`: it must have every record."""
     if len(index) < _INDEX_HEADER.size:
@@ -609,7 +442,9 @@ def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
             return "its index is not that of its records"
         return ""
     if is_sorted:
-        made = b"".join(sorted(_split(made), key=_place))
+        split = _split(made)
+        split.sort(key=_place)
+        made = b"".join(split)
     if len(entries) != len(made):
         return "its index has not one entry for each record"
     return "" if entries == made else "its index is not that of its records"
@@ -624,6 +459,10 @@ def _place(entry: bytes) -> tuple[int, int]:
     return int.from_bytes(entry[:8], "little"), int.from_bytes(entry[16:20], "little")
 
 
+def _seq(entry: bytes) -> int:
+    return int.from_bytes(entry[16:20], "little")
+
+
 def _checks(entries: bytes | bytearray) -> bytes:
     """Return the CRC-32C of each record, of entries in order of seq."""
     with memoryview(entries) as view:
@@ -636,9 +475,7 @@ def _sealed_checks(seal: Seal, index: bytes | None) -> bytes | None:
         return None
     body = index[_INDEX_HEADER.size :]
     body = body[: len(body) // _ENTRY_BYTES * _ENTRY_BYTES]
-    checks = b"".join(
-        entry[20:] for entry in sorted(_split(body), key=lambda entry: _place(entry)[1])
-    )
+    checks = b"".join(entry[20:] for entry in sorted(_split(body), key=_seq))
     return checks if _digest(checks) == seal.final.checks else None
 
 
@@ -660,7 +497,6 @@ def _read_small(path: Path) -> bytes | None:
         return file.read()
 
 
-
 def verify(
     folder: str | os.PathLike[str],
     entries: IndexEntries,
@@ -680,31 +516,31 @@ def verify(
         OSError: the folder can't be read.
         ValueError: a head that was kept elsewhere is none.
     """
-    return _Verification(
-        os.fspath(folder), entries, list(public_keys), list(heads), processes, progress, patience_s
-    ).run()
+    check = _Verification(os.fspath(folder), public_keys, heads)
+    check.entries = entries
+    check.processes = processes
+    check.progress = progress
+    check.patience_s = patience_s
+    return check.run()
 
 
 class _Verification:
     """One check of one log."""
 
-    def __init__(
-        self,
-        folder: str,
-        entries: IndexEntries,
-        public_keys: list[bytes],
-        heads: list[bytes],
-        processes: int,
-        progress: Progress | None,
-        patience_s: float,
-    ) -> None:
+    entries: IndexEntries
+    processes: int
+    progress: Progress | None
+    patience_s: float
+
+    def __init__(self, folder: str, public_keys: Iterable[bytes], heads: Iterable[bytes]) -> None:
         self.folder = folder
-        self.entries = entries
-        self.public_keys = public_keys
-        self.kept_heads = [read_head(data) for data in heads]
-        self.processes = processes
-        self.progress = progress
-        self.patience_s = patience_s
+        self.public_keys = list(public_keys)
+        self.kept_heads: list[SignedHeadText] = []
+        for data in heads:
+            head = parse_head(data)
+            if head is None:
+                raise ValueError("not the head of a log")
+            self.kept_heads.append(head)
         self.checked: dict[str, Checked] = {}
 
     def run(self) -> Verdict:
@@ -752,34 +588,31 @@ class _Verification:
 
     def _take_heads(self) -> None:
         """Read `head.json`, and say of each head whether its signature is right."""
-        heads = [("a head that was kept elsewhere", *head) for head in self.kept_heads]
+        heads = [("a head that was kept elsewhere", head) for head in self.kept_heads]
         data = _read_small(Path(self.folder, HEAD_NAME))
         self.has_head = data is not None
         if data is not None:
-            try:
-                heads.append((HEAD_NAME, *read_head(data)))
-            except ValueError as error:
-                self._add(None, None, None, f"{HEAD_NAME} is {error}")
-        raw = list(self.public_keys)
-        self.key_source = "given"
-        if not raw:
-            self.key_source = "none"
-            for source, head, _, _ in heads:
-                with contextlib.suppress(binascii.Error):
-                    raw.append(base64.b64decode(head.public_key, validate=True))
-                    self.key_source = source
-                    break
-        self.keys = Keys(raw)
-        self.heads: list[tuple[str, Head]] = []
-        for source, head, text, signature in heads:
-            signed = self.keys.signed(head.key, b"iatp-head-1\n" + text, signature)
-            if signed:
-                self.heads.append((source, head))
-            elif signed is None:
-                why = f"{source} was signed with the key {head.key}, which is not known"
-                self._add(None, None, None, why)
+            own = parse_head(data)
+            if own is None:
+                self._add(None, None, None, f"{HEAD_NAME} cannot be read")
             else:
-                self._add(None, None, None, f"the signature of {source} is wrong")
+                heads.append((HEAD_NAME, own))
+        public_keys = list(self.public_keys)
+        self.key_source = "given"
+        if not public_keys:
+            self.key_source = heads[0][0] if heads else "none"
+            with contextlib.suppress(ValueError):
+                for _, signed in heads[:1]:
+                    public_keys.append(base64.b64decode(signed.head.public_key, validate=True))
+        self.keys = Keys(public_keys)
+        self.heads: list[tuple[str, Head]] = []
+        for source, signed in heads:
+            head = signed.head
+            why = self.keys.complaint(head.key, HEAD_PREFIX, signed.raw, signed.signature)
+            if why:
+                self._add(None, None, None, f"{source} {why}")
+            else:
+                self.heads.append((source, head))
 
     def _check_all(self, segments: list[Segment]) -> None:
         asked: dict[str, set[int]] = {}
@@ -789,19 +622,12 @@ class _Verification:
         waiting = [segment for segment in segments if segment.stem not in self.checked]
         sizes = {segment.stem: _size(self.folder, segment) for segment in waiting}
         total, done = sum(sizes.values()), 0
-        tasks = [
-            (
-                self.folder,
-                segment,
-                frozenset(asked.get(segment.stem, ())),
-                self.keys,
-                self.entries,
-                self.patience_s,
-            )
-            for segment in waiting
-        ]
+        means = Means(
+            folder=self.folder, keys=self.keys, entries=self.entries, patience_s=self.patience_s
+        )
+        tasks = [(means, segment, frozenset(asked.get(segment.stem, ()))) for segment in waiting]
         for segment, found in zip(
-            waiting, each(_try_check, tasks, processes=self.processes), strict=True
+            waiting, each(check_segment, tasks, processes=self.processes), strict=True
         ):
             if found is not None:
                 self.checked[segment.stem] = found
@@ -811,9 +637,9 @@ class _Verification:
 
     def _take_retentions(self) -> None:
         """Collect what retention says it removed."""
-        self.removed: dict[str, Removed] = {}
-        self.kept: dict[tuple[str, str], None] = {}
-        self.newest: Retention | None = None
+        self.removed: dict[str, DeletedSegment] = {}
+        self.kept: dict[tuple[str, str | None], None] = {}
+        self.newest: RetentionRecord | None = None
         chain = self.by_worker.get(0, {})
         for stem in _in_order(chain):
             found = chain[stem]
@@ -829,7 +655,7 @@ class _Verification:
     def _miss_records(self, stems: list[str]) -> None:
         """What has a seal, but no records."""
         for stem in stems:
-            data = _read_small(Path(self.folder, f"{stem}.seal"))
+            data = _read_small(Path(self.folder, seal_name(stem)))
             # Where its process died, a segment may have got no farther, or not all of its removal.
             if stem not in self.removed and data is not None and data.count(b"\n") > 1:
                 self._add(None, stem, 0, "its records are gone; its seal is there")
@@ -907,7 +733,8 @@ class _Verification:
         """Whether retention removed the segment at which a head ends a slot's chain."""
         removed = self.removed.get(chain.segment)
         if removed is not None:
-            return chain.records < removed.records or removed.sha256 == chain.sha256
+            is_whole = removed.records is None or chain.records == removed.records
+            return not is_whole or removed.sha256 in {None, chain.sha256}
         if self.newest is None or self.newest.timestamp < head.timestamp:
             return False
         staying = [kept for kept in self.newest.chains if kept.worker == chain.worker]
@@ -953,26 +780,12 @@ class _Verification:
             segments=len(self.checked),
             records=sum(chain.records for chain in chains),
             bytes=sum(chain.bytes for chain in chains),
-            key=next(iter(self.keys.raw), None),
+            key=next(iter(self.keys.known), None),
             key_source=self.key_source,
             chains=chains,
             problems=self.problems,
             notes=self.notes,
         )
-
-
-def _try_check(
-    folder: str,
-    segment: Segment,
-    asked: frozenset[int],
-    keys: Keys,
-    entries: IndexEntries,
-    patience_s: float,
-) -> Checked | None:
-    try:
-        return check_segment(folder, segment, asked, keys, entries, patience_s)
-    except Gone:
-        return None
 
 
 def _stems(folder: str) -> dict[str, Segment | None]:

@@ -46,7 +46,7 @@ def random_log(folder: Path, choose: random.Random) -> Log:
         worker = choose.randrange(slots)
         if event < 0.55:
             for _ in range(choose.randint(1, 6)):
-                fill = choose.choice(("", "x" * choose.randrange(200), "\n\"}\u00e4\u2028"))
+                fill = choose.choice(("", "x" * choose.randrange(200), '\n"}\u00e4\u2028'))
                 log.append(worker, payload=fill)
                 log.tick(choose.random() * 30)
                 if choose.random() < 0.4:
