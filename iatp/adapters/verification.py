@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -43,9 +44,10 @@ from iatp.adapters.signing import verify as is_signed
 from iatp.values.records import DeletedSegment, RetentionRecord, envelope
 from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
-IndexEntries = Callable[[bytearray, int, bytes, int, int], bytes]
-"""The index's entries of whole lines: what holds them, up to where, the key of the hash, the
-offset of the first and its `seq`."""
+IndexEntries = Callable[[list[Any], bytes, int, int], bytes]
+"""`iatp._fast.trail.entries`, which this layer cannot import."""
+SortIndex = Callable[[bytes], bytes]
+"""`iatp._fast.trail.sort`."""
 
 _INDEX_MAGIC = b"IATPIDX1"
 _INDEX_HEADER = struct.Struct("<8sII16s32s")
@@ -147,6 +149,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     keys: Keys
     entries: IndexEntries
+    sort: SortIndex
     patience_s: float
 
 
@@ -179,7 +182,7 @@ class _Check:
         self.segment = segment
         self.asked = asked
         self.keys = means.keys
-        self.entries_of = means.entries
+        self.means = means
         self.is_passing = False
         self.problems: list[Problem] = []
         self.notes: list[str] = []
@@ -270,7 +273,8 @@ class _Check:
         self.points[0] = found[0]
         try:
             for block, end in self._blocks():
-                made = self.entries_of(block, end, key, self.bytes, self.records)
+                with memoryview(block) as view, view[:end] as lines:
+                    made = self.means.entries([lines], key, self.bytes, self.records)
                 self.entries += made
                 self._find_retentions(block, end)
                 start = 0
@@ -381,7 +385,9 @@ class _Check:
         if index is None:
             self._add(None, "its index is gone")
             return
-        why = _index_is_wrong(index, bytes(self.entries), whole=self.segment.closed)
+        why = _index_is_wrong(
+            index, bytes(self.entries), self.means.sort, whole=self.segment.closed
+        )
         if why:
             self._add(None, why)
 
@@ -427,7 +433,7 @@ def _is_plain_base64(text: str) -> bool:
         return False
 
 
-def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
+def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) -> str:
     """Return what is wrong with an index, or nothing; `whole`: it must have every record."""
     if len(index) < _INDEX_HEADER.size:
         return "its index is cut" if whole else ""
@@ -442,9 +448,7 @@ def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
             return "its index is not that of its records"
         return ""
     if is_sorted:
-        split = _split(made)
-        split.sort(key=_place)
-        made = b"".join(split)
+        made = sort(index[: _INDEX_HEADER.size] + made)[_INDEX_HEADER.size :]
     if len(entries) != len(made):
         return "its index has not one entry for each record"
     return "" if entries == made else "its index is not that of its records"
@@ -452,11 +456,6 @@ def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
 
 def _split(entries: bytes) -> list[bytes]:
     return [entries[at : at + _ENTRY_BYTES] for at in range(0, len(entries), _ENTRY_BYTES)]
-
-
-def _place(entry: bytes) -> tuple[int, int]:
-    """Where an entry stands in a sorted index."""
-    return int.from_bytes(entry[:8], "little"), int.from_bytes(entry[16:20], "little")
 
 
 def _seq(entry: bytes) -> int:
@@ -499,8 +498,9 @@ def _read_small(path: Path) -> bytes | None:
 
 def verify(
     folder: str | os.PathLike[str],
-    entries: IndexEntries,
     *,
+    entries: IndexEntries,
+    sort: SortIndex,
     public_keys: Iterable[bytes] = (),
     heads: Iterable[bytes] = (),
     processes: int = 1,
@@ -518,6 +518,7 @@ def verify(
     """
     check = _Verification(os.fspath(folder), public_keys, heads)
     check.entries = entries
+    check.sort = sort
     check.processes = processes
     check.progress = progress
     check.patience_s = patience_s
@@ -528,6 +529,7 @@ class _Verification:
     """One check of one log."""
 
     entries: IndexEntries
+    sort: SortIndex
     processes: int
     progress: Progress | None
     patience_s: float
@@ -623,7 +625,11 @@ class _Verification:
         sizes = {segment.stem: _size(self.folder, segment) for segment in waiting}
         total, done = sum(sizes.values()), 0
         means = Means(
-            folder=self.folder, keys=self.keys, entries=self.entries, patience_s=self.patience_s
+            folder=self.folder,
+            keys=self.keys,
+            entries=self.entries,
+            sort=self.sort,
+            patience_s=self.patience_s,
         )
         tasks = [(means, segment, frozenset(asked.get(segment.stem, ()))) for segment in waiting]
         for segment, found in zip(
