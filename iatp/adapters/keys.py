@@ -18,7 +18,7 @@ from pathlib import Path
 from iatp.values.errors import StartError
 
 KEY_BYTES = 32
-_READ_LIMIT = 4096
+_READ_LIMIT = 1 << 20
 
 
 def default_key_path(log_dir: str | os.PathLike[str]) -> Path:
@@ -55,6 +55,17 @@ def derive(key: bytes, purpose: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
+    return _parse(path, read_private_file(path, "IATP_KEY_FILE"))
+
+
+def read_private_file(path: Path, setting: str) -> bytes:
+    """Return what a key file holds, 1 MiB of it at most.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StartError: a symbolic link, not a file, of another user, readable by others, or it
+            cannot be read; the sentence names the setting.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -62,24 +73,23 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EMLINK}:
             raise StartError(
-                f"The key file {path} is a symbolic link; set IATP_KEY_FILE to the file itself."
+                f"The key file {path} is a symbolic link; set {setting} to the file itself."
             ) from None
         raise StartError(
             f"The key file {path} cannot be read ({error.strerror}); "
-            "make it readable for this user or set IATP_KEY_FILE."
+            f"make it readable for this user or set {setting}."
         ) from None
     try:
         found = os.fstat(fd)
-        _check(path, found)
-        data = os.read(fd, _READ_LIMIT)
+        _check(path, found, setting)
+        return os.read(fd, _READ_LIMIT)
     finally:
         os.close(fd)
-    return _parse(path, data)
 
 
-def _check(path: Path, found: os.stat_result) -> None:
+def _check(path: Path, found: os.stat_result, setting: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise StartError(f"The key file {path} is not a file; set IATP_KEY_FILE to another path.")
+        raise StartError(f"The key file {path} is not a file; set {setting} to another path.")
     if found.st_uid not in {0, os.geteuid()}:
         raise StartError(
             f"The key file {path} belongs to another user (uid {found.st_uid}); "
