@@ -65,6 +65,13 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+class LogCompression(enum.StrEnum):
+    """What becomes of a closed segment (docs/records.md)."""
+
+    ZSTD = "zstd"
+    OFF = "off"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings in force; the fields of the manifest among them."""
 
@@ -96,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_segment_age_s: float
     log_max_size_bytes: int
     log_max_age_s: float
+    log_compress: LogCompression
+    log_compress_after_s: float
+    log_key_file: str | None
+    """None: segments are not encrypted."""
     key_file: str
     signing_key_file: str
     workers: int
@@ -378,6 +389,31 @@ SETTINGS: tuple[Setting, ...] = (
         default="30d",
         meaning="age at which a log file is deleted",
         reason="a month's audit, and no data kept for ever",
+    ),
+    Setting(
+        env="IATP_LOG_COMPRESS",
+        field="log_compress",
+        reader=Choice(LogCompression),
+        default="zstd",
+        meaning="how closed log files are kept",
+        reason="a log takes a tenth of the room, and is read as it was",
+    ),
+    Setting(
+        env="IATP_LOG_COMPRESS_AFTER",
+        field="log_compress_after_s",
+        reader=Duration("0s", "3650d"),
+        default="10m",
+        meaning="how long a closed log file stays plain; an encrypted one is compressed at once",
+        reason="log shippers have read it to its end by then",
+    ),
+    Setting(
+        env="IATP_LOG_KEY_FILE",
+        field="log_key_file",
+        reader=PathText(),
+        default=None,
+        default_note="log files are not encrypted",
+        meaning="keys of the log, 64 hex digits a line: the first encrypts, all decrypt",
+        reason="a key is worth only what its keeping is: that is for you to arrange",
     ),
     Setting(
         env="IATP_KEY_FILE",

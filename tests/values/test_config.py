@@ -100,6 +100,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "log_segment_age_s": ("10m", 600.0),
     "log_max_size_bytes": ("1GiB", 1 << 30),
     "log_max_age_s": ("7d", 604800.0),
+    "log_compress": ("off", "off"),
+    "log_compress_after_s": ("0s", 0.0),
+    "log_key_file": ("/etc/iatp-log.keys", "/etc/iatp-log.keys"),
     "key_file": ("/etc/iatp.key", "/etc/iatp.key"),
     "signing_key_file": ("/etc/iatp.signing.key", "/etc/iatp.signing.key"),
     "workers": ("2", 2),
@@ -164,6 +167,8 @@ def test_defaults() -> None:
     assert found.log_segment_age_s == 86400
     assert (found.record_body_bytes, found.log_segment_bytes) == (8192, 64 << 20)
     assert (found.log_max_size_bytes, found.log_max_age_s) == (10 << 30, 30 * 86400)
+    assert (found.log_compress, found.log_compress_after_s) == ("zstd", 600)
+    assert found.log_key_file is None
     assert (found.agent_timeout_s, found.stream_idle_timeout_s) == (30, 60)
     assert (found.stream_timeout_s, found.drain_s, found.queue_timeout_s) == (900, 25, 30)
     assert (found.max_body_bytes, found.max_buffered_bytes) == (10 << 20, 64 << 20)
