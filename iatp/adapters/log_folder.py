@@ -1,4 +1,4 @@
-"""The flight recorder's folder: its lock, the names of its segments, and their removal.
+"""The flight recorder's folder: its lock and the names of its segments.
 
 One sidecar owns a folder: the supervisor holds `flock` on the file `lock` in it, its workers
 inherit the lock, and it goes with the last of them. A segment that is being written ends in
@@ -123,15 +123,6 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """A closed segment that retention removed."""
-
-    name: str
-    size: int
-    reason: str
-    """`age` or `size`."""
-
-
 class LogFolder:
     """The folder, made if absent, locked by this sidecar until `close` or its last process ends.
 
@@ -253,42 +244,6 @@ class LogFolder:
         finally:
             os.close(directory)
 
-    def prune(self, max_bytes: int, max_age_s: float, now: float | None = None) -> list[Pruned]:
-        """Remove closed segments that are too old, then the oldest while all are too big.
-
-        Age and order go by the last write. Open segments count for the size and are never
-        removed. `now` is Unix time.
-
-        Raises:
-            OSError: the folder can't be read or changed.
-        """
-        now = time.time() if now is None else now
-        directory = self.open_directory()
-        try:
-            self._keep_lock()
-            total = 0
-            closed: list[tuple[float, str, int]] = []
-            for segment in self.segments():
-                try:
-                    found = os.stat(segment.name, dir_fd=directory, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                total += found.st_size
-                if segment.closed:
-                    closed.append((found.st_mtime, segment.name, found.st_size))
-            pruned = []
-            for mtime, name, size in sorted(closed):
-                too_old = mtime < now - max_age_s
-                if not too_old and total <= max_bytes:
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=directory)
-                    pruned.append(Pruned(name=name, size=size, reason="age" if too_old else "size"))
-                total -= size
-            return pruned
-        finally:
-            os.close(directory)
-
     def _lock(self) -> int:
         directory = self.open_directory()
         try:
@@ -320,7 +275,7 @@ class LogFolder:
             os.ftruncate(fd, len(pid))
         return fd
 
-    def _keep_lock(self) -> None:
+    def keep_lock(self) -> None:
         """Lock the folder anew where it, or the lock file, was replaced under us."""
         with contextlib.suppress(FileNotFoundError):
             found = (self.path / LOCK_NAME).lstat()

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from iatp.adapters.log_folder import (
     Leftover,
     LogFolder,
-    Pruned,
     Segment,
     close_segment,
     create_segment,
@@ -29,7 +28,7 @@ from iatp.adapters.log_folder import (
 )
 from iatp.adapters.page_cache import PIECE_BYTES, DropBehind
 
-__all__ = ["Leftover", "LogFolder", "Pruned", "Recorder", "new_boot_id"]
+__all__ = ["Leftover", "LogFolder", "Recorder", "new_boot_id"]
 
 _log = logging.getLogger(__name__)
 

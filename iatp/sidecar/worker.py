@@ -27,6 +27,7 @@ from iatp._fast.upstream import AgentPool, Pool
 from iatp.adapters.control_state import ControlState, StateUnavailable
 from iatp.adapters.keys import derive
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
+from iatp.adapters.retention import delete, find_expired, retention_tail
 from iatp.adapters.shared_memory import SharedMemory
 from iatp.adapters.traces import read_trace
 from iatp.decisions.policy import GatePolicy, OverrideMode
@@ -255,7 +256,7 @@ class Worker:
             metrics=self._render_metrics,
             read_trace=self._read_trace,
             quarantine=self._quarantine,
-            record_access=self._record_access,
+            record_access=self._record,
         )
 
     async def _readiness(self) -> list[str]:
@@ -289,8 +290,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._state.quarantine, trace_id)
 
-    async def _record_access(self, tail: bytes) -> None:
-        # The answer leaves in a later turn than this record, or, where this fails, not at all.
+    async def _record(self, tail: bytes) -> None:
+        # What follows from this record happens in a later turn, or, where this fails, not at all.
         if self._outbox.failing:
             raise OSError
         self._outbox.add_record(tail)
@@ -360,15 +361,41 @@ class Worker:
                 if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
                     last_prune = time.monotonic()
                     with contextlib.suppress(OSError, StateUnavailable):
-                        await loop.run_in_executor(self._readers, self._prune)
+                        await self._delete_expired()
+                        await loop.run_in_executor(self._readers, self._prune_state)
             except Exception:
                 _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
 
-    def _prune(self) -> None:
+    async def _delete_expired(self) -> None:
+        """Delete what retention says, each time once the record of it is on disk."""
+        loop = asyncio.get_running_loop()
         settings = self._settings
-        for pruned in self._folder.prune(settings.log_max_size_bytes, settings.log_max_age_s):
-            _log.info("%s", pruned)
+        while True:
+            expired = await loop.run_in_executor(
+                self._readers,
+                find_expired,
+                self._folder,
+                settings.log_max_size_bytes,
+                settings.log_max_age_s,
+            )
+            if not expired:
+                return
+            tail = await loop.run_in_executor(
+                self._readers,
+                functools.partial(
+                    retention_tail,
+                    self._folder,
+                    expired,
+                    agent_id=self._loaded.manifest.agent_id,
+                ),
+            )
+            await self._record(tail)
+            await loop.run_in_executor(self._readers, delete, self._folder, expired)
+            for each in expired:
+                _log.info("%s", each)
+
+    def _prune_state(self) -> None:
         if self._folder.control_state_path.exists():
             self._state.prune()
 

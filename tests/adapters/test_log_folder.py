@@ -1,4 +1,4 @@
-"""The folder: who may own it, who holds it, what is removed from it."""
+"""The folder: who may own it, who holds it, what is in it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from iatp.adapters.log_folder import LogFolder, Segment, list_segments, segment_of
-from iatp.adapters.recorder import Recorder, new_boot_id
 from iatp.values.errors import StartError
-from tests.adapters.recording import run_python, start_python, tail
+from tests.adapters.recording import run_python, start_python
 from tests.forks import unprivileged
 
 
@@ -181,75 +180,3 @@ def test_a_segment_seen_under_both_names_counts_once(tmp_path: Path) -> None:
     (tmp_path / f"{stem}.open.jsonl").touch()
     (tmp_path / f"{stem}.jsonl").touch()
     assert [segment.closed for segment in list_segments(tmp_path)] == [True]
-
-
-# Retention.
-
-
-def fill(folder: LogFolder, count: int) -> list[str]:
-    """`count` closed segments of 1000 bytes and more, written a day apart, up to day `count`."""
-    recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
-    names = []
-    for day in range(1, count + 1):
-        recorder.append([tail("t", day, fill=1000)])
-        recorder.rotate()
-        closed = [segment.name for segment in folder.segments() if segment.closed]
-        [name] = set(closed) - set(names)
-        os.utime(folder.path / name, (day * 86_400, day * 86_400))
-        names.append(name)
-    recorder.close()
-    return names
-
-
-def left(folder: LogFolder) -> list[str]:
-    return [segment.name for segment in folder.segments()]
-
-
-def test_prune_by_age(folder: LogFolder) -> None:
-    names = fill(folder, 5)
-    pruned = folder.prune(1 << 30, 2 * 86_400, now=5 * 86_400 + 1)
-    assert [(each.name, each.reason) for each in pruned] == [(name, "age") for name in names[:3]]
-    assert left(folder) == names[3:]
-
-
-def test_prune_by_size_takes_the_oldest(folder: LogFolder) -> None:
-    names = fill(folder, 5)
-    size = (folder.path / names[0]).stat().st_size
-    pruned = folder.prune(2 * size + 10, 30 * 86_400, now=6 * 86_400)
-    assert [(each.name, each.reason) for each in pruned] == [(name, "size") for name in names[:3]]
-    assert all(each.size == size for each in pruned)
-    assert left(folder) == names[3:]
-
-
-def test_prune_never_takes_an_open_segment(folder: LogFolder) -> None:
-    recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
-    recorder.append([tail("t", 0, fill=5000)])
-    [name] = left(folder)
-    os.utime(folder.path / name, (0, 0))
-    assert folder.prune(1, 1.0) == []
-    assert left(folder) == [name]
-    recorder.close()
-
-
-def test_open_segments_count_for_the_size(folder: LogFolder) -> None:
-    names = fill(folder, 2)
-    recorder = Recorder(folder, 1, new_boot_id(), 1 << 20)
-    recorder.append([tail("t", 0, fill=5000)])
-    pruned = folder.prune(5000, 1e9, now=3 * 86_400)
-    assert [each.name for each in pruned] == names
-    recorder.close()
-
-
-def test_prune_touches_nothing_else(folder: LogFolder) -> None:
-    (folder.path / "notes.jsonl").write_text("x" * 1000)
-    os.utime(folder.path / "notes.jsonl", (0, 0))
-    assert folder.prune(0, 1.0) == []
-    assert (folder.path / "notes.jsonl").exists()
-
-
-def test_prune_locks_a_replaced_folder_anew(folder: LogFolder, tmp_path: Path) -> None:
-    folder.path.rename(tmp_path / "away")
-    folder.path.mkdir(mode=0o700)
-    folder.prune(1 << 30, 1e9)
-    with pytest.raises(StartError, match="in use"):
-        LogFolder(folder.path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from iatp.adapters.traces import StoredRecord, iter_records
+from iatp.adapters.segments import StoredRecord, iter_records
 from tests.e2e.agents import agent
 from tests.e2e.load import Load, load
 from tests.e2e.sidecars import TRUSTED, Sidecar, sidecar, wait_until
@@ -79,3 +79,21 @@ def test_a_signal_without_records_ends_nothing(tmp_path: Path) -> None:
         os.kill(running.process.pid, signal.SIGUSR1)
         assert running.post('{"a":1}').status in {200, 403, 449}
         assert _closed(running) == 0
+
+
+def test_what_retention_deletes_is_on_record(tmp_path: Path) -> None:
+    with agent() as behind:
+        with sidecar(tmp_path, behind.url, TRUSTED) as running:
+            assert running.post().status == 200
+            assert running.stop() == 0
+            [old] = running.logs.glob("*.jsonl")
+        os.utime(old, (0, 0))
+        with sidecar(tmp_path, behind.url, TRUSTED | {"IATP_LOG_MAX_AGE": "1d"}) as running:
+            wait_until(lambda: not old.exists())
+            [told] = [each for each in running.records() if each["type"] == "retention"]
+            assert [each["segment"] + ".jsonl" for each in told["segments"]] == [old.name]
+            assert told["reason"] == "age"
+            [kept] = told["chains"]
+            assert (running.logs / (kept["segment"] + ".open.jsonl")).exists()
+            assert running.post().status == 200
+            assert running.stop() == 0
