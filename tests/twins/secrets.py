@@ -20,20 +20,30 @@ ALNUM = re.compile("[0-9A-Za-z]")
 
 def shape(token: secrets.Token) -> re.Pattern[str]:
     """Return a pattern of what follows the prefix; each part takes all that it can."""
-    pattern, alphabet = "", ""
+    alphabet = ""
+    pattern = "".join(f"[{secrets.ALPHABETS[name]}]{{{count}}}" for name, count in token.head)
+    if token.head:
+        pattern += "(?:" + "|".join(map(re.escape, token.prefixes)) + ")"
     for part in token.parts:
         if isinstance(part, str):
             pattern += re.escape(part)
         else:
             alphabet = secrets.ALPHABETS[part[0]]
             pattern += f"[{alphabet}]{{{part[1]},{part[2]}}}+"
+    if "." in alphabet:
+        # One that ends a sentence is none of the token's.
+        return re.compile(rf"{pattern}(?!\.?[0-9A-Za-z]|[{alphabet.replace('.', '')}])")
     return re.compile(f"{pattern}(?![0-9A-Za-z{alphabet}])")
 
 
 SHAPES = [
     (prefix, shape(token), number, token)
     for number, token in enumerate(secrets.TOKENS)
+    if not token.head
     for prefix in token.prefixes
+]
+ANCHORED = [
+    (shape(token), number) for number, token in enumerate(secrets.TOKENS) if token.head
 ]
 SHAPES.sort(key=lambda row: -len(row[0]))
 
@@ -58,8 +68,9 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
     """Return number and end of the secret whose look alone tells it, if one begins here."""
     if text[at] == "-":
         key = PEM.match(text, at)
-        return (NUMBER["private_key"], key.end()) if key and (key["body"] or key["end"]) else None
-    if not ALNUM.match(text, at) or (at and ALNUM.match(text, at - 1)):
+        if key and (key["body"] or key["end"]):
+            return NUMBER["private_key"], key.end()
+    if at and ALNUM.match(text, at - 1):
         return None
     for prefix, pattern, number, token in SHAPES:
         if text.startswith(prefix, at):
@@ -68,6 +79,9 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
                 return number, match.end()
             if token.checked and is_checked(text[body : body + 36]):
                 return number, body + 36
+    for pattern, number in ANCHORED:
+        if match := pattern.match(text, at):
+            return number, match.end()
     if (jwt := JWT.match(text, at)) and is_header(jwt[1]):
         return NUMBER["jwt"], jwt.end()
     if bot := TELEGRAM.match(text, at):
@@ -110,7 +124,8 @@ URL = re.compile(
 SIGNATURE = re.compile(r"[0-9A-Za-z%+/]{43,120}+=?")
 ACCOUNT = re.compile(r"[0-9A-Za-z+/]{40,100}+={0,2}")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-BEGINS_LONG = re.compile("[0-9A-Za-z_+/-]{16}")
+BEGINS_LONG = re.compile("[0-9A-Za-z_+/~^-]{16}")
+KEY = re.compile(r"(?=.*[0-9].*[0-9])(?=(?:.*[A-Z]){4})[0-9A-Za-z+/]*=*")
 
 
 def words(known: tuple[str, ...]) -> str:
@@ -166,7 +181,12 @@ def is_strong(value: str) -> bool:
     classes = [re.search(c, value) is not None for c in ("[a-z]", "[A-Z]", "[0-9]", "[^0-9A-Za-z]")]
     if not ((classes[0] or classes[1]) and classes[2]) and sum(classes) < 3:
         return False
-    if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[/%]|\./|\*\*\*", value):
+    if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[%]|\./|\*\*\*", value):
+        return False
+    # A path, unless it looks like a key in base64.
+    if value[0] == "/" and not (
+        KEY.fullmatch(value) and len(value) >= 32 and value.count("/") * 10 <= len(value)
+    ):
         return False
     if "://" in value or len(value) > 256:
         return False
