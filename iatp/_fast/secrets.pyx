@@ -32,6 +32,7 @@ cdef enum:
     PASSWORD = 80
     VALUE_MOST = 256
     GAP = 16            # code points between a word and its value
+    LINES = 6           # line ends and spaces between the name of a multipart field and its value
     FIELD = 32          # of a field's name in a form, behind &
     KEY_LEAST = 32      # of a key that begins with a slash, which
     KEY_SLASH = 10      # has one in so many characters at most
@@ -269,7 +270,8 @@ cdef bint _ended(Window* w, int i, const char* text, int length) noexcept nogil:
 
 cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
     """Where a token ends whose prefix ends at `i`, or -1."""
-    cdef int number, count, at
+    cdef int number, at
+    cdef int count = 0
     cdef int body = i
     cdef Part* part
     cdef int alphabet = 0
@@ -290,8 +292,12 @@ cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
             i += 1
         if count < part.least:
             return NOTHING
-    if i < w.n and (_is_alnum(w.cp[i]) or _is_in(w.cp[i], alphabet)):
+    if _is_in(c'.', alphabet):
         # The dot that ends a sentence is none of a token's.
+        while count > part.least and w.cp[i - 1] == c'.':
+            count -= 1
+            i -= 1
+    if i < w.n and (_is_alnum(w.cp[i]) or _is_in(w.cp[i], alphabet)):
         if w.cp[i] == c'.' and (i + 1 == w.n or not _is_alnum(w.cp[i + 1])):
             return i
         return body + CHECKED if shape.checked and _is_checked(w, body) else NOTHING
@@ -710,12 +716,26 @@ cdef inline bint _is_quote(uint32_t c) noexcept nogil:
     return c in (c'"', c'\'', c'`', c'\\')
 
 
+cdef bint _begins_part(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether a quote, the end of its line and an empty line are all that stands between."""
+    cdef int at = low + 1
+    cdef int lines = 0
+    if low == high or cp[low] != c'"':
+        return False
+    while at < high and at - low <= LINES and cp[at] in (c'\r', c'\n'):
+        lines += cp[at] == c'\n'
+        at += 1
+    return at == high and lines == 2
+
+
 cdef bint _assigns(const uint32_t* cp, int low, int high, int is_at, int is_end) noexcept nogil:
     """Whether what stands between a word and its value says that this is the value.
 
     `is_at` and `is_end`: where a word `is` or `was` stands in it; 0 where none does.
     """
     cdef int at = low
+    if not is_at and (high - low == 1 and cp[low] == c'>' or _begins_part(cp, low, high)):
+        return True
     while at < high and at - low < 3 and (_is_quote(cp[at]) or cp[at] == c']'):
         at += 1
     low = at
@@ -762,6 +782,11 @@ cdef int _announced(const uint32_t* cp, int i) noexcept nogil:
         if cp[low] == c' ' and (i - low == 1 or (i - low == 2 and cp[low + 1] == c' ')):
             if says == SAYS_SCHEME or (says == SAYS_SECRET and _ends_token(cp, low)):
                 return says
+        # PASSWORD 'x' of SQL.
+        if says == SAYS_PASSWORD and i - low == 2 and cp[low] == c' ' and cp[low + 1] in (
+            c'"', c'\''
+        ):
+            return says
     # `is` or `was` between.
     is_end = low
     if low > 1 and cp[low - 1] == c's' and cp[low - 2] == c'i':
@@ -1014,7 +1039,9 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
 
 
 cdef inline bint _is_gap(uint32_t c) noexcept nogil:
-    return c in (c' ', c'\t', c'"', c'\'', c'`', c'=', c':', c'\\', c']', c'>')
+    return c in (
+        c' ', c'\t', c'\r', c'\n', c'"', c'\'', c'`', c'=', c':', c'\\', c']', c'>'
+    )
 
 
 _fill()

@@ -18,8 +18,10 @@ ALNUM = re.compile("[0-9A-Za-z]")
 # Tokens.
 
 
-def shape(token: secrets.Token) -> re.Pattern[str]:
-    """Return a pattern of what follows the prefix; each part takes all that it can."""
+def shape(token: secrets.Token) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return a pattern of what follows the prefix, each part taking all that it can, and of what
+    may not follow that.
+    """
     alphabet = ""
     pattern = "".join(f"[{secrets.ALPHABETS[name]}]{{{count}}}" for name, count in token.head)
     if token.head:
@@ -29,21 +31,38 @@ def shape(token: secrets.Token) -> re.Pattern[str]:
             pattern += re.escape(part)
         else:
             alphabet = secrets.ALPHABETS[part[0]]
-            pattern += f"[{alphabet}]{{{part[1]},{part[2]}}}+"
+            pattern += f"([{alphabet}]{{{part[1]},{part[2]}}})"
+    # The dot that ends a sentence is none of a token's.
+    behind = f"[0-9A-Za-z{alphabet.replace('.', '')}]"
     if "." in alphabet:
-        # One that ends a sentence is none of the token's.
-        return re.compile(rf"{pattern}(?!\.?[0-9A-Za-z]|[{alphabet.replace('.', '')}])")
-    return re.compile(f"{pattern}(?![0-9A-Za-z{alphabet}])")
+        behind += r"|\.[0-9A-Za-z]"
+    return re.compile(pattern), re.compile(behind)
 
 
+def shape_end(text: str, at: int, token: secrets.Token) -> int:
+    """Return where the token ends that goes on here behind its prefix, or 0."""
+    pattern, behind = PATTERNS[token.name]
+    match = pattern.match(text, at)
+    if not match:
+        return 0
+    end = match.end()
+    last = token.parts[-1] if token.parts else ""
+    if not isinstance(last, str) and "." in secrets.ALPHABETS[last[0]]:
+        body = len(match[1])
+        while text[end - 1] == "." and body > last[1]:
+            end, body = end - 1, body - 1
+    return 0 if behind.match(text, end) else end
+
+
+PATTERNS = {token.name: shape(token) for token in secrets.TOKENS}
 SHAPES = [
-    (prefix, shape(token), number, token)
+    (prefix, number, token)
     for number, token in enumerate(secrets.TOKENS)
     if not token.head
     for prefix in token.prefixes
 ]
 ANCHORED = [
-    (shape(token), number) for number, token in enumerate(secrets.TOKENS) if token.head
+    (token, number) for number, token in enumerate(secrets.TOKENS) if token.head
 ]
 SHAPES.sort(key=lambda row: -len(row[0]))
 
@@ -72,16 +91,16 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
             return NUMBER["private_key"], key.end()
     if at and ALNUM.match(text, at - 1):
         return None
-    for prefix, pattern, number, token in SHAPES:
+    for prefix, number, token in SHAPES:
         if text.startswith(prefix, at):
             body = at + len(prefix)
-            if match := pattern.match(text, body):
-                return number, match.end()
+            if end := shape_end(text, body, token):
+                return number, end
             if token.checked and is_checked(text[body : body + 36]):
                 return number, body + 36
-    for pattern, number in ANCHORED:
-        if match := pattern.match(text, at):
-            return number, match.end()
+    for token, number in ANCHORED:
+        if end := shape_end(text, at, token):
+            return number, end
     if (jwt := JWT.match(text, at)) and is_header(jwt[1]):
         return NUMBER["jwt"], jwt.end()
     if bot := TELEGRAM.match(text, at):
@@ -114,7 +133,7 @@ def is_header(text: str) -> bool:
 
 # Places that say secret.
 
-GAP = " \t\"'`=:\\]>"
+GAP = " \t\r\n\"'`=:\\]>"
 """What may stand between a word and its value."""
 VALUE = r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
 """An & too where it does not lead to the next field of a form."""
@@ -141,6 +160,7 @@ SAYS = re.compile(
     re.VERBOSE | re.ASCII,
 )
 ASSIGNS = re.compile(
+    r">|\"(?:\r?\n){2}|"
     r"""["'`\]\\]{0,3}+[ \t]{0,3}+"""
     r"""(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
 )
@@ -172,6 +192,8 @@ def announced(text: str, at: int) -> str:
             if gap in (" ", "  ") and (
                 word == "scheme" or (word == "secret" and text[:low].lower().endswith("token"))
             ):
+                return word
+            if word == "password" and re.fullmatch(r""" ["']""", gap):
                 return word
     return ""
 
