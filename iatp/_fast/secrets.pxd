@@ -9,7 +9,7 @@ cdef extern from "tokens.h" nogil:
         TOKEN_HEADS
         TOKEN_RUN
         TOKEN_ANCHORED
-        TOKEN_ANCHOR_END
+        TOKEN_HEAD
     ctypedef struct Prefix:
         unsigned char length
         unsigned char[31] text
@@ -18,6 +18,7 @@ cdef extern from "tokens.h" nogil:
         unsigned char length
         unsigned char[15] text
         short number
+        short slashes
     ctypedef struct Head:
         short head
         short first
@@ -28,6 +29,7 @@ cdef extern from "tokens.h" nogil:
         Anchor[32] anchors
         Head[12] heads
         int head_count
+        int anchor_count
         short[129] first
         unsigned long long[128][2] seconds
         uint32_t[32] ends

@@ -185,8 +185,9 @@ cdef int _fill_anchors() except -1:
     ])
     cdef Head* head
     assert len(rows) <= TOKEN_ANCHORS
+    _table.anchor_count = len(rows)
     for at, (length, text, number) in enumerate(rows):
-        assert 0 < length and length + len(text) <= TOKEN_ANCHOR_END and 2 <= len(text) <= 15
+        assert 0 < length <= TOKEN_HEAD and 2 <= len(text) <= 15
         assert length + len(text) + sum([
             len(part) if isinstance(part, str) else part[1]
             for part in secrets.TOKENS[number].parts
@@ -200,6 +201,9 @@ cdef int _fill_anchors() except -1:
         head.end = at + 1
         _table.anchors[at].length = len(text)
         _table.anchors[at].number = number
+        if "/" in "".join([secrets.ALPHABETS[name] for name, _ in secrets.TOKENS[number].head]):
+            assert text[0] == "+" or "A" <= text[0] <= "Z"
+            _table.anchors[at].slashes = 1
         for i in range(len(text)):
             _table.anchors[at].text[i] = ord(text[i])
         head.firsts[<int>ord(text[0]) >> 6] |= <unsigned long long>1 << (<int>ord(text[0]) & 63)
@@ -243,7 +247,7 @@ cdef inline bint _is_base64(uint32_t c) noexcept nogil:
 
 
 cdef inline bint _is_run(uint32_t c) noexcept nogil:
-    return _is_word(c) or c in (c'+', c'/', c'~', c'^')
+    return _is_word(c) or c in (c'+', c'/', c'~', c'^', 0x7f)
 
 
 cdef inline uint32_t _small(uint32_t c) noexcept nogil:
@@ -321,7 +325,7 @@ cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef Head* head
     cdef Anchor* anchor
     cdef uint32_t c
-    if w.n - i < TOKEN_ANCHORED:
+    if w.n - i < TOKEN_ANCHORED or (i > 0 and _is_run(w.cp[i - 1]) and w.cp[i - 1] != c'/'):
         return NOTHING
     for number in range(_table.head_count):
         head = &_table.heads[number]

@@ -418,11 +418,13 @@ cdef inline bint _may_call(uint32_t c) noexcept nogil:
 cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
     """Whether a social security or taxpayer number is announced between `low` and `high`."""
     cdef int i, call
+    cdef uint32_t first
     for i in range(low, high):
         if not _may_call(cp[i]):
             continue
+        first = _fold(cp[i])
         for call in range(0 if in_key else 1, _call_count):
-            if _match_end(cp, i, high, _calls[call], call < _whole_words):
+            if first == _calls[call][0] and _match_end(cp, i, high, _calls[call], call < _whole_words):
                 return True
     return False
 
@@ -523,6 +525,12 @@ cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
     if not lines:
         return False
     if _ends_with_call(cp, low, end):
+        return True
+    # A name such as taxpayerId.
+    start = end
+    while start > low and (_is_alnum(cp[start - 1]) or cp[start - 1] in (c'_', c'-', c'.')):
+        start -= 1
+    if _call_in(cp, start, end, False):
         return True
     # `number` and the like between it and the end.
     for tail in range(MAX_TAILS):
@@ -1070,6 +1078,17 @@ cdef int _email_end(Text* t, int at) noexcept nogil:
     return behind
 
 
+cdef bint _is_remote(const Text* t, int start, int at, int end) noexcept nogil:
+    """Whether these are user and host of `git@host:path`."""
+    cdef uint32_t c
+    if at - start != 3 or end + 1 >= t.n or t.cp[end] != c':':
+        return False
+    if t.cp[start] != c'g' or t.cp[start + 1] != c'i' or t.cp[start + 2] != c't':
+        return False
+    c = t.cp[end + 1]
+    return _is_alnum(c) or c == c'/' or c == c'~'
+
+
 cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
@@ -1108,7 +1127,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
         elif c == c'@':
             start = _email_start(t, i, floor[0])
             end = _email_end(t, i) if start < i else 0
-            if end:
+            if end and not _is_remote(t, start, i, end):
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
                 floor[0] = i = end
                 continue

@@ -23,8 +23,8 @@
 #define TOKEN_BACK 24
 /* No token whose fixed part stands inside is shorter. */
 #define TOKEN_ANCHORED 36
-/* From the beginning of a token to the end of its fixed part, at most. */
-#define TOKEN_ANCHOR_END 96
+/* What stands before the fixed part is at most so long. */
+#define TOKEN_HEAD 76
 
 typedef struct {
     unsigned char length;
@@ -37,6 +37,7 @@ typedef struct {
     unsigned char length;
     unsigned char text[15];
     short number;
+    short slashes;               /* what stands before it may have slashes in it */
 } Anchor;
 
 typedef struct {
@@ -49,7 +50,7 @@ typedef struct {
     Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
     Anchor anchors[TOKEN_ANCHORS];
     Head heads[TOKEN_HEADS];            /* the shortest first */
-    int head_count;
+    int head_count, anchor_count;
     short first[129];                   /* index of the first that begins with a byte */
     uint64_t seconds[128][2];           /* which bytes come second behind a first */
     uint32_t ends[32];                  /* the last two letters of words that say secret */
@@ -107,16 +108,24 @@ static inline int token_anchor(const TokenTable *t, const unsigned char *p, Py_s
     return 0;
 }
 
-/* The same where slashes are escaped. */
-static __attribute__((noinline)) int token_anchor_behind_slashes(
-    const TokenTable *t, const unsigned char *p, Py_ssize_t left
+/* Whether such a token may begin at `at`, where no letter or digit stands before: no more of the
+   same may, a slash apart. */
+static inline int token_apart(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]) || p[at - 1] == '/';
+}
+
+/* Where in a run with escaped slashes the fixed part of a token stands, wherever that begins, or
+   -1. */
+static __attribute__((noinline)) Py_ssize_t token_anchor_in(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t at, Py_ssize_t end
 ) {
-    unsigned char plain[TOKEN_ANCHOR_END];
-    Py_ssize_t n = 0;
-    for (Py_ssize_t at = 0; at < left && n < TOKEN_ANCHOR_END; at++)
-        if (p[at] != '\\' || at + 1 == left || p[at + 1] != '/')
-            plain[n++] = p[at];
-    return token_anchor(t, plain, n);
+    for (; at < end; at++)
+        if (p[at] == '+' || (unsigned char)(p[at] - 'A') < 26)
+            for (int a = 0; a < t->anchor_count; a++)
+                if (t->anchors[a].slashes && t->anchors[a].length <= end - at
+                    && memcmp(p + at, t->anchors[a].text, t->anchors[a].length) == 0)
+                    return at;
+    return -1;
 }
 
 /* Whether a word that says secret may stand before `at`, with an assignment or spaces between. */
@@ -174,16 +183,17 @@ static inline Py_ssize_t token_run(
             continue;
         if (token_alnum(p[i]) && token_prefix(t, p + i, high - i))
             return i;
-        if (high - i >= TOKEN_ANCHORED
+        if (high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
             && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')
             && token_anchor(t, p + i, high - i))
             return i;
     }
     *end = i;
-    if (slash >= 0)
-        for (i = at; *end - i > TOKEN_ANCHORED; i++)
-            if (!token_joined(p, low, i) && token_anchor_behind_slashes(t, p + i, high - i))
-                return i;
+    if (slash >= 0 && i - at > TOKEN_ANCHORED) {
+        i = token_anchor_in(t, p, at, i);
+        if (i >= 0)
+            return i - 2 * TOKEN_HEAD > at ? i - 2 * TOKEN_HEAD : at;
+    }
     return -1;
 }
 

@@ -249,7 +249,12 @@ def line_says(text: str, at: int) -> bool:
     gap = ABOVE.search(text[low:at])
     assert gap
     above = low + gap.start()
-    return re.search(r"[\r\n]", gap[0]) is not None and ENDS.search(text, low, above) is not None
+    if not re.search(r"[\r\n]", gap[0]):
+        return False
+    name = re.search(r"[0-9A-Za-z_.-]*\Z", text[low:above])
+    assert name
+    in_name = WORDS.search(text, low + name.start(), above)
+    return in_name is not None or ENDS.search(text, low, above) is not None
 
 
 def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = False) -> list[Seen]:
@@ -423,7 +428,11 @@ def address_at(text: str, at: int, floor: int, key: str) -> tuple[int, int] | No
             and not last.endswith("-")
             and re.search(r"[^\d-]", last)
         ):
-            return (at - len(name), at + 1 + high) if name else None
+            end = at + 1 + high
+            # user and host of git@host:path
+            if not name or (name == "git" and re.match(r":[0-9A-Za-z/~]", text[end:])):
+                return None
+            return at - len(name), end
     return None
 
 

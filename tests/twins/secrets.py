@@ -99,6 +99,8 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
             if token.checked and is_checked(text[body : body + 36]):
                 return number, body + 36
     for token, number in ANCHORED:
+        if at and re.match(r"[_+~^\x7f-]", text[at - 1]):
+            break
         if end := shape_end(text, at, token):
             return number, end
     if (jwt := JWT.match(text, at)) and is_header(jwt[1]):
@@ -143,7 +145,7 @@ URL = re.compile(
 SIGNATURE = re.compile(r"[0-9A-Za-z%+/]{43,120}+=?")
 ACCOUNT = re.compile(r"[0-9A-Za-z+/]{40,100}+={0,2}")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-BEGINS_LONG = re.compile("[0-9A-Za-z_+/~^-]{16}")
+BEGINS_LONG = re.compile(r"[0-9A-Za-z_+/~^\x7f-]{16}")
 KEY = re.compile(r"(?=.*[0-9].*[0-9])(?=(?:.*[A-Z]){4})[0-9A-Za-z+/]*=*")
 
 
