@@ -325,7 +325,10 @@ cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef Head* head
     cdef Anchor* anchor
     cdef uint32_t c
-    if w.n - i < TOKEN_ANCHORED or (i > 0 and _is_run(w.cp[i - 1]) and w.cp[i - 1] != c'/'):
+    if w.n - i < TOKEN_ANCHORED or (i > 0 and _is_run(w.cp[i - 1])):
+        return NOTHING
+    c = w.cp[i + TOKEN_ANCHORED - 1]
+    if not _is_run(c) and c != c'.':
         return NOTHING
     for number in range(_table.head_count):
         head = &_table.heads[number]

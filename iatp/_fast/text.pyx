@@ -500,7 +500,7 @@ cdef int _part_line_start(const uint32_t* cp, int low, int end) noexcept nogil:
 
 
 cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
-    """Whether the line before that of a number ends with what it is called.
+    """Whether the line or field before that of a number ends with what it is called.
 
     Between them are no words: line ends, signs, tags, and the header lines of a multipart field.
     """
@@ -510,12 +510,11 @@ cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
     cdef bint lines = False
     while end > low:
         start = end
-        if cp[end - 1] in (c'\r', c'\n'):
-            lines = True
-            start = end - 1
-        elif end < at and cp[end] in (c'\r', c'\n'):
+        if end < at and cp[end] in (c'\r', c'\n'):
             start = _part_line_start(cp, low, end)
-        if start == end and cp[end - 1] == c'>':
+        if start == end and cp[end - 1] in (c'\r', c'\n', c'|', c',', c';'):
+            lines = True
+        elif start == end and cp[end - 1] == c'>':
             start = _tag_start(cp, low, end)
         if start == end and not _is_wordy(cp[end - 1]):
             start = end - 1
@@ -524,7 +523,8 @@ cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
         end = start
     if not lines:
         return False
-    if _ends_with_call(cp, low, end):
+    # The second is a tag between them.
+    if _ends_with_call(cp, low, end) or _call_in(cp, end, at, False):
         return True
     # A name such as taxpayerId.
     start = end

@@ -21,6 +21,8 @@
 /* So far before a run a token may begin that has dots in it: hooks.slack.com/services/, and 14
    characters before .atlasv1. */
 #define TOKEN_BACK 24
+/* An escape of JSON has so many bytes. */
+#define TOKEN_ESCAPE 6
 /* No token whose fixed part stands inside is shorter. */
 #define TOKEN_ANCHORED 36
 /* What stands before the fixed part is at most so long. */
@@ -108,10 +110,9 @@ static inline int token_anchor(const TokenTable *t, const unsigned char *p, Py_s
     return 0;
 }
 
-/* Whether such a token may begin at `at`, where no letter or digit stands before: no more of the
-   same may, a slash apart. */
+/* Whether such a token may begin at `at`: where a run does. A letter before is that of an escape. */
 static inline int token_apart(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
-    return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]) || p[at - 1] == '/';
+    return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]);
 }
 
 /* Where in a run with escaped slashes the fixed part of a token stands, wherever that begins, or
@@ -128,19 +129,24 @@ static __attribute__((noinline)) Py_ssize_t token_anchor_in(
     return -1;
 }
 
+/* Whether this letter behind a backslash is a tab or the end of a line. */
+static inline int token_blank(unsigned char c) {
+    return c == 't' || c == 'n' || c == 'r';
+}
+
 /* Whether a word that says secret may stand before `at`, with an assignment or spaces between. */
 static inline int token_said(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
 ) {
     Py_ssize_t i = at;
-    if (i > low && p[i] == 't' && p[i - 1] == '\\')
+    if (i > low && token_blank(p[i]) && p[i - 1] == '\\')
         i--;
     while (i > low) {
         unsigned char c = p[i - 1];
         if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`'
             || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']')
             i--;
-        else if (c == 't' && i - 1 > low && p[i - 2] == '\\')
+        else if (token_blank(c) && i - 1 > low && p[i - 2] == '\\')
             i -= 2;
         else
             break;
@@ -173,15 +179,24 @@ static inline Py_ssize_t token_run(
         while (i > low && at - i < TOKEN_BACK && (token_byte(p[i - 1]) || p[i - 1] == '.'))
             i--;
     }
-    for (; i < high; i++) {
-        if (!token_byte(p[i]) && !(p[i] == '.' && i < at)) {
+    for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
+        alnum = token_alnum(p[i]);
+        /* What is escaped ends near the beginning of a run, so that letters may be apart there. */
+        if (alnum && before && i >= at + TOKEN_ESCAPE)
+            continue;
+        if (!alnum && !token_byte(p[i]) && !(p[i] == '.' && i < at)) {
             if (p[i] != '\\' || i + 1 >= high || p[i + 1] != '/')
                 break;
             slash = slash < 0 ? i : slash;
         }
+        if (i >= at + TOKEN_ESCAPE) {
+            if (alnum && token_prefix(t, p + i, high - i))
+                return i;
+            continue;
+        }
         if (token_joined(p, low, i))
             continue;
-        if (token_alnum(p[i]) && token_prefix(t, p + i, high - i))
+        if (alnum && token_prefix(t, p + i, high - i))
             return i;
         if (high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
             && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')

@@ -244,17 +244,20 @@ def words_before(text: str, at: int) -> bool:
 
 
 def line_says(text: str, at: int) -> bool:
-    """Whether the line above that of a number, with no words between, ends with what it is."""
+    """Whether the line or field before that of a number, with no words between, says what it is."""
     low = max(0, at - 112)
     gap = ABOVE.search(text[low:at])
     assert gap
     above = low + gap.start()
-    if not re.search(r"[\r\n]", gap[0]):
+    if not re.search(r"[\r\n|,;]", gap[0]):
         return False
     name = re.search(r"[0-9A-Za-z_.-]*\Z", text[low:above])
     assert name
-    in_name = WORDS.search(text, low + name.start(), above)
-    return in_name is not None or ENDS.search(text, low, above) is not None
+    return (
+        WORDS.search(text, low + name.start(), above) is not None
+        or WORDS.search(text, above, at) is not None
+        or ENDS.search(text, low, above) is not None
+    )
 
 
 def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = False) -> list[Seen]:

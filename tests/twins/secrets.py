@@ -99,7 +99,7 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
             if token.checked and is_checked(text[body : body + 36]):
                 return number, body + 36
     for token, number in ANCHORED:
-        if at and re.match(r"[_+~^\x7f-]", text[at - 1]):
+        if at and re.match(r"[_+/~^\x7f-]", text[at - 1]):
             break
         if end := shape_end(text, at, token):
             return number, end
