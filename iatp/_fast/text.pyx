@@ -788,19 +788,16 @@ cdef inline bint _is_printed(
 
 
 cdef inline bint _is_apart(const Text* t, int start, int end, uint32_t separator) noexcept nogil:
-    """Whether no letter is joined to these digits, be it by their separator; a space joins none."""
-    cdef uint32_t c = t.cp[start - 1] if start > 0 else 0
-    cdef bint joins = separator in (c'-', c'.', c'/', c'_')
-    if _is_letter(c) or (
-        joins and c == separator and start > 1 and _is_letter(t.cp[start - 2])
-    ):
+    """Whether no letter is joined to these digits by their separator; a space joins none."""
+    cdef uint32_t c
+    if separator not in (c'-', c'.', c'/', c'_'):
+        return True
+    if start > 1 and t.cp[start - 1] == separator and _is_letter(t.cp[start - 2]):
         return False
-    if end == t.n:
+    if end + 1 >= t.n:
         return True
     c = t.cp[end]
-    if joins and (c == separator or c == c'_') and end + 1 < t.n:
-        c = t.cp[end + 1]
-    return not _is_letter(c)
+    return not ((c == separator or c == c'_') and _is_letter(t.cp[end + 1]))
 
 
 cdef bint _is_mixed(const Text* t, int low, int high) noexcept nogil:
@@ -918,9 +915,11 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
                 is_printed = _is_printed(starts, ends, j, totals[j], fours)
                 if is_printed + alike + (begins_here and ends_here and j == groups - 1) < 2:
                     continue
-                # Groups that no card has are not joined to letters, and not columns of a table.
+                # Groups that no card has are not joined to letters by their separator, no columns
+                # of a table, and no end of a digest.
                 if not is_printed and (
                     t.cp[ends[0]] == c'\t' or not _is_apart(t, i, ends[j], t.cp[ends[0]])
+                    or _in_digest(t, i, ends[0]) or _in_digest(t, starts[j], ends[j])
                 ):
                     continue
                 if t.cp[ends[0]] == c' ' and _in_dump(t, i, ends[j], ends[0] - i):

@@ -516,7 +516,7 @@ SAYS = [
 SAYS_NOT = [
     "id", "lesson", "sessions", "missing", "classname", "business_number", "ssnx", "assn", "LESSON",
     "martini", "tint", "setting", "latin", "Martin", "taxidermist", "syntax_idx", "ssh", "order",
-    "social", "security", "passnumber", "ss", "sn", "s.s.n", "", "a" * 61 + "_ssn",
+    "social", "security", "passnumber", "ss", "sn", "", "a" * 61 + "_ssn",
 ]  # fmt: skip
 
 

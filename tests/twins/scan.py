@@ -332,13 +332,20 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
             len(set(seps[: count - 1])) == 1,
             begins_row and count == len(groups) and not MORE_BEHIND.match(text, high),
         ]
-        if count > 1 and not marks[0] and (seps[0] == "\t" or not is_apart(text, at, high, seps[0])):
+        if not is_card(digits) or (count > 1 and sum(marks) < 2):
+            continue
+        if count > 1 and not marks[0] and (
+            seps[0] == "\t"
+            or not is_apart(text, at, high, seps[0])
+            or inside(HEX, text, *groups[0])
+            or inside(HEX, text, low, high)
+        ):
             continue
         if count > 1 and seps[0] == " " and in_dump(text, at, high, sizes[0]):
             continue
-        hidden = inside(UUID, text, at, high) or (count == 1 and inside(HEX, text, at, high))
-        if (count == 1 or sum(marks) >= 2) and is_card(digits) and not hidden:
-            best = high
+        if inside(UUID, text, at, high) or (count == 1 and inside(HEX, text, at, high)):
+            continue
+        best = high
     if not best and len(groups) == 2 and seps == ["."] and not fraction:
         exponent = EXPONENT.match(text, groups[1][1])
         digits = ascii_digits(text, groups)
@@ -359,11 +366,11 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
 
 
 def is_apart(text: str, low: int, high: int, separator: str) -> bool:
-    """Whether no letter is joined to these digits, be it by their separator; a space joins none."""
-    joiner = re.escape(separator) if separator in "-./_" else "$^"
-    before = re.search(rf"[a-zA-Z](?:{joiner})?\Z", text[max(0, low - 2) : low])
-    joiner = f"{joiner}|_" if separator in "-./_" else "$^"
-    return not before and not re.match(rf"(?:{joiner})?[a-zA-Z]", text[high : high + 2])
+    """Whether no letter is joined to these digits by their separator; a space joins none."""
+    if separator not in "-./_":
+        return True
+    before = re.search(rf"[a-zA-Z]{re.escape(separator)}\Z", text[max(0, low - 2) : low])
+    return not before and not re.match(rf"[_{re.escape(separator)}][a-zA-Z]", text[high : high + 2])
 
 
 def in_dump(text: str, low: int, high: int, width: int) -> bool:
