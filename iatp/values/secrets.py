@@ -61,9 +61,7 @@ TOKENS: tuple[Token, ...] = (
     Token("planetscale_token", ("pscale_tkn_", "pscale_pw_", "pscale_oauth_"), (("word", 32, 64),)),
     Token("databricks_token", ("dapi",), (("hex", 32, 32),)),
     Token("terraform_token", ("tfe_",), (("alnum", 36, 64),)),
-    Token(
-        "terraform_cloud_token", (".atlasv1.",), (("word", 60, 70),), head=(("alnum", 14),)
-    ),
+    Token("terraform_cloud_token", (".atlasv1.",), (("word", 60, 70),), head=(("alnum", 14),)),
     Token(
         "azure_client_secret",
         ("Q~",),
@@ -117,8 +115,19 @@ TOKENS: tuple[Token, ...] = (
     ),
     Token(
         "gitlab_token",
-        ("glpat-", "gldt-", "glrt-", "glptt-", "glft-", "glsoat-", "glcbt-", "glimt-", "glagent-",
-         "gloas-", "glffct-"),
+        (
+            "glpat-",
+            "gldt-",
+            "glrt-",
+            "glptt-",
+            "glft-",
+            "glsoat-",
+            "glcbt-",
+            "glimt-",
+            "glagent-",
+            "gloas-",
+            "glffct-",
+        ),
         (("word", 20, 64),),
     ),
     Token("gitlab_runner_token", ("GR1348941",), (("word", 20, 20),)),

@@ -334,11 +334,15 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
         ]
         if not is_card(digits) or (count > 1 and sum(marks) < 2):
             continue
-        if count > 1 and not marks[0] and (
-            seps[0] == "\t"
-            or not is_apart(text, at, high, seps[0])
-            or inside(HEX, text, *groups[0])
-            or inside(HEX, text, low, high)
+        if (
+            count > 1
+            and not marks[0]
+            and (
+                seps[0] == "\t"
+                or not is_apart(text, at, high, seps[0])
+                or inside(HEX, text, *groups[0])
+                or inside(HEX, text, low, high)
+            )
         ):
             continue
         if count > 1 and seps[0] == " " and in_dump(text, at, high, sizes[0]):
@@ -383,7 +387,8 @@ def in_dump(text: str, low: int, high: int, width: int) -> bool:
     behind = rf"(?: {figures}{joined}){{0,7}} {mixed}{joined}"
     before = rf"(?<![0-9A-Za-z]){mixed} (?:{figures} ){{0,7}}\Z"
     return bool(
-        re.match(behind, text[high : high + 100]) or re.search(before, text[max(0, low - 100) : low])
+        re.match(behind, text[high : high + 100])
+        or re.search(before, text[max(0, low - 100) : low])
     )
 
 

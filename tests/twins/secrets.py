@@ -61,9 +61,10 @@ SHAPES = [
     if not token.head
     for prefix in token.prefixes
 ]
-ANCHORED = [
-    (token, number) for number, token in enumerate(secrets.TOKENS) if token.head
-]
+BY_FIRST = {
+    first: [row for row in SHAPES if row[0][0] == first] for first in {row[0][0] for row in SHAPES}
+}
+ANCHORED = [(token, number) for number, token in enumerate(secrets.TOKENS) if token.head]
 SHAPES.sort(key=lambda row: -len(row[0]))
 
 JWT = re.compile(r"(eyJ[\w-]{13,400}+)\.[\w-]{4,}+\.[\w-]{16,}+", re.ASCII)
@@ -91,7 +92,7 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
             return NUMBER["private_key"], key.end()
     if at and ALNUM.match(text, at - 1):
         return None
-    for prefix, number, token in SHAPES:
+    for prefix, number, token in BY_FIRST.get(text[at], ()):
         if text.startswith(prefix, at):
             body = at + len(prefix)
             if end := shape_end(text, body, token):
