@@ -310,9 +310,9 @@ cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
 
 cdef bint _has_head(Window* w, int i, Shape* shape) noexcept nogil:
     """Whether what stands at `i` is the head of this shape; the window has all of it."""
-    cdef int number, count
+    cdef int number, _place
     for number in range(shape.heads):
-        for count in range(shape.head[number].least):
+        for _place in range(shape.head[number].least):
             if not _is_in(w.cp[i], shape.head[number].alphabet):
                 return False
             i += 1

@@ -424,13 +424,15 @@ cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept 
             continue
         first = _fold(cp[i])
         for call in range(0 if in_key else 1, _call_count):
-            if first == _calls[call][0] and _match_end(cp, i, high, _calls[call], call < _whole_words):
+            if first != _calls[call][0]:
+                continue
+            if _match_end(cp, i, high, _calls[call], call < _whole_words):
                 return True
     return False
 
 
 cdef bint _is_short_for(const uint32_t* cp, int end) noexcept nogil:
-    """Whether the dot at `end` stands behind an abbreviation: one letter, no, soc, sec, nbr, num."""
+    """Whether the dot at `end` is that of one letter, no, soc, sec, nbr or num."""
     cdef int low = end
     cdef uint32_t first, second, third
     while low > 0 and end - low < 4 and _is_letter(cp[low - 1]):
@@ -452,7 +454,7 @@ cdef bint _is_short_for(const uint32_t* cp, int end) noexcept nogil:
 
 
 cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
-    """Whether the words before a number announce it, in the same sentence or field or just above."""
+    """Whether the words before a number, in its sentence or field or just above, announce it."""
     cdef int low = at
     cdef int digits = 0
     cdef uint32_t c
@@ -486,7 +488,7 @@ cdef int _tag_start(const uint32_t* cp, int low, int end) noexcept nogil:
 
 
 cdef int _part_line_start(const uint32_t* cp, int low, int end) noexcept nogil:
-    """Where the header line of a multipart field begins that ends at `end`; `end` if it is none."""
+    """Where a header line of a multipart field begins that ends at `end`; or `end`."""
     cdef int at = end
     cdef int i
     while at > low and end - at < PART_LINE and cp[at - 1] not in (c'\r', c'\n'):

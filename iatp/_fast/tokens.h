@@ -110,7 +110,7 @@ static inline int token_anchor(const TokenTable *t, const unsigned char *p, Py_s
     return 0;
 }
 
-/* Whether such a token may begin at `at`: where a run does. A letter before is that of an escape. */
+/* Whether such a token may begin at `at`: where a run does. A letter before is of an escape. */
 static inline int token_apart(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
     return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]);
 }
