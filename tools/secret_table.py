@@ -19,7 +19,8 @@ current. How they are looked for stands in [detection.md](detection.md#secrets).
 stable.
 
 A name is followed by what such a secret begins with and by what comes then: so many characters
-of an alphabet, or a text as it is.
+of an alphabet, or a text as it is. Where a secret is known by a part inside it, what stands
+before that is said too, and the part is one of those named.
 
 | Name | Begins with | Then |
 |---|---|---|
@@ -49,6 +50,9 @@ def render() -> str:
         if token.checked:
             then += "; the last 6 are a checksum"
         begins = " ".join(f"`{prefix}`" for prefix in token.prefixes)
+        if token.head:
+            before = " ".join(f"{count} {name}" for name, count in token.head)
+            begins = f"{before}, then {begins}"
         rows.append(f"| `secret.{token.name}` | {begins} | {then} |\n")
     others = [f"| `secret.{name}` | {what} |\n" for name, what in secrets.OTHERS]
     alphabets = [f"| {name} | `{members}` |\n" for name, members in secrets.ALPHABETS.items()]

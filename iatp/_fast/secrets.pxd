@@ -5,13 +5,31 @@ from libc.stdint cimport uint32_t
 cdef extern from "tokens.h" nogil:
     enum:
         TOKEN_PREFIXES
+        TOKEN_ANCHORS
+        TOKEN_HEADS
         TOKEN_RUN
+        TOKEN_ANCHORED
+        TOKEN_HEAD
     ctypedef struct Prefix:
         unsigned char length
         unsigned char[31] text
         short number
+    ctypedef struct Anchor:
+        unsigned char length
+        unsigned char[15] text
+        short number
+        short slashes
+    ctypedef struct Head:
+        short head
+        short first
+        short end
+        unsigned long long[2] firsts
     ctypedef struct TokenTable:
-        Prefix[192] prefixes
+        Prefix[320] prefixes
+        Anchor[32] anchors
+        Head[12] heads
+        int head_count
+        int anchor_count
         short[129] first
         unsigned long long[128][2] seconds
         uint32_t[32] ends

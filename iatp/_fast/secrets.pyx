@@ -6,7 +6,7 @@ forward a window holds enough for all but JWTs and private keys, which are read 
 as far as they go. tokens.h says where it is worth asking; docs/detection.md has the rules in full.
 """
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 import zlib
@@ -18,7 +18,8 @@ cdef enum:
     NO_POINT = 0x110000    # beyond Unicode
 
 cdef enum:
-    MAX_TOKENS = 128
+    MAX_TOKENS = 192
+    MAX_ALPHABETS = 16
     MAX_PARTS = 5
     MAX_LITERAL = 8
     MAX_WORDS = 32
@@ -31,10 +32,13 @@ cdef enum:
     PASSWORD = 80
     VALUE_MOST = 256
     GAP = 16            # code points between a word and its value
+    LINES = 6           # line ends and spaces between the name of a multipart field and its value
     FIELD = 32          # of a field's name in a form, behind &
+    KEY_LEAST = 32      # of a key that begins with a slash, which
+    KEY_SLASH = 10      # has one in so many characters at most
 
 cdef struct Part:
-    uint8_t alphabet                  # its bit in _alphabets; 0: the literal
+    uint16_t alphabet                 # its bit in _alphabets; 0: the literal
     uint8_t[MAX_LITERAL] literal
     int least
     int most
@@ -43,10 +47,12 @@ cdef struct Shape:
     int parts
     bint checked
     Part[MAX_PARTS] part
+    int heads                         # how many of `head` stand before the prefix
+    Part[MAX_PARTS] head
 
 cdef TokenTable _table
 cdef Shape[MAX_TOKENS] _shapes
-cdef uint8_t[128] _alphabets          # of each character, the alphabets that it is in
+cdef uint16_t[128] _alphabets         # of each character, the alphabets that it is in
 cdef uint32_t[256] _crc
 cdef int[257] _entropy
 cdef int _least_entropy = secrets.LEAST_ENTROPY
@@ -94,7 +100,7 @@ cdef int _fill() except -1:
     global _word_count, _not_token_count
     memset(&_table, 0, sizeof(_table))
     memset(_alphabets, 0, sizeof(_alphabets))
-    assert len(bits) <= 8 and len(secrets.TOKENS) <= MAX_TOKENS
+    assert len(bits) <= MAX_ALPHABETS and len(secrets.TOKENS) <= MAX_TOKENS
     for number, alphabet in enumerate(bits):
         for code in _members(secrets.ALPHABETS[alphabet]):
             _alphabets[<int>code] |= 1 << number
@@ -113,7 +119,13 @@ cdef int _fill() except -1:
                 _shapes[number].part[i].alphabet = 1 << bits.index(part[0])
                 _shapes[number].part[i].least = part[1]
                 _shapes[number].part[i].most = part[2]
-        rows += [(prefix, number) for prefix in token.prefixes]
+        assert len(token.head) <= MAX_PARTS
+        _shapes[number].heads = len(token.head)
+        for i, part in enumerate(token.head):
+            _shapes[number].head[i].alphabet = 1 << bits.index(part[0])
+            _shapes[number].head[i].least = _shapes[number].head[i].most = part[1]
+        if not token.head:
+            rows += [(prefix, number) for prefix in token.prefixes]
     rows.sort(key=lambda row: (row[0][0], -len(row[0])))
     assert len(rows) <= TOKEN_PREFIXES
     at = 0
@@ -131,6 +143,7 @@ cdef int _fill() except -1:
             _table.seconds[<int>ord(prefix[0])][<int>ord(code) >> 6] |= (
                 <unsigned long long>1 << (<int>ord(code) & 63)
             )
+    _fill_anchors()
     for says, known in (
         (SAYS_PASSWORD, secrets.PASSWORDS), (SAYS_SECRET, secrets.SECRETS),
         (SAYS_SCHEME, secrets.SCHEMES),
@@ -160,6 +173,40 @@ cdef int _fill() except -1:
         # The entry that a byte of this value brings into an empty CRC.
         _crc[i] = _crc_entry(i)
     assert _crc_of_a() == zlib.crc32(b"a")
+    return 0
+
+
+cdef int _fill_anchors() except -1:
+    """Adds the tokens whose fixed part stands inside."""
+    cdef int number, at, i
+    cdef list rows = sorted([
+        (sum([count for _, count in token.head]), text, number)
+        for number, token in enumerate(secrets.TOKENS) if token.head for text in token.prefixes
+    ])
+    cdef Head* head
+    assert len(rows) <= TOKEN_ANCHORS
+    _table.anchor_count = len(rows)
+    for at, (length, text, number) in enumerate(rows):
+        assert 0 < length <= TOKEN_HEAD and 2 <= len(text) <= 15
+        assert length + len(text) + sum([
+            len(part) if isinstance(part, str) else part[1]
+            for part in secrets.TOKENS[number].parts
+        ]) >= TOKEN_ANCHORED
+        if at == 0 or rows[at - 1][0] != length:
+            assert _table.head_count < TOKEN_HEADS
+            _table.head_count += 1
+            _table.heads[_table.head_count - 1].head = length
+            _table.heads[_table.head_count - 1].first = at
+        head = &_table.heads[_table.head_count - 1]
+        head.end = at + 1
+        _table.anchors[at].length = len(text)
+        _table.anchors[at].number = number
+        if "/" in "".join([secrets.ALPHABETS[name] for name, _ in secrets.TOKENS[number].head]):
+            assert text[0] == "+" or "A" <= text[0] <= "Z"
+            _table.anchors[at].slashes = 1
+        for i in range(len(text)):
+            _table.anchors[at].text[i] = ord(text[i])
+        head.firsts[<int>ord(text[0]) >> 6] |= <unsigned long long>1 << (<int>ord(text[0]) & 63)
     return 0
 
 
@@ -200,7 +247,7 @@ cdef inline bint _is_base64(uint32_t c) noexcept nogil:
 
 
 cdef inline bint _is_run(uint32_t c) noexcept nogil:
-    return _is_word(c) or c == c'+' or c == c'/'
+    return _is_word(c) or c in (c'+', c'/', c'~', c'^', 0x7f)
 
 
 cdef inline uint32_t _small(uint32_t c) noexcept nogil:
@@ -227,7 +274,8 @@ cdef bint _ended(Window* w, int i, const char* text, int length) noexcept nogil:
 
 cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
     """Where a token ends whose prefix ends at `i`, or -1."""
-    cdef int number, count, at
+    cdef int number, at
+    cdef int count = 0
     cdef int body = i
     cdef Part* part
     cdef int alphabet = 0
@@ -248,9 +296,62 @@ cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
             i += 1
         if count < part.least:
             return NOTHING
+    if _is_in(c'.', alphabet):
+        # The dot that ends a sentence is none of a token's.
+        while count > part.least and w.cp[i - 1] == c'.':
+            count -= 1
+            i -= 1
     if i < w.n and (_is_alnum(w.cp[i]) or _is_in(w.cp[i], alphabet)):
+        if w.cp[i] == c'.' and (i + 1 == w.n or not _is_alnum(w.cp[i + 1])):
+            return i
         return body + CHECKED if shape.checked and _is_checked(w, body) else NOTHING
     return i
+
+
+cdef bint _has_head(Window* w, int i, Shape* shape) noexcept nogil:
+    """Whether what stands at `i` is the head of this shape; the window has all of it."""
+    cdef int number, _place
+    for number in range(shape.heads):
+        for _place in range(shape.head[number].least):
+            if not _is_in(w.cp[i], shape.head[number].alphabet):
+                return False
+            i += 1
+    return True
+
+
+cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
+    """Which token with a fixed part inside begins at `i`, and its `end` in bytes; or NOTHING."""
+    cdef int number, at, body, stop
+    cdef Head* head
+    cdef Anchor* anchor
+    cdef uint32_t c
+    if w.n - i < TOKEN_ANCHORED or (i > 0 and _is_run(w.cp[i - 1])):
+        return NOTHING
+    c = w.cp[i + TOKEN_ANCHORED - 1]
+    if not _is_run(c) and c != c'.':
+        return NOTHING
+    for number in range(_table.head_count):
+        head = &_table.heads[number]
+        if i + head.head >= w.n:
+            break
+        c = w.cp[i + head.head]
+        if c > 127 or not head.firsts[c >> 6] >> (c & 63) & 1:
+            continue
+        for at in range(head.first, head.end):
+            anchor = &_table.anchors[at]
+            body = i + head.head
+            stop = body + anchor.length
+            if stop > w.n:
+                continue
+            while body < stop and w.cp[body] == anchor.text[body - i - head.head]:
+                body += 1
+            if body < stop or not _has_head(w, i, &_shapes[anchor.number]):
+                continue
+            stop = _shape_end(w, body, &_shapes[anchor.number])
+            if stop >= 0:
+                end[0] = w.pos[stop]
+                return anchor.number
+    return NOTHING
 
 
 cdef bint _is_checked(Window* w, int body) noexcept nogil:
@@ -523,11 +624,14 @@ cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef Prefix* prefix
     if c == c'-':
         end[0] = _private_key_end(w, i)
-        return NOTHING if end[0] < 0 else _private_key
-    if not _is_alnum(c) or (i > 0 and _is_alnum(w.cp[i - 1])):
+        if end[0] >= 0:
+            return _private_key
+    if i > 0 and _is_alnum(w.cp[i - 1]):
         return NOTHING
     if i + 1 >= w.n or w.cp[i + 1] > 127:
         return NOTHING
+    if not _is_alnum(c):
+        return _anchored_at(w, i, end)
     at = length = 0
     if _table.seconds[c][w.cp[i + 1] >> 6] >> (w.cp[i + 1] & 63) & 1:
         at = _table.first[c]
@@ -546,6 +650,9 @@ cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
         if stop >= 0:
             end[0] = w.pos[stop]
             return prefix.number
+    at = _anchored_at(w, i, end)
+    if at >= 0:
+        return at
     if c == c'e' and _stands(w, i, b"eyJ"):
         end[0] = _jwt_end(w, i)
         if end[0] >= 0:
@@ -616,12 +723,26 @@ cdef inline bint _is_quote(uint32_t c) noexcept nogil:
     return c in (c'"', c'\'', c'`', c'\\')
 
 
+cdef bint _begins_part(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether a quote, the end of its line and an empty line are all that stands between."""
+    cdef int at = low + 1
+    cdef int lines = 0
+    if low == high or cp[low] != c'"':
+        return False
+    while at < high and at - low <= LINES and cp[at] in (c'\r', c'\n'):
+        lines += cp[at] == c'\n'
+        at += 1
+    return at == high and lines == 2
+
+
 cdef bint _assigns(const uint32_t* cp, int low, int high, int is_at, int is_end) noexcept nogil:
     """Whether what stands between a word and its value says that this is the value.
 
     `is_at` and `is_end`: where a word `is` or `was` stands in it; 0 where none does.
     """
     cdef int at = low
+    if not is_at and (high - low == 1 and cp[low] == c'>' or _begins_part(cp, low, high)):
+        return True
     while at < high and at - low < 3 and (_is_quote(cp[at]) or cp[at] == c']'):
         at += 1
     low = at
@@ -668,6 +789,11 @@ cdef int _announced(const uint32_t* cp, int i) noexcept nogil:
         if cp[low] == c' ' and (i - low == 1 or (i - low == 2 and cp[low + 1] == c' ')):
             if says == SAYS_SCHEME or (says == SAYS_SECRET and _ends_token(cp, low)):
                 return says
+        # PASSWORD 'x' of SQL.
+        if says == SAYS_PASSWORD and i - low == 2 and cp[low] == c' ' and cp[low + 1] in (
+            c'"', c'\''
+        ):
+            return says
     # `is` or `was` between.
     is_end = low
     if low > 1 and cp[low - 1] == c's' and cp[low - 2] == c'i':
@@ -721,6 +847,24 @@ cdef bint _is_uuid(const uint32_t* cp, int low, int high) noexcept nogil:
     return True
 
 
+cdef bint _is_key(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether this is a key in base64 and no path, though it begins with a slash."""
+    cdef int n = high - low
+    cdef int slashes = 0
+    cdef int digits = 0
+    cdef int capitals = 0
+    cdef int i
+    while high > low and cp[high - 1] == c'=':
+        high -= 1
+    for i in range(low, high):
+        if not _is_base64(cp[i]):
+            return False
+        slashes += cp[i] == c'/'
+        digits += c'0' <= cp[i] <= c'9'
+        capitals += c'A' <= cp[i] <= c'Z'
+    return n >= KEY_LEAST and slashes * KEY_SLASH <= n and digits > 1 and capitals > 3
+
+
 cdef bint _is_strong(const uint32_t* cp, int low, int high) noexcept nogil:
     """Whether a value looks made up by chance, and not like a word, an ID or a placeholder."""
     cdef int[128] counts
@@ -731,8 +875,10 @@ cdef bint _is_strong(const uint32_t* cp, int low, int high) noexcept nogil:
     cdef uint32_t second = cp[low + 1]
     if n > VALUE_MOST:
         return False
+    if c == c'/' and not _is_key(cp, low, high):
+        return False
     if (
-        c in (c'<', c'[', c'/', c'%') or (c == c'$' and second in (c'{', c'('))
+        c in (c'<', c'[', c'%') or (c == c'$' and second in (c'{', c'('))
         or (c == c'{' and second == c'{') or (c == c'.' and second == c'/')
         or (c == c'*' and second == c'*' and cp[low + 2] == c'*')
     ):
@@ -900,7 +1046,9 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
 
 
 cdef inline bint _is_gap(uint32_t c) noexcept nogil:
-    return c in (c' ', c'\t', c'"', c'\'', c'`', c'=', c':', c'\\', c']', c'>')
+    return c in (
+        c' ', c'\t', c'\r', c'\n', c'"', c'\'', c'`', c'=', c':', c'\\', c']', c'>'
+    )
 
 
 _fill()

@@ -56,6 +56,9 @@ cdef enum:
     AFTER = 128
     MARGIN = 512
     WORDS = 64
+    LINES = 112         # the same with lines between
+    TAG = 24
+    PART_LINE = 72
     LOCAL = 64
     DOMAIN = 253
     # So far behind the place where one secret may begin, another may: with the longest that the
@@ -64,6 +67,8 @@ cdef enum:
     # A group of so many digits is read like any other row.
     LONG_GROUP = 64
     DIGEST = 24
+    # Of a hex dump so many groups on each side are looked at.
+    DUMP_GROUPS = 8
     # The most bytes of a code point in a JSON string: two escapes.
     LONGEST_POINT = 12
     # What follows a dot that follows a digit, from this many digits on, is a fraction.
@@ -73,8 +78,10 @@ cdef enum:
     MAX_ZEROS = 128
     MAX_SEPARATORS = 96
     MAX_ISSUERS = 64
-    MAX_CALLS = 16
-    MAX_CALL = 24
+    MAX_CALLS = 32
+    MAX_CALL = 36
+    MAX_TAILS = 5
+    MAX_TAIL = 8
     LONGEST_IBAN = 34
 
 # Decimal digits of every script: each has its ten digits in a row. In order.
@@ -121,22 +128,37 @@ for _country, _fields in ibans.STRUCTURES.items():
         _ibans[_number][_place] = _text[_place]
 
 # What calls a number a social security or taxpayer number. A space stands for one joiner or
-# none (social_security, socialSecurity, taxid). The first counts in keys alone: in a text it is a
-# word of several languages. Those of the second tuple are long enough to be meant inside a longer
-# word too (socialsecuritynumber).
+# none (social_security, socialSecurity, taxid, soc. sec). The first counts in keys alone: in a text
+# it is a word of several languages. Those of the second tuple are long enough to be meant inside a
+# longer word too (socialsecuritynumber).
 cdef tuple _words = (
-    b"tin", b"ssn", b"ssn number", b"ssn no", b"ss number", b"ss no", b"ss #", b"itin", b"tax id",
-    b"soc sec",
+    "tin", "ssn", "s s n", "ssn number", "ssn no", "ss number", "ss no", "ss num", "ss nbr", "ss #",
+    "ssn #", "itin", "tax id", "soc sec",
 )
-cdef tuple _inner_words = (b"social security", b"tax payer")
-cdef char[MAX_CALLS][MAX_CALL] _calls
+# What the number is called where forms speak other languages.
+cdef tuple _inner_words = (
+    "social security", "tax payer", "seguro social", "sozialversicherung",
+    "securite sociale", "s\xe9curit\xe9 sociale",
+    "\u0441\u043e\u0446\u0438\u0430\u043b\u044c\u043d\u043e\u0433\u043e"
+    " \u0441\u0442\u0440\u0430\u0445\u043e\u0432\u0430\u043d\u0438\u044f",
+    "\u793e\u4f1a\u5b89\u5168", "\u793e\u6703\u5b89\u5168", "\u793e\u4f1a\u4fdd\u969c",
+    "\uc0ac\ud68c\ubcf4\uc7a5",
+)
+cdef uint32_t[MAX_CALLS][MAX_CALL] _calls
 cdef int _whole_words = len(_words)
 cdef int _call_count = _whole_words + len(_inner_words)
 assert _call_count <= MAX_CALLS
 for _number, _call in enumerate(_words + _inner_words):
     assert len(_call) < MAX_CALL
     for _place in range(len(_call)):
-        _calls[_number][_place] = _call[_place]
+        _calls[_number][_place] = ord(_call[_place])
+# What may stand between such a word and the end of its line.
+cdef uint32_t[MAX_TAILS][MAX_TAIL] _tails
+for _number, _call in enumerate(("number", "no", "num", "nbr", "is")):
+    for _place in range(len(_call)):
+        _tails[_number][_place] = ord(_call[_place])
+# The beginning of a header line that may stand between the name of a multipart field and its value.
+cdef const char* _part_line = b"Content-T"
 
 
 @cython.final
@@ -337,33 +359,47 @@ cdef Py_ssize_t _read_point(
 # Texts.
 
 
-cdef bint _matches(
-    const uint32_t* cp, int low, int high, const char* call, bint whole_word
+cdef inline uint32_t _fold(uint32_t c) noexcept nogil:
+    """The small letter of a capital, in ASCII, Latin-1 and Cyrillic."""
+    if c'A' <= c <= c'Z' or 0xc0 <= c <= 0xde or 0x410 <= c <= 0x42f:
+        return c + 0x20
+    return c
+
+
+cdef int _match_end(
+    const uint32_t* cp, int low, int high, const uint32_t* call, bint whole_word
 ) noexcept nogil:
-    """Whether `call` stands at `low`, in any case, before `high`; cp[low - 1] is looked at."""
+    """Where `call` ends that stands at `low`, in any case, before `high`; 0 if it does not.
+
+    cp[low - 1] is looked at.
+    """
     cdef int at = low
     cdef int i = 0
     while call[i] != 0:
         if call[i] == c' ':
-            if at < high and cp[at] in (c' ', c'_', c'-', c'.'):
+            if at < high and cp[at] == c'.':
                 at += 1
-        elif at < high and (cp[at] | 0x20 if _is_letter(cp[at]) else cp[at]) == <uint32_t>call[i]:
+            if at < high and cp[at] in (c' ', c'_', c'-'):
+                at += 1
+        elif at < high and _fold(cp[at]) == call[i]:
             at += 1
         else:
-            return False
+            return 0
         i += 1
     if not whole_word:
-        return True
+        return at
     # It begins and ends like a word, also in camelCase: theSsn, ssnValue, SSNValue.
     if low > 0 and _is_letter(cp[low - 1]) and not (_is_lower(cp[low - 1]) and _is_upper(cp[low])):
-        return False
+        return 0
     if at == high or not _is_letter(cp[at]):
-        return True
+        return at
     if (cp[at] | 0x20) == c's' and (at + 1 == high or not _is_letter(cp[at + 1])):
-        return True
-    return _is_upper(cp[at]) and (
+        return at
+    if _is_upper(cp[at]) and (
         _is_lower(cp[at - 1]) or (at + 1 < high and _is_lower(cp[at + 1]))
-    )
+    ):
+        return at
+    return 0
 
 
 cdef inline bint _is_lower(uint32_t cp) noexcept nogil:
@@ -374,20 +410,51 @@ cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
     return c'A' <= cp <= c'Z'
 
 
+cdef inline bint _may_call(uint32_t c) noexcept nogil:
+    """Whether one of the calls begins with this."""
+    return c >= 0x80 or (c | 0x20) in (c's', c'i', c't')
+
+
 cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
     """Whether a social security or taxpayer number is announced between `low` and `high`."""
     cdef int i, call
+    cdef uint32_t first
     for i in range(low, high):
-        if (cp[i] | 0x20) not in (c's', c'i', c't'):
+        if not _may_call(cp[i]):
             continue
+        first = _fold(cp[i])
         for call in range(0 if in_key else 1, _call_count):
-            if _matches(cp, i, high, _calls[call], call < _whole_words):
+            if first != _calls[call][0]:
+                continue
+            if _match_end(cp, i, high, _calls[call], call < _whole_words):
                 return True
     return False
 
 
+cdef bint _is_short_for(const uint32_t* cp, int end) noexcept nogil:
+    """Whether the dot at `end` is that of one letter, no, soc, sec, nbr or num."""
+    cdef int low = end
+    cdef uint32_t first, second, third
+    while low > 0 and end - low < 4 and _is_letter(cp[low - 1]):
+        low -= 1
+    if end - low == 1:
+        return True
+    if end - low == 2:
+        return (cp[low] | 0x20) == c'n' and (cp[low + 1] | 0x20) == c'o'
+    if end - low != 3:
+        return False
+    first = cp[low] | 0x20
+    second = cp[low + 1] | 0x20
+    third = cp[low + 2] | 0x20
+    if third == c'c':
+        return first == c's' and (second == c'o' or second == c'e')
+    return first == c'n' and (
+        (second == c'b' and third == c'r') or (second == c'u' and third == c'm')
+    )
+
+
 cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
-    """Whether the words before a number, in the same sentence or field, announce it."""
+    """Whether the words before a number, in its sentence or field or just above, announce it."""
     cdef int low = at
     cdef int digits = 0
     cdef uint32_t c
@@ -395,16 +462,110 @@ cdef bint _words_say_ssn(const Text* t, int at) noexcept nogil:
         c = t.cp[low - 1]
         if c in (c'\n', c'\r', c',', c';', c'!', c'?', c'&', c'|', c'{', c'}'):
             break
-        # A sentence ends with a dot, an abbreviated "no." does not end one.
-        if c == c'.' and not (
-            low > 2 and (t.cp[low - 2] | 0x20) == c'o' and (t.cp[low - 3] | 0x20) == c'n'
-        ):
+        if c == c'.' and not _is_short_for(t.cp, low - 1):
             break
         digits = digits + 1 if _digit(c) >= 0 else 0
         if digits == 3:
             break
         low -= 1
-    return _call_in(t.cp, low, at, False)
+    return _call_in(t.cp, low, at, False) or _line_says_ssn(t.cp, at)
+
+
+cdef inline bint _is_wordy(uint32_t c) noexcept nogil:
+    return c >= 0x80 or _is_alnum(c) or c == c'#'
+
+
+cdef int _tag_start(const uint32_t* cp, int low, int end) noexcept nogil:
+    """Where the tag of HTML or XML begins that ends with the > before `end`; or `end`."""
+    cdef int at = end - 1
+    while at > low and end - at <= TAG:
+        at -= 1
+        if cp[at] == c'<':
+            return at
+        if cp[at] in (c'>', c'\r', c'\n'):
+            break
+    return end
+
+
+cdef int _part_line_start(const uint32_t* cp, int low, int end) noexcept nogil:
+    """Where a header line of a multipart field begins that ends at `end`; or `end`."""
+    cdef int at = end
+    cdef int i
+    while at > low and end - at < PART_LINE and cp[at - 1] not in (c'\r', c'\n'):
+        at -= 1
+    if at == low or cp[at - 1] != c'\n':
+        return end
+    for i in range(9):
+        if at + i >= end or cp[at + i] != <uint32_t>_part_line[i]:
+            return end
+    return at
+
+
+cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
+    """Whether the line or field before that of a number ends with what it is called.
+
+    Between them are no words: line ends, signs, tags, and the header lines of a multipart field.
+    """
+    cdef int low = at - LINES if at > LINES else 0
+    cdef int end = at
+    cdef int start, tail, i, call
+    cdef bint lines = False
+    while end > low:
+        start = end
+        if end < at and cp[end] in (c'\r', c'\n'):
+            start = _part_line_start(cp, low, end)
+        if start == end and cp[end - 1] in (c'\r', c'\n', c'|', c',', c';'):
+            lines = True
+        elif start == end and cp[end - 1] == c'>':
+            start = _tag_start(cp, low, end)
+        if start == end and not _is_wordy(cp[end - 1]):
+            start = end - 1
+        if start == end:
+            break
+        end = start
+    if not lines:
+        return False
+    # The second is a tag between them.
+    if _ends_with_call(cp, low, end) or _call_in(cp, end, at, False):
+        return True
+    # A name such as taxpayerId.
+    start = end
+    while start > low and (_is_alnum(cp[start - 1]) or cp[start - 1] in (c'_', c'-', c'.')):
+        start -= 1
+    if _call_in(cp, start, end, False):
+        return True
+    # `number` and the like between it and the end.
+    for tail in range(MAX_TAILS):
+        i = 0
+        while _tails[tail][i] != 0:
+            i += 1
+        start = end - i
+        if start <= low or _is_wordy(cp[start - 1]):
+            continue
+        i = 0
+        while start + i < end and _fold(cp[start + i]) == _tails[tail][i]:
+            i += 1
+        if start + i < end:
+            continue
+        for call in range(1, 4):
+            if start - call < low or _is_wordy(cp[start - call]):
+                break
+            if _ends_with_call(cp, low, start - call):
+                return True
+    return False
+
+
+cdef bint _ends_with_call(const uint32_t* cp, int low, int end) noexcept nogil:
+    """Whether one of the calls, or its plural, ends at `end` and begins at `low` or later."""
+    cdef int i, call, stop
+    for i in range(max(low, end - MAX_CALL), end):
+        if not _may_call(cp[i]):
+            continue
+        for call in range(1, _call_count):
+            stop = _match_end(cp, i, end, _calls[call], call < _whole_words)
+            if stop and (stop == end or (stop == end - 1 and (cp[stop] | 0x20) == c's')):
+                return True
+    return False
 
 
 cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil:
@@ -628,6 +789,65 @@ cdef inline bint _is_printed(
     return last == 1 and ends[0] - starts[0] == 6 and size == 13
 
 
+cdef inline bint _is_apart(const Text* t, int start, int end, uint32_t separator) noexcept nogil:
+    """Whether no letter is joined to these digits by their separator; a space joins none."""
+    cdef uint32_t c
+    if separator not in (c'-', c'.', c'/', c'_'):
+        return True
+    if start > 1 and t.cp[start - 1] == separator and _is_letter(t.cp[start - 2]):
+        return False
+    if end + 1 >= t.n:
+        return True
+    c = t.cp[end]
+    return not ((c == separator or c == c'_') and _is_letter(t.cp[end + 1]))
+
+
+cdef bint _is_mixed(const Text* t, int low, int high) noexcept nogil:
+    """Whether these are hex digits of ASCII, letters as well as figures."""
+    cdef bint letters = False
+    cdef bint figures = False
+    cdef int i
+    for i in range(low, high):
+        if not _is_hex(t.cp[i]):
+            return False
+        if _is_letter(t.cp[i]):
+            letters = True
+        else:
+            figures = True
+    return letters and figures
+
+
+cdef bint _are_figures(const Text* t, int low, int high) noexcept nogil:
+    cdef int i
+    for i in range(low, high):
+        if not c'0' <= t.cp[i] <= c'9':
+            return False
+    return True
+
+
+cdef bint _in_dump(const Text* t, int start, int end, int width) noexcept nogil:
+    """Whether these groups stand in a row of groups of `width` hex digits, as dumps are printed."""
+    cdef int at, low, high, _turn
+    cdef bint behind
+    if width not in (2, 4, 8):
+        return False
+    for behind in range(2):
+        at = end if behind else start
+        for _turn in range(DUMP_GROUPS):
+            low = at + 1 if behind else at - 1 - width
+            high = low + width
+            if low < 0 or high > t.n or t.cp[at if behind else high] != c' ':
+                break
+            if (low > 0 and _is_alnum(t.cp[low - 1])) or (high < t.n and _is_alnum(t.cp[high])):
+                break
+            if _is_mixed(t, low, high):
+                return True
+            if not _are_figures(t, low, high):
+                break
+            at = high if behind else low
+    return False
+
+
 cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     """The kind of the finding whose first digit is at `i`, and its end; or NOTHING.
 
@@ -647,7 +867,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef bint begins_here = not (i > 1 and _is_separator(before) and _digit(t.cp[i - 2]) >= 0)
     cdef bint fours = True
     cdef bint alike = True
-    cdef bint is_fraction
+    cdef bint is_fraction, is_printed
     while True:
         stop = at
         while stop < t.n and total <= CARD_DIGITS and _digit(t.cp[stop]) >= 0:
@@ -692,12 +912,20 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
             # A telephone number has a plus and at most fifteen digits (E.164).
             if totals[j] < 13 or (before == c'+' and totals[j] < 16):
                 continue
-            # Two of three: groups as on a card, one kind of separator, nothing else in the row.
-            if j > 0 and (
-                _is_printed(starts, ends, j, totals[j], fours) + alike
-                + (begins_here and ends_here and j == groups - 1) < 2
-            ):
-                continue
+            if j > 0:
+                # Two of three: groups as on a card, one kind of separator, nothing else in the row.
+                is_printed = _is_printed(starts, ends, j, totals[j], fours)
+                if is_printed + alike + (begins_here and ends_here and j == groups - 1) < 2:
+                    continue
+                # Groups that no card has are not joined to letters by their separator, no columns
+                # of a table, and no end of a digest.
+                if not is_printed and (
+                    t.cp[ends[0]] == c'\t' or not _is_apart(t, i, ends[j], t.cp[ends[0]])
+                    or _in_digest(t, i, ends[0]) or _in_digest(t, starts[j], ends[j])
+                ):
+                    continue
+                if t.cp[ends[0]] == c' ' and _in_dump(t, i, ends[j], ends[0] - i):
+                    continue
             if is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
                 if j > 0 or not _in_digest(t, i, ends[j]):
                     behind = ends[j]
@@ -851,6 +1079,17 @@ cdef int _email_end(Text* t, int at) noexcept nogil:
     return behind
 
 
+cdef bint _is_remote(const Text* t, int start, int at, int end) noexcept nogil:
+    """Whether these are user and host of `git@host:path`."""
+    cdef uint32_t c
+    if at - start != 3 or end + 1 >= t.n or t.cp[end] != c':':
+        return False
+    if t.cp[start] != c'g' or t.cp[start + 1] != c'i' or t.cp[start + 2] != c't':
+        return False
+    c = t.cp[end + 1]
+    return _is_alnum(c) or c == c'/' or c == c'~'
+
+
 cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
@@ -889,7 +1128,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
         elif c == c'@':
             start = _email_start(t, i, floor[0])
             end = _email_end(t, i) if start < i else 0
-            if end:
+            if end and not _is_remote(t, start, i, end):
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
                 floor[0] = i = end
                 continue

@@ -1,8 +1,8 @@
 /* Where in raw bytes a secret may begin, so that only there the text is read closely.
 
    Whatever is found (secrets.pyx) holds one of these, unless a part of it is escaped:
-   - a run of sixteen bytes or more that are letters, digits or one of _ - + /, in which or before
-     which a known prefix stands, or a word that says secret;
+   - a run of sixteen bytes or more that are letters, digits or one of _ - + / ~ ^, in which or
+     before which a known prefix or the fixed part of a token stands, or a word that says secret;
    - "ssw" (password, passwd), or five dashes and BEGIN.
    What is found here may be nothing; what is not here is nothing. */
 #ifndef IATP_TOKENS_H
@@ -15,9 +15,18 @@
 #endif
 
 #define TOKEN_RUN 16
-#define TOKEN_PREFIXES 192
-/* So far before a run a prefix may begin that has dots in it: hooks.slack.com/services/. */
-#define TOKEN_BACK 16
+#define TOKEN_PREFIXES 320
+#define TOKEN_ANCHORS 32
+#define TOKEN_HEADS 12
+/* So far before a run a token may begin that has dots in it: hooks.slack.com/services/, and 14
+   characters before .atlasv1. */
+#define TOKEN_BACK 24
+/* An escape of JSON has so many bytes. */
+#define TOKEN_ESCAPE 6
+/* No token whose fixed part stands inside is shorter. */
+#define TOKEN_ANCHORED 36
+/* What stands before the fixed part is at most so long. */
+#define TOKEN_HEAD 76
 
 typedef struct {
     unsigned char length;
@@ -25,8 +34,25 @@ typedef struct {
     short number;                /* of the token in values/secrets.py; -1: a JWT */
 } Prefix;
 
+/* The fixed part of a token that has others before it, so many that `head` is always the same. */
+typedef struct {
+    unsigned char length;
+    unsigned char text[15];
+    short number;
+    short slashes;               /* what stands before it may have slashes in it */
+} Anchor;
+
+typedef struct {
+    short head;
+    short first, end;            /* of the anchors with this head */
+    uint64_t firsts[2];          /* their first bytes */
+} Head;
+
 typedef struct {
     Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
+    Anchor anchors[TOKEN_ANCHORS];
+    Head heads[TOKEN_HEADS];            /* the shortest first */
+    int head_count, anchor_count;
     short first[129];                   /* index of the first that begins with a byte */
     uint64_t seconds[128][2];           /* which bytes come second behind a first */
     uint32_t ends[32];                  /* the last two letters of words that say secret */
@@ -38,7 +64,8 @@ static inline int token_alnum(unsigned char c) {
 }
 
 static inline int token_byte(unsigned char c) {
-    return token_alnum(c) || c == '_' || c == '-' || c == '+' || c == '/';
+    /* One comparison for four, as masks have it: ^ _ ~ and DEL. */
+    return token_alnum(c) || c == '-' || c == '+' || c == '/' || (c | 0x21) == 0x7f;
 }
 
 /* Whether two letters are among those of a table, in any case. */
@@ -68,19 +95,58 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
     return 0;
 }
 
+/* Whether the fixed part of a token stands where it would if the token began at `p`. */
+static inline int token_anchor(const TokenTable *t, const unsigned char *p, Py_ssize_t left) {
+    for (int i = 0; i < t->head_count && t->heads[i].head < left; i++) {
+        const Head *x = &t->heads[i];
+        unsigned char c = p[x->head];
+        if (c > 127 || !(x->firsts[c >> 6] >> (c & 63) & 1))
+            continue;
+        for (int a = x->first; a < x->end; a++)
+            if (x->head + t->anchors[a].length <= left
+                && memcmp(p + x->head, t->anchors[a].text, t->anchors[a].length) == 0)
+                return 1;
+    }
+    return 0;
+}
+
+/* Whether such a token may begin at `at`: where a run does. A letter before is of an escape. */
+static inline int token_apart(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]);
+}
+
+/* Where in a run with escaped slashes the fixed part of a token stands, wherever that begins, or
+   -1. */
+static __attribute__((noinline)) Py_ssize_t token_anchor_in(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t at, Py_ssize_t end
+) {
+    for (; at < end; at++)
+        if (p[at] == '+' || (unsigned char)(p[at] - 'A') < 26)
+            for (int a = 0; a < t->anchor_count; a++)
+                if (t->anchors[a].slashes && t->anchors[a].length <= end - at
+                    && memcmp(p + at, t->anchors[a].text, t->anchors[a].length) == 0)
+                    return at;
+    return -1;
+}
+
+/* Whether this letter behind a backslash is a tab or the end of a line. */
+static inline int token_blank(unsigned char c) {
+    return c == 't' || c == 'n' || c == 'r';
+}
+
 /* Whether a word that says secret may stand before `at`, with an assignment or spaces between. */
 static inline int token_said(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
 ) {
     Py_ssize_t i = at;
-    if (i > low && p[i] == 't' && p[i - 1] == '\\')
+    if (i > low && token_blank(p[i]) && p[i - 1] == '\\')
         i--;
     while (i > low) {
         unsigned char c = p[i - 1];
         if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`'
             || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']')
             i--;
-        else if (c == 't' && i - 1 > low && p[i - 2] == '\\')
+        else if (token_blank(c) && i - 1 > low && p[i - 2] == '\\')
             i -= 2;
         else
             break;
@@ -102,7 +168,7 @@ static inline Py_ssize_t token_run(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
     Py_ssize_t *end
 ) {
-    Py_ssize_t i = at;
+    Py_ssize_t i = at, slash = -1;
     *end = at + 1;
     if (at > low) {
         if (p[at - 1] == '%' || token_said(t, p, low, at))
@@ -110,20 +176,39 @@ static inline Py_ssize_t token_run(
         if (p[at - 1] == ':' && p[at] == 'A' && at - 1 > low
             && (unsigned char)(p[at - 2] - '0') < 10)
             return at;
-        while (i > low && at - i < TOKEN_BACK
-               && (token_alnum(p[i - 1]) || p[i - 1] == '.' || p[i - 1] == '-'))
+        while (i > low && at - i < TOKEN_BACK && (token_byte(p[i - 1]) || p[i - 1] == '.'))
             i--;
     }
-    for (; i < at; i++)
-        if (token_alnum(p[i]) && !token_joined(p, low, i) && token_prefix(t, p + i, high - i))
+    for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
+        alnum = token_alnum(p[i]);
+        /* What is escaped ends near the beginning of a run, so that letters may be apart there. */
+        if (alnum && before && i >= at + TOKEN_ESCAPE)
+            continue;
+        if (!alnum && !token_byte(p[i]) && !(p[i] == '.' && i < at)) {
+            if (p[i] != '\\' || i + 1 >= high || p[i + 1] != '/')
+                break;
+            slash = slash < 0 ? i : slash;
+        }
+        if (i >= at + TOKEN_ESCAPE) {
+            if (alnum && token_prefix(t, p + i, high - i))
+                return i;
+            continue;
+        }
+        if (token_joined(p, low, i))
+            continue;
+        if (alnum && token_prefix(t, p + i, high - i))
             return i;
-    for (; i < high; i++) {
-        if (!token_byte(p[i]) && !(p[i] == '\\' && i + 1 < high && p[i + 1] == '/'))
-            break;
-        if (token_alnum(p[i]) && !token_joined(p, low, i) && token_prefix(t, p + i, high - i))
+        if (high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
+            && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')
+            && token_anchor(t, p + i, high - i))
             return i;
     }
     *end = i;
+    if (slash >= 0 && i - at > TOKEN_ANCHORED) {
+        i = token_anchor_in(t, p, at, i);
+        if (i >= 0)
+            return i - 2 * TOKEN_HEAD > at ? i - 2 * TOKEN_HEAD : at;
+    }
     return -1;
 }
 
@@ -163,7 +248,8 @@ static inline void token_masks(
         __m128i dashes = TOKEN_EQUAL(v, '-');
         __m128i all = _mm_or_si128(
             _mm_or_si128(token_within(small, 'a', 26), token_within(v, '/', 11)),
-            _mm_or_si128(_mm_or_si128(dashes, TOKEN_EQUAL(v, '_')), TOKEN_EQUAL(v, '+')));
+            _mm_or_si128(_mm_or_si128(dashes, TOKEN_EQUAL(v, '+')),
+                         TOKEN_EQUAL(_mm_or_si128(v, _mm_set1_epi8(0x21)), 0x7f)));
         *token |= (uint64_t)(unsigned)_mm_movemask_epi8(all) << i;
         *dash |= (uint64_t)(unsigned)_mm_movemask_epi8(dashes) << i;
         *slant |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(v, '\\')) << i;

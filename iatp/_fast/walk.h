@@ -110,7 +110,7 @@ enum {
     IS_SIGN = 8,                 /* + / */
     IS_MINUS = 16,
     IS_S = 32, IS_W = 64,
-    IS_UNDER = (char)128
+    IS_UNDER = (char)128         /* _ ~ ^ DEL */
 };
 #define TOKEN_LOW_HALVES \
     IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
@@ -118,10 +118,10 @@ enum {
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
-    IS_EARLY | IS_MINUS, IS_EARLY, (char)(IS_EARLY | IS_SIGN | IS_UNDER)
+    IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
 #define TOKEN_HIGH_HALVES \
     0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
-    IS_LATE | IS_S | IS_W, 0, 0, 0, 0, 0, 0, 0, 0
+    (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it. Of 6x, 7x. */

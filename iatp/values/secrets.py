@@ -1,7 +1,8 @@
 """Which secrets are known: the shapes of tokens, and the words that call a value secret.
 
 Prefixes, alphabets and lengths are those that issuers document, or that public scanners
-(gitleaks, trufflehog, GitHub secret scanning; state of 2024) have gathered where they don't.
+(gitleaks, trufflehog, GitHub secret scanning; state of 2025) have gathered where they don't.
+Those of Azure's keys are Microsoft's own (github.com/microsoft/security-utilities).
 Names are stable: they may be added to, and none is ever used for something else.
 """
 
@@ -19,6 +20,10 @@ ALPHABETS: dict[str, str] = {
     "word": "0-9A-Za-z_-",
     "base64": "0-9A-Za-z+/",
     "path": "0-9A-Za-z/",
+    "digit": "0-9",
+    "lower": "0-9a-z",
+    "hexes": "0-9a-f-",
+    "entra": "0-9A-Za-z_~.-",
 }
 """The characters of each alphabet, as a class of a regular expression has them."""
 
@@ -31,10 +36,13 @@ class Token(NamedTuple):
 
     name: str
     prefixes: tuple[str, ...]
+    """What it begins with; or, with a head, what comes behind that."""
     parts: tuple[Part, ...]
     """What follows any of the prefixes, each part as long as it can be."""
     checked: bool = False
     """The last six characters are the CRC-32 of those between it and the prefix, in base 62."""
+    head: tuple[tuple[str, int], ...] = ()
+    """What stands before the prefix: alphabets, and of each how many characters."""
 
 
 TOKENS: tuple[Token, ...] = (
@@ -47,11 +55,49 @@ TOKENS: tuple[Token, ...] = (
     Token("digitalocean_token", ("dop_v1_", "doo_v1_", "dor_v1_"), (("hex", 64, 64),)),
     Token("heroku_api_key", ("HRKU-AA",), (("word", 58, 58),)),
     Token("fly_token", ("fm2_", "fm1r_", "fm1a_"), (("base64", 100, 400),)),
+    Token("fly_auth_token", ("fo1_",), (("word", 43, 43),)),
     Token("netlify_token", ("nfp_",), (("alnum", 36, 40),)),
     Token("supabase_token", ("sbp_",), (("hex", 40, 40),)),
-    Token("planetscale_token", ("pscale_tkn_", "pscale_pw_"), (("word", 32, 64),)),
+    Token("planetscale_token", ("pscale_tkn_", "pscale_pw_", "pscale_oauth_"), (("word", 32, 64),)),
     Token("databricks_token", ("dapi",), (("hex", 32, 32),)),
     Token("terraform_token", ("tfe_",), (("alnum", 36, 64),)),
+    Token("terraform_cloud_token", (".atlasv1.",), (("word", 60, 70),), head=(("alnum", 14),)),
+    Token(
+        "azure_client_secret",
+        ("Q~",),
+        (("entra", 31, 34),),
+        head=(("entra", 3), ("digit", 1)),
+    ),
+    # Of 64 bytes: Storage, Cosmos DB, Batch, Machine Learning, API Management.
+    Token(
+        "azure_key_64",
+        ("+ASt", "ACDb", "+ABa", "+AMC", "APIM"),
+        (("base64", 6, 6), "=="),
+        head=(("base64", 76),),
+    ),
+    # Of 32 bytes: Service Bus, Event Hubs, Relay, IoT Hub, Event Grid, Cache for Redis.
+    Token(
+        "azure_key_32",
+        ("+ASb", "+AEh", "+ARm", "AIoT", "AZEG", "AzCa"),
+        (("base64", 6, 6), "="),
+        head=(("base64", 33),),
+    ),
+    Token("azure_search_key", ("AzSe",), (("alnum", 6, 6),), head=(("alnum", 42),)),
+    Token("azure_registry_key", ("+ACR",), (("base64", 6, 6),), head=(("base64", 42),)),
+    Token("azure_function_key", ("AzFu",), (("word", 6, 6), "=="), head=(("word", 44),)),
+    # Azure OpenAI, DevOps and all that is annotated in the same way.
+    Token(
+        "azure_annotated_key",
+        ("JQQJ99", "JQQJ9D", "JQQJ9H"),
+        (("alnum", 26, 28),),
+        head=(("alnum", 52),),
+    ),
+    Token("cloudflare_token", ("cfk_", "cfut_", "cfat_"), (("alnum", 48, 48),)),
+    Token("cloudflare_origin_key", ("v1.0-",), (("hex", 24, 24), "-", ("hex", 146, 146))),
+    Token("alibaba_access_key", ("LTAI",), (("alnum", 20, 20),)),
+    Token("yandex_key", ("AQVN",), (("word", 35, 38),)),
+    Token("openshift_token", ("sha256~",), (("word", 43, 43),)),
+    Token("clickhouse_key", ("4b1d",), (("alnum", 38, 38),)),
     Token("pulumi_token", ("pul-",), (("hex", 40, 40),)),
     Token("vault_token", ("hvs.", "hvb.", "hvr."), (("word", 24, 300),)),
     Token("doppler_token", ("dp.pt.", "dp.st.", "dp.ct.", "dp.sa."), (("word", 40, 60),)),
@@ -63,8 +109,25 @@ TOKENS: tuple[Token, ...] = (
     ),
     Token("github_fine_grained", ("github_pat_",), (("under", 82, 82),)),
     Token(
+        "gitlab_routable_token",
+        ("glpat-", "glrt-t1_", "glrt-t2_", "glrt-t3_"),
+        (("word", 27, 300), ".", ("lower", 9, 9)),
+    ),
+    Token(
         "gitlab_token",
-        ("glpat-", "gldt-", "glrt-", "glptt-", "glft-", "glsoat-", "glcbt-", "glimt-", "glagent-"),
+        (
+            "glpat-",
+            "gldt-",
+            "glrt-",
+            "glptt-",
+            "glft-",
+            "glsoat-",
+            "glcbt-",
+            "glimt-",
+            "glagent-",
+            "gloas-",
+            "glffct-",
+        ),
         (("word", 20, 64),),
     ),
     Token("gitlab_runner_token", ("GR1348941",), (("word", 20, 20),)),
@@ -73,6 +136,17 @@ TOKENS: tuple[Token, ...] = (
     Token("rubygems_key", ("rubygems_",), (("hex", 48, 48),)),
     Token("docker_token", ("dckr_pat_", "dckr_oat_"), (("word", 27, 32),)),
     Token("artifactory_key", ("AKCp",), (("alnum", 69, 69),)),
+    Token("artifactory_reference_token", ("cmVmd",), (("alnum", 59, 59),)),
+    Token("buildkite_token", ("bkua_",), (("lower", 40, 40),)),
+    Token("nuget_key", ("oy2",), (("lower", 43, 43),)),
+    Token("octopus_key", ("API-",), (("upper", 26, 26),)),
+    Token(
+        "harness_token",
+        ("pat.", "sat."),
+        (("word", 22, 22), ".", ("alnum", 24, 24), ".", ("alnum", 20, 20)),
+    ),
+    Token("infracost_token", ("ico-",), (("alnum", 32, 32),)),
+    Token("settlemint_token", ("sm_aat_", "sm_pat_", "sm_sat_"), (("alnum", 16, 16),)),
     Token("clojars_token", ("CLOJARS_",), (("alnum", 60, 60),)),
     Token("prefect_key", ("pnu_", "pnb_"), (("alnum", 36, 36),)),
     Token("scalingo_token", ("tk-us-",), (("word", 48, 48),)),
@@ -101,6 +175,12 @@ TOKENS: tuple[Token, ...] = (
     Token("stripe_webhook_secret", ("whsec_",), (("base64", 32, 64),)),
     Token("shopify_token", ("shpat_", "shpca_", "shppa_", "shpss_"), (("hex", 32, 32),)),
     Token("square_token", ("sq0atp-", "sq0csp-"), (("word", 22, 43),)),
+    Token("square_access_token", ("EAAA",), (("word", 60, 60),)),
+    Token(
+        "plaid_token",
+        ("access-sandbox-", "access-development-", "access-production-"),
+        (("hex", 8, 8), "-", ("hexes", 27, 27)),
+    ),
     Token(
         "flutterwave_key",
         ("FLWSECK-", "FLWSECK_TEST-"),
@@ -110,6 +190,7 @@ TOKENS: tuple[Token, ...] = (
     # Mail and telephone.
     Token("sendgrid_key", ("SG.",), (("word", 22, 22), ".", ("word", 43, 43))),
     Token("mailgun_key", ("key-",), (("hex", 32, 32),)),
+    Token("mailchimp_key", ("-us",), (("digit", 1, 2),), head=(("hex", 32),)),
     Token("twilio_key", ("SK",), (("hex", 32, 32),)),
     Token("brevo_key", ("xkeysib-", "xsmtpsib-"), (("hex", 64, 64), "-", ("alnum", 16, 16))),
     Token("resend_key", ("re_",), (("alnum", 8, 8), "_", ("alnum", 24, 24))),
@@ -125,7 +206,14 @@ TOKENS: tuple[Token, ...] = (
     Token("xai_key", ("xai-",), (("alnum", 70, 90),)),
     Token("nvidia_key", ("nvapi-",), (("word", 60, 70),)),
     Token("langsmith_key", ("lsv2_pt_", "lsv2_sk_"), (("hex", 32, 32), "_", ("hex", 10, 10))),
+    Token("pinecone_key", ("pcsk_",), (("alnum", 5, 6), "_", ("alnum", 63, 64))),
     # Watching and working.
+    Token("maxmind_key", ("_mmk",), (), head=(("alnum", 6), ("under", 30))),
+    Token("facebook_token", ("EAAC", "EAAM"), (("alnum", 100, 400),)),
+    Token("apify_token", ("apify_api_",), (("alnum", 36, 36),)),
+    Token("adobe_secret", ("p8e-",), (("alnum", 32, 32),)),
+    Token("typeform_token", ("tfp_",), (("entra", 59, 59),)),
+    Token("intra42_secret", ("s-s4t2ud-", "s-s4t2af-"), (("hex", 64, 64),)),
     Token("grafana_token", ("glsa_",), (("alnum", 32, 32), "_", ("hex", 8, 8))),
     Token("grafana_cloud_token", ("glc_eyJ",), (("base64", 32, 400),)),
     Token("new_relic_key", ("NRAK-", "NRII-", "NRJS-", "NRAL-"), (("word", 19, 32),)),
@@ -147,7 +235,8 @@ TOKENS: tuple[Token, ...] = (
     Token("frameio_token", ("fio-u-",), (("word", 64, 64),)),
     Token("age_key", ("AGE-SECRET-KEY-1",), (("upper", 58, 58),)),
 )
-"""Where several begin alike, the longest prefix that makes a token is taken."""
+"""Where several begin alike, the longest prefix that makes a token is taken, of equal ones the
+first."""
 
 OTHERS: tuple[tuple[str, str], ...] = (
     ("telegram_token", "8 to 10 digits, `:AA` and 33 letters, digits, `_` or `-`"),

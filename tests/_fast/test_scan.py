@@ -511,12 +511,16 @@ SAYS = [
     "ssn-number", "SSNumber", "ssnNumber", "ssn_no", "ss number", "ss-no", "itin", "ITIN", "tin",
     "socialSecurityNumber", "social_security_number", "SocialSecurity", "social security",
     "socialsecuritynumber", "SOCIAL-SECURITY-NO", "soc_sec", "tax_id", "taxId", "taxID", "taxid",
-    "taxpayer_id", "taxpayerIdentificationNumber", "\u00fcber-ssn",
+    "taxpayer_id", "taxpayerIdentificationNumber", "\u00fcber-ssn", "s.s.n", "soc. sec. no",
+    "n\u00famero de seguro social", "Sozialversicherungsnummer",
+    "NUM\u00c9RO DE S\u00c9CURIT\u00c9 SOCIALE", "\u793e\u4f1a\u5b89\u5168\u53f7\u7801",
+    "\u0421\u041e\u0426\u0418\u0410\u041b\u042c\u041d\u041e\u0413\u041e"
+    " \u0421\u0422\u0420\u0410\u0425\u041e\u0412\u0410\u041d\u0418\u042f",
 ]  # fmt: skip
 SAYS_NOT = [
     "id", "lesson", "sessions", "missing", "classname", "business_number", "ssnx", "assn", "LESSON",
     "martini", "tint", "setting", "latin", "Martin", "taxidermist", "syntax_idx", "ssh", "order",
-    "social", "security", "passnumber", "ss", "sn", "s.s.n", "", "a" * 61 + "_ssn",
+    "social", "security", "passnumber", "ss", "sn", "", "a" * 61 + "_ssn",
 ]  # fmt: skip
 
 

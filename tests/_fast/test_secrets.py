@@ -30,6 +30,10 @@ def names(found: Found) -> list[str]:
     return [NAMES[number] for number in found.secrets if number >= 0]
 
 
+def head_of(token: Token, rng: random.Random) -> str:
+    return "".join("".join(rng.choices(CHARACTERS[name], k=count)) for name, count in token.head)
+
+
 def parts_of(token: Token, rng: random.Random) -> str:
     return "".join(
         part if isinstance(part, str) else "".join(rng.choices(CHARACTERS[part[0]], k=part[1]))
@@ -42,7 +46,7 @@ def example(token: Token, rng: random.Random, prefix: str | None = None) -> str:
     body = parts_of(token, rng)
     if token.checked:
         body = body[:-6] + checksum(body[:-6])
-    return (prefix or token.prefixes[0]) + body
+    return head_of(token, rng) + (prefix or token.prefixes[0]) + body
 
 
 def found_in(text: str, form: int = TEXT) -> list[tuple[str, str]]:
@@ -71,7 +75,7 @@ def test_every_token_is_found(token: Token) -> None:
             ("", ""),
             ("use ", ", please"),
             ('"', '"'),
-            ("x_", "."),
+            ("x." if token.head else "x_", "."),
             ("é", "字"),
         ]:
             assert found_in(f"{before}{value}{behind}") == [(name, value)]
@@ -95,9 +99,9 @@ def test_another_length_is_another_thing(token: Token) -> None:
     name = f"secret.{token.name}"
     value = example(token, rng)
     assert name not in [found for found, _ in found_in(value[:-1])]
-    most = token.parts[-1]
-    assert not isinstance(most, str)
-    long = value + "".join(rng.choices("abcdef0123456789", k=most[2] - most[1] + 1))
+    most = token.parts[-1] if token.parts else ""
+    more = 1 if isinstance(most, str) else most[2] - most[1] + 1
+    long = value + "".join(rng.choices("0123456789", k=more))
     if token.checked:
         # The checksum tells where it ends.
         assert found_in(long) == [(name, value)]

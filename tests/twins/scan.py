@@ -159,7 +159,7 @@ def call(words: str) -> re.Pattern[str]:
     """Return what calls a number an SSN: long words anywhere, `words` as words of their own."""
     return re.compile(
         rf"""
-        (?i: social[ _.-]?security | tax[ _.-]?payer)
+        (?i: {LONG})
         |
         (?: (?<![a-zA-Z]) | (?<=[a-z])(?=[A-Z]) )
         (?i: {words})
@@ -169,11 +169,48 @@ def call(words: str) -> re.Pattern[str]:
     )
 
 
-SAID = r"""ssn | ssn[ _.-]?number | ssn[ _.-]?no | ss[ _.-]?number | ss[ _.-]?no
-    | ss[ _.-]?\# | itin | tax[ _.-]?id | soc[ _.-]?sec"""
+JOINER = r"\.?[ _-]?"
+WORDY = r"0-9A-Za-z\#\x80-\U0010ffff"
+
+
+def called(*words: str) -> str:
+    """Return a pattern of any of these; a space is a joiner or nothing."""
+    cases = [
+        "".join(c if c.isascii() else f"[{c}{c.upper()}]" for c in word).replace("#", r"\#")
+        for word in words
+    ]
+    return "|".join(case.replace(" ", JOINER) for case in cases)
+
+
+LONG = called(
+    "social security", "tax payer", "seguro social", "sozialversicherung", "securite sociale",
+    "sécurité sociale", "социального страхования", "社会安全", "社會安全", "社会保障", "사회보장",
+)  # fmt: skip
+SAID = called(
+    "ssn", "s s n", "ssn number", "ssn no", "ss number", "ss no", "ss num", "ss nbr", "ss #",
+    "ssn #", "itin", "tax id", "soc sec",
+)  # fmt: skip
 WORDS = call(SAID)
 KEY_WORDS = call(f"{SAID} | tin")
-STOP = re.compile(r"[\n\r,;!?&|{}]|(?<![nN][oO])\.|\d{3}")
+ABOVE = re.compile(
+    rf"""
+    (?: <[^<>\r\n]{{0,23}}> | (?<=\n) Content-T [^\r\n]{{0,63}} (?=[\r\n]) | [^{WORDY}] )* \Z
+    """,
+    re.VERBOSE,
+)
+"""What may stand between a number and the line above it."""
+ENDS = re.compile(
+    rf"(?:{WORDS.pattern})[sS]?(?:[^{WORDY}]{{1,3}}(?i:number|no|num|nbr|is))?\Z",
+    re.VERBOSE | re.ASCII,
+)
+STOP = re.compile(
+    r"""
+    [\n\r,;!?&|{}] | \d{3}
+    | (?<! (?<![a-zA-Z])[a-zA-Z] ) (?<! (?<![a-zA-Z])(?i:no) )
+      (?<! (?<![a-zA-Z])(?i:soc|sec|nbr|num) ) \.
+    """,
+    re.VERBOSE,
+)
 
 
 def is_card(digits: str) -> bool:
@@ -203,7 +240,24 @@ def words_before(text: str, at: int) -> bool:
     low = max(0, at - 64)
     for stop in STOP.finditer(text, low, at):
         low = stop.end()
-    return WORDS.search(text, low, at) is not None
+    return WORDS.search(text, low, at) is not None or line_says(text, at)
+
+
+def line_says(text: str, at: int) -> bool:
+    """Whether the line or field before that of a number, with no words between, says what it is."""
+    low = max(0, at - 112)
+    gap = ABOVE.search(text[low:at])
+    assert gap
+    above = low + gap.start()
+    if not re.search(r"[\r\n|,;]", gap[0]):
+        return False
+    name = re.search(r"[0-9A-Za-z_.-]*\Z", text[low:above])
+    assert name
+    return (
+        WORDS.search(text, low + name.start(), above) is not None
+        or WORDS.search(text, above, at) is not None
+        or ENDS.search(text, low, above) is not None
+    )
 
 
 def find(reading: Reading, key: str = "", start: int = 0, *, direct: bool = False) -> list[Seen]:
@@ -278,9 +332,24 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
             len(set(seps[: count - 1])) == 1,
             begins_row and count == len(groups) and not MORE_BEHIND.match(text, high),
         ]
-        hidden = inside(UUID, text, at, high) or (count == 1 and inside(HEX, text, at, high))
-        if (count == 1 or sum(marks) >= 2) and is_card(digits) and not hidden:
-            best = high
+        if not is_card(digits) or (count > 1 and sum(marks) < 2):
+            continue
+        if (
+            count > 1
+            and not marks[0]
+            and (
+                seps[0] == "\t"
+                or not is_apart(text, at, high, seps[0])
+                or inside(HEX, text, *groups[0])
+                or inside(HEX, text, low, high)
+            )
+        ):
+            continue
+        if count > 1 and seps[0] == " " and in_dump(text, at, high, sizes[0]):
+            continue
+        if inside(UUID, text, at, high) or (count == 1 and inside(HEX, text, at, high)):
+            continue
+        best = high
     if not best and len(groups) == 2 and seps == ["."] and not fraction:
         exponent = EXPONENT.match(text, groups[1][1])
         digits = ascii_digits(text, groups)
@@ -298,6 +367,29 @@ def number_at(text: str, at: int, key: str) -> tuple[int, int] | None:
         if announced and not re.match("[a-zA-Z]", text[end:]):
             return SSN, end
     return None
+
+
+def is_apart(text: str, low: int, high: int, separator: str) -> bool:
+    """Whether no letter is joined to these digits by their separator; a space joins none."""
+    if separator not in "-./_":
+        return True
+    before = re.search(rf"[a-zA-Z]{re.escape(separator)}\Z", text[max(0, low - 2) : low])
+    return not before and not re.match(rf"[_{re.escape(separator)}][a-zA-Z]", text[high : high + 2])
+
+
+def in_dump(text: str, low: int, high: int, width: int) -> bool:
+    """Whether these groups stand in a row of groups of `width` hex digits, as dumps are printed."""
+    if width not in (2, 4, 8):
+        return False
+    group, figures = f"[0-9a-fA-F]{{{width}}}", f"[0-9]{{{width}}}"
+    mixed = rf"(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9]){group}"
+    joined = "(?![0-9A-Za-z])"
+    behind = rf"(?: {figures}{joined}){{0,7}} {mixed}{joined}"
+    before = rf"(?<![0-9A-Za-z]){mixed} (?:{figures} ){{0,7}}\Z"
+    return bool(
+        re.match(behind, text[high : high + 100])
+        or re.search(before, text[max(0, low - 100) : low])
+    )
 
 
 def is_fraction(text: str, low: int, high: int) -> bool:
@@ -351,7 +443,11 @@ def address_at(text: str, at: int, floor: int, key: str) -> tuple[int, int] | No
             and not last.endswith("-")
             and re.search(r"[^\d-]", last)
         ):
-            return (at - len(name), at + 1 + high) if name else None
+            end = at + 1 + high
+            # user and host of git@host:path
+            if not name or (name == "git" and re.match(r":[0-9A-Za-z/~]", text[end:])):
+                return None
+            return at - len(name), end
     return None
 
 

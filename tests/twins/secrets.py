@@ -18,23 +18,53 @@ ALNUM = re.compile("[0-9A-Za-z]")
 # Tokens.
 
 
-def shape(token: secrets.Token) -> re.Pattern[str]:
-    """Return a pattern of what follows the prefix; each part takes all that it can."""
-    pattern, alphabet = "", ""
+def shape(token: secrets.Token) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return a pattern of what follows the prefix, each part taking all that it can, and of what
+    may not follow that.
+    """
+    alphabet = ""
+    pattern = "".join(f"[{secrets.ALPHABETS[name]}]{{{count}}}" for name, count in token.head)
+    if token.head:
+        pattern += "(?:" + "|".join(map(re.escape, token.prefixes)) + ")"
     for part in token.parts:
         if isinstance(part, str):
             pattern += re.escape(part)
         else:
             alphabet = secrets.ALPHABETS[part[0]]
-            pattern += f"[{alphabet}]{{{part[1]},{part[2]}}}+"
-    return re.compile(f"{pattern}(?![0-9A-Za-z{alphabet}])")
+            pattern += f"([{alphabet}]{{{part[1]},{part[2]}}})"
+    # The dot that ends a sentence is none of a token's.
+    behind = f"[0-9A-Za-z{alphabet.replace('.', '')}]"
+    if "." in alphabet:
+        behind += r"|\.[0-9A-Za-z]"
+    return re.compile(pattern), re.compile(behind)
 
 
+def shape_end(text: str, at: int, token: secrets.Token) -> int:
+    """Return where the token ends that goes on here behind its prefix, or 0."""
+    pattern, behind = PATTERNS[token.name]
+    match = pattern.match(text, at)
+    if not match:
+        return 0
+    end = match.end()
+    last = token.parts[-1] if token.parts else ""
+    if not isinstance(last, str) and "." in secrets.ALPHABETS[last[0]]:
+        body = len(match[1])
+        while text[end - 1] == "." and body > last[1]:
+            end, body = end - 1, body - 1
+    return 0 if behind.match(text, end) else end
+
+
+PATTERNS = {token.name: shape(token) for token in secrets.TOKENS}
 SHAPES = [
-    (prefix, shape(token), number, token)
+    (prefix, number, token)
     for number, token in enumerate(secrets.TOKENS)
+    if not token.head
     for prefix in token.prefixes
 ]
+BY_FIRST = {
+    first: [row for row in SHAPES if row[0][0] == first] for first in {row[0][0] for row in SHAPES}
+}
+ANCHORED = [(token, number) for number, token in enumerate(secrets.TOKENS) if token.head]
 SHAPES.sort(key=lambda row: -len(row[0]))
 
 JWT = re.compile(r"(eyJ[\w-]{13,400}+)\.[\w-]{4,}+\.[\w-]{16,}+", re.ASCII)
@@ -58,16 +88,22 @@ def token_at(text: str, at: int) -> tuple[int, int] | None:
     """Return number and end of the secret whose look alone tells it, if one begins here."""
     if text[at] == "-":
         key = PEM.match(text, at)
-        return (NUMBER["private_key"], key.end()) if key and (key["body"] or key["end"]) else None
-    if not ALNUM.match(text, at) or (at and ALNUM.match(text, at - 1)):
+        if key and (key["body"] or key["end"]):
+            return NUMBER["private_key"], key.end()
+    if at and ALNUM.match(text, at - 1):
         return None
-    for prefix, pattern, number, token in SHAPES:
+    for prefix, number, token in BY_FIRST.get(text[at], ()):
         if text.startswith(prefix, at):
             body = at + len(prefix)
-            if match := pattern.match(text, body):
-                return number, match.end()
+            if end := shape_end(text, body, token):
+                return number, end
             if token.checked and is_checked(text[body : body + 36]):
                 return number, body + 36
+    for token, number in ANCHORED:
+        if at and re.match(r"[_+/~^\x7f-]", text[at - 1]):
+            break
+        if end := shape_end(text, at, token):
+            return number, end
     if (jwt := JWT.match(text, at)) and is_header(jwt[1]):
         return NUMBER["jwt"], jwt.end()
     if bot := TELEGRAM.match(text, at):
@@ -100,7 +136,7 @@ def is_header(text: str) -> bool:
 
 # Places that say secret.
 
-GAP = " \t\"'`=:\\]>"
+GAP = " \t\r\n\"'`=:\\]>"
 """What may stand between a word and its value."""
 VALUE = r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
 """An & too where it does not lead to the next field of a form."""
@@ -110,7 +146,8 @@ URL = re.compile(
 SIGNATURE = re.compile(r"[0-9A-Za-z%+/]{43,120}+=?")
 ACCOUNT = re.compile(r"[0-9A-Za-z+/]{40,100}+={0,2}")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-BEGINS_LONG = re.compile("[0-9A-Za-z_+/-]{16}")
+BEGINS_LONG = re.compile(r"[0-9A-Za-z_+/~^\x7f-]{16}")
+KEY = re.compile(r"(?=.*[0-9].*[0-9])(?=(?:.*[A-Z]){4})[0-9A-Za-z+/]*=*")
 
 
 def words(known: tuple[str, ...]) -> str:
@@ -126,6 +163,7 @@ SAYS = re.compile(
     re.VERBOSE | re.ASCII,
 )
 ASSIGNS = re.compile(
+    r">|\"(?:\r?\n){2}|"
     r"""["'`\]\\]{0,3}+[ \t]{0,3}+"""
     r"""(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
 )
@@ -158,6 +196,8 @@ def announced(text: str, at: int) -> str:
                 word == "scheme" or (word == "secret" and text[:low].lower().endswith("token"))
             ):
                 return word
+            if word == "password" and re.fullmatch(r""" ["']""", gap):
+                return word
     return ""
 
 
@@ -166,7 +206,12 @@ def is_strong(value: str) -> bool:
     classes = [re.search(c, value) is not None for c in ("[a-z]", "[A-Z]", "[0-9]", "[^0-9A-Za-z]")]
     if not ((classes[0] or classes[1]) and classes[2]) and sum(classes) < 3:
         return False
-    if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[/%]|\./|\*\*\*", value):
+    if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[%]|\./|\*\*\*", value):
+        return False
+    # A path, unless it looks like a key in base64.
+    if value[0] == "/" and not (
+        KEY.fullmatch(value) and len(value) >= 32 and value.count("/") * 10 <= len(value)
+    ):
         return False
     if "://" in value or len(value) > 256:
         return False

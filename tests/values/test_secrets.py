@@ -24,10 +24,18 @@ def test_the_table_of_secrets_is_current() -> None:
 def test_tokens_are_sound() -> None:
     for token in secrets.TOKENS:
         assert token.prefixes
-        last = token.parts[-1]
-        assert not isinstance(last, str), "what follows a token is told by its last alphabet"
+        longest_text = max(map(len, token.prefixes)) + sum(count for _, count in token.head)
+        for part in token.parts:
+            longest_text += len(part) if isinstance(part, str) else part[2]
+        # A window of the scan holds it wherever it begins (MARGIN and NEAR of text.pyx).
+        assert longest_text < 512 - 64
+        for name, count in token.head:
+            assert name in secrets.ALPHABETS
+            assert count > 0
         for part in token.parts:
             assert isinstance(part, str) or (part[0] in secrets.ALPHABETS and part[1] <= part[2])
+        if token.head:
+            continue
         # The scan looks closely only where a run of sixteen is, shortly behind the beginning.
         longest = max(token.prefixes, key=len).rpartition(".")[2]
         first = token.parts[0]
