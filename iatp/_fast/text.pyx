@@ -429,7 +429,7 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     return n > 0 and _call_in(cp, 0, n, True)
 
 
-cdef int _key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
+cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
     """Which word the key of the string from `start` on ends in; SAYS_NOTHING in an array."""
     cdef uint32_t[WORDS] cp
     cdef Py_ssize_t at
@@ -461,7 +461,7 @@ cdef bint needs_reading(
         return False
     return (
         token_mark(_tokens, p, start, start, end, False) < end
-        or _key_says_secret(p, start, key) != SAYS_NOTHING
+        or key_says_secret(p, start, key) != SAYS_NOTHING
     )
 
 
@@ -1037,7 +1037,7 @@ cdef int read_text_from(
     cdef bint told      # a secret may begin in the row, or an IBAN just before it
     # The next place where a secret may begin.
     cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, form >= AS_TARGET)
-    cdef int direct = _key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
+    cdef int direct = key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
     if direct:
         begin = start
         until = MARGIN
