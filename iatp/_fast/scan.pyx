@@ -35,6 +35,9 @@ cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
 
+cdef extern from "coded.h" nogil:
+    int coded_run_holds(const unsigned char* p, Py_ssize_t room)
+
 cdef extern from "utf8.h" nogil:
     int utf8_length(const unsigned char* p, Py_ssize_t n)
     int utf8_may_count(unsigned char lead)
@@ -805,14 +808,15 @@ cdef bint _ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
 
 
 cdef bint _read_value(
-    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+    Reader* r, const unsigned char* d, Py_ssize_t n, Key* key, Depth* depth, Spans found
 ) except -1:
-    """Whether a text is one valid value of JSON; adds what is found in it."""
+    """Whether a text is one valid value of JSON; adds what is found in it. `key` is the text's."""
     cdef Call[KEPT_CALLS] calls
     cdef Reader inner
     cdef Depth below
     cdef Py_ssize_t rest
     cdef int count
+    cdef bint says
     if not _ends_like_json(d, n):
         return False
     inner.p = d
@@ -827,6 +831,7 @@ cdef bint _read_value(
     below.left = depth.left
     below.json = depth.json - 1
     below.coded = depth.coded
+    says = key_says_ssn(r.p, key)
     inner.at = 0
     try:
         if count <= KEPT_CALLS:
@@ -879,7 +884,7 @@ cdef int _read_nested(
         # An escape may have made it a string.
         if not _begins_like_json(d, n):
             return IS_UNKNOWN
-    if not _read_value(r, d, n, key_says_ssn(r.p, key), depth, spans):
+    if not _read_value(r, d, n, key, depth, spans):
         return IS_PLAIN
     if spans.count > first:
         trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
@@ -919,9 +924,12 @@ cdef int _unfold(
 ) except -1:
     """Adds what is encoded in a text without escapes of its own; `flags` are what `look` says."""
     cdef Depth below
+    cdef Key key
     below.left = depth.left
+    key.value = -1
+    key.says = says
     # All that JSON holds are its strings and numbers.
-    if flags & LIKE_JSON and depth.json and _read_value(r, d, n, says, depth, found):
+    if flags & LIKE_JSON and depth.json and _read_value(r, d, n, &key, depth, found):
         return 0
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
@@ -945,13 +953,13 @@ cdef int _read_decoded(
     cdef Spans more
     cdef Key key
     cdef int flags
-    flags = look(d, n) if depth != NULL else 0
-    if flags & LIKE_JSON and depth.json and _begins_like_json(d, n):
-        if _read_value(r, d, n, says, depth, found):
-            return 0
-        flags &= ~LIKE_JSON
     key.value = -1
     key.says = says
+    flags = look(d, n) if depth != NULL else 0
+    if flags & LIKE_JSON and depth.json and _begins_like_json(d, n):
+        if _read_value(r, d, n, &key, depth, found):
+            return 0
+        flags &= ~LIKE_JSON
     inner.p = d
     inner.n = n
     inner.at = 0
@@ -1009,6 +1017,12 @@ cdef int _read_runs(
     cdef int skip
     cdef bint text, hexadecimal
     while next_run(d, n, at, &run):
+        if (
+            _level != WALK_NONE and run.last_end == run.end
+            and not coded_run_holds(d + run.start, n - run.start)
+        ):
+            at = run.end
+            continue
         packed = short
         if run.end - run.start > SHORT_RUN:
             kept = PyBytes_FromStringAndSize(NULL, run.end - run.start)

@@ -663,8 +663,12 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
         if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
             ends_here = True
             break
-        # A card that is not the whole row has at most five groups, 4-4-4-4-3.
-        if not begins_here and groups == 5:
+        # A card that is not the whole row has at most five groups, 4-4-4-4-3; and where its first
+        # is none of those on cards nor of 3-2-4, only that one counts, or what is behind its point.
+        if not begins_here and (groups == 5 or (
+            totals[0] < 13 and totals[0] not in (3, 4, 6)
+            and groups == (2 if t.cp[ends[0]] == c'.' else 1)
+        )):
             break
         at = stop + 1
     if groups == 0:
