@@ -308,7 +308,7 @@ def test_kinds_that_overlap_are_all_counted() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from(["4111 1111 1111 1111", "123-45-6789", "a text of words", "caf\u00e9 " * 6, ""]),
+    st.sampled_from(["4111 1111 1111 1111", "123-45-6789", "text of words", "caf\u00e9 " * 6, ""]),
     st.integers(0, 70),
     st.integers(0, 70),
     st.sampled_from(["", "x/", "key-", "a-b_c/d+", "\u00e9", "-" * 9]),

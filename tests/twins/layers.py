@@ -202,9 +202,7 @@ def deeper(spans: list[scan.Seen]) -> list[scan.Seen]:
     ]
 
 
-def document(
-    data: bytes, key: str, depth: Depth, begins: bytes = b"{["
-) -> list[scan.Seen] | None:
+def document(data: bytes, key: str, depth: Depth, begins: bytes = b"{[") -> list[scan.Seen] | None:
     """Return what is found in a text that is one valid object or array; None where it is none."""
     begin = data.lstrip(b" \t\r\n")[:1]
     if not depth.json or not begin or begin not in begins or scan.Json(data).read().error:
