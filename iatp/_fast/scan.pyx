@@ -21,18 +21,22 @@ from iatp.values import exchange
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
-    Span, Spans, is_card, is_ssn, json_unit, key_says_ssn, needs_reading, read_text,
+    Span, Spans, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
+    needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
     BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
     SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
     next_run, pack, trace, undo,
 )
-from iatp._fast.secrets cimport TokenTable, token_table
+from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
+
+cdef extern from "coded.h" nogil:
+    int coded_run_holds(const unsigned char* p, Py_ssize_t room)
 
 cdef extern from "utf8.h" nogil:
     int utf8_length(const unsigned char* p, Py_ssize_t n)
@@ -43,6 +47,7 @@ cdef extern from "walk.h" nogil:
         WALK_DONE
         WALK_BAD
         WALK_STRING
+        WALK_JSON
         WALK_SCALAR
         WALK_ARRAY
         WALK_NONE
@@ -57,6 +62,11 @@ cdef extern from "walk.h" nogil:
     )
     int walk_next(Walk* w)
     int walk_ends(const Walk* w, Py_ssize_t at)
+    int walk_begins(const unsigned char* p, Py_ssize_t at, Py_ssize_t n)
+    Py_ssize_t walk_undo(
+        const unsigned char* p, Py_ssize_t n, Py_ssize_t start, unsigned char* out,
+        Py_ssize_t room, Py_ssize_t* end
+    )
 
 # How wide the vectors are that this machine reads JSON with; WALK_NONE: byte by byte.
 cdef int _best_level = walk_level()
@@ -76,8 +86,10 @@ cdef enum:
     SHORT_EXPANSION = 1 << 20
     # A run up to this long is put together on the stack.
     SHORT_RUN = 512
-    # For so little the walk is not worth its beginning.
-    SHORT_JSON = 128
+    # JSON in a string of JSON up to this long is undone on the stack.
+    SHORT_JSON = 4096
+    # So many places of it that have to be read are kept while it is checked.
+    KEPT_CALLS = 16
     # So far, and behind so many joints, base64 is looked for behind what is joined to it.
     PREFIX = 64
     JOINTS = 8
@@ -87,6 +99,13 @@ cdef struct Depth:
     int json
     int coded
     Py_ssize_t* left    # bytes
+
+cdef struct Call:
+    # Where the walk stopped.
+    int what
+    Py_ssize_t start
+    Py_ssize_t end      # the closing quote of a string; 0: not known
+    Py_ssize_t value
 
 JSON = AS_JSON
 TEXT = AS_TEXT
@@ -260,17 +279,12 @@ cdef int _pass_number(Reader* r, unsigned char* digits, int* count) noexcept nog
 cdef int _read_string(Reader* r, Key* key, Depth* depth, Spans spans) except -1:
     """VALID and what is found in the string at `at`, or what is wrong with it."""
     cdef Py_ssize_t start = r.at + 1
-    cdef Py_ssize_t first
     cdef int calls
     cdef int wrong = _pass_string(r, &calls)
     if wrong or spans is None:
         return wrong
-    if r.at - start != UUID + 1 or not uuid_bytes(r.p + start):
-        first = spans.count
-        if calls or needs_reading(r.p, start, r.at - 1, key):
-            read_text(r, start, r.at - 1, AS_JSON, key, spans)
-        _read_inside(r, start, r.at - 1, AS_JSON, key, depth, first, spans)
-    return wrong
+    _read_text_of(r, start, r.at - 1, key, depth, False, calls, spans)
+    return VALID
 
 
 cdef int _read_number(Reader* r, Key* key, Spans spans) except -1:
@@ -477,9 +491,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     """
     cdef Walk w
     cdef Key key
-    cdef int calls
-    cdef int what = WALK_STRING
-    cdef Py_ssize_t first
+    cdef int calls, what, read
+    cdef Py_ssize_t first = 0 if spans is None else spans.count
+    cdef Py_ssize_t plain = -1    # a string that is no object or array, although it begins so
+    cdef Py_ssize_t end
     key.value = -1
     key.says = says
     walk_begin(&w, r.p, r.n, _level, token_table())
@@ -492,29 +507,117 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
         if what == WALK_ARRAY:
             _read_split(r.p, w.start, r.n, spans)
             continue
-        if w.value != key.value:
-            key.value = w.value
-            key.says = -1 if w.value >= 0 else says
+        _turn_key(&key, w.value, says)
         r.at = w.start
         if what == WALK_SCALAR:
             if _read_number(r, &key, spans) != VALID or not walk_ends(&w, r.at):
                 break
+        elif what == WALK_JSON:
+            if spans is None:
+                continue
+            end = w.end
+            read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
+            if read != IS_JSON:
+                plain = w.start if read == IS_PLAIN else -1
+                continue
+            r.at = end + 1
         else:
             if w.end:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if spans is not None and not (
-                r.at - w.start == UUID + 2 and uuid_bytes(r.p + w.start + 1)
-            ):
-                first = spans.count
-                read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
-                _read_inside(r, w.start + 1, r.at - 1, AS_JSON, &key, inside, first, spans)
+            if spans is not None:
+                _read_text_of(
+                    r, w.start + 1, r.at - 1, &key, inside, w.start == plain, True, spans
+                )
         w.done = r.at
     r.at = 0
     if spans is not None:
-        spans.count = 0
+        spans.count = first
     return WALK_BAD
+
+
+cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil:
+    """Makes it the key of another value, where it is one."""
+    if value != key.value:
+        key.value = value
+        key.says = -1 if value >= 0 else says
+
+
+cdef int _check_json(Reader* r, Call* calls) except -2:
+    """How many places of one valid value have to be read, or -1 where it is none.
+
+    The first KEPT_CALLS of them are `calls`. Nothing is looked for.
+    """
+    cdef Walk w
+    cdef Py_ssize_t rest
+    cdef int what, unused
+    cdef int count = 0
+    r.at = 0
+    if _level == WALK_NONE:
+        return KEPT_CALLS + 1 if _read_json(r, &rest, False, NULL, None) == VALID else -1
+    walk_begin(&w, r.p, r.n, _level, token_table())
+    while True:
+        what = walk_next(&w)
+        if what == WALK_DONE:
+            return count
+        if what == WALK_BAD:
+            return -1
+        r.at = w.start
+        if what == WALK_SCALAR:
+            if _read_number(r, NULL, None) != VALID or not walk_ends(&w, r.at):
+                return -1
+            w.done = r.at
+        elif what == WALK_STRING:
+            if w.end:
+                r.at = w.end + 1
+            elif _pass_string(r, &unused) != VALID:
+                return -1
+            w.end = r.at - 1
+            w.done = r.at
+        if count < KEPT_CALLS:
+            calls[count].what = what
+            calls[count].start = w.start
+            calls[count].end = w.end
+            calls[count].value = w.value
+        count += 1
+
+
+cdef int _read_calls(
+    Reader* r, const Call* calls, int count, bint says, Depth* inside, Spans spans
+) except -1:
+    """Adds what is found in these places of a valid value."""
+    cdef Key key
+    cdef const Call* call
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t plain = -1
+    cdef Py_ssize_t end
+    cdef int i, read
+    key.value = -1
+    key.says = says
+    for i in range(count):
+        call = &calls[i]
+        if call.what == WALK_ARRAY:
+            _read_split(r.p, call.start, r.n, spans)
+            continue
+        if call.start < done:
+            continue
+        _turn_key(&key, call.value, says)
+        end = call.end
+        if call.what == WALK_SCALAR:
+            r.at = call.start
+            _read_number(r, &key, spans)
+        elif call.what == WALK_JSON:
+            read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
+            if read == IS_JSON:
+                done = end
+            elif read == IS_PLAIN:
+                plain = call.start
+        else:
+            _read_text_of(
+                r, call.start + 1, end, &key, inside, call.start == plain, True, spans
+            )
+    return 0
 
 
 # What is encoded.
@@ -597,11 +700,11 @@ cdef enum:
 
 cdef int _read_inside(
     Reader* r, Py_ssize_t start, Py_ssize_t end, int form, Key* key, Depth* depth,
-    Py_ssize_t first, Spans spans
+    Py_ssize_t first, bint plain, Spans spans
 ) except -1:
     """Adds what is encoded in one text, the bytes from `start` to `end`.
 
-    Spans from `first` on are what was found in it as it is.
+    Spans from `first` on are what was found in it as it is. `plain`: it is no object or array.
     """
     cdef const unsigned char* p = r.p + start
     cdef Py_ssize_t n = end - start
@@ -627,8 +730,10 @@ cdef int _read_inside(
         d = <const unsigned char*>PyBytes_AS_STRING(kept)
         n = undo(p, n, how, <unsigned char*>d)
         flags = look(d, n)
-        if flags == 0:
-            return 0
+    if plain:
+        flags &= ~LIKE_JSON
+    if flags == 0:
+        return 0
     found = Spans.__new__(Spans)
     if form == AS_JSON:
         _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
@@ -690,24 +795,127 @@ cdef int _unfold_texts(
     return 0
 
 
-cdef bint _is_json(Reader* r) except -1:
-    """Whether all that the reader has is one valid value; nothing is looked for in it."""
-    cdef Py_ssize_t rest
-    r.at = 0
-    if _level != WALK_NONE and r.n > SHORT_JSON:
-        return _walk_json(r, False, NULL, None) == VALID
-    return _read_json(r, &rest, False, NULL, None) == VALID
+cdef bint _begins_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
+    """Whether a text without escapes begins like an object or an array."""
+    cdef Py_ssize_t at = _behind_space(d, 0, n)
+    return at < n and d[at] in (c'{', c'[')
 
 
-cdef int _read_valid(Reader* r, bint says, Depth* inside, Spans spans) except -1:
-    """Adds what is found in the one valid value that the reader has."""
+cdef bint _ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
+    while n > 0 and d[n - 1] in (c' ', c'\n', c'\t', c'\r'):
+        n -= 1
+    return n > 0 and d[n - 1] in (c'}', c']', c'"')
+
+
+cdef bint _read_value(
+    Reader* r, const unsigned char* d, Py_ssize_t n, Key* key, Depth* depth, Spans found
+) except -1:
+    """Whether a text is one valid value of JSON; adds what is found in it. `key` is the text's."""
+    cdef Call[KEPT_CALLS] calls
+    cdef Reader inner
+    cdef Depth below
     cdef Py_ssize_t rest
-    r.at = 0
-    if _level != WALK_NONE and r.n > SHORT_JSON:
-        _walk_json(r, says, inside, spans)
-    else:
-        _read_json(r, &rest, says, inside, spans)
-    return 0
+    cdef int count
+    cdef bint says
+    if not _ends_like_json(d, n):
+        return False
+    inner.p = d
+    inner.n = n
+    inner.text = r.text
+    count = _check_json(&inner, calls)
+    if count < 0:
+        return False
+    _take(depth, n)
+    if count == 0:
+        return True
+    below.left = depth.left
+    below.json = depth.json - 1
+    below.coded = depth.coded
+    says = key_says_ssn(r.p, key)
+    inner.at = 0
+    try:
+        if count <= KEPT_CALLS:
+            _read_calls(&inner, calls, count, says, &below, found)
+        elif _level != WALK_NONE:
+            _walk_json(&inner, says, &below, found)
+        else:
+            _read_json(&inner, &rest, says, &below, found)
+    finally:
+        r.text = inner.text
+    return True
+
+
+cdef enum:
+    # What a text is that may be an object or an array.
+    IS_UNKNOWN = 0    # whatever it is, it is read as a text
+    IS_PLAIN = 1
+    IS_JSON = 2
+
+
+cdef int _read_nested(
+    Reader* r, Py_ssize_t start, Py_ssize_t* end, Key* key, Depth* depth, Spans spans
+) except -1:
+    """What the string is whose text begins at `start`; where IS_JSON, adds what is found in it.
+
+    `end` is that of the text; where that is 0, it is found. What its key calls a secret is a
+    text in any case.
+    """
+    cdef unsigned char[SHORT_JSON] short
+    cdef const unsigned char* d = short
+    cdef Py_ssize_t first = spans.count
+    cdef Py_ssize_t n = -1
+    cdef Py_ssize_t i
+    cdef int unused
+    cdef bytes kept
+    if depth.json == 0 or key_says_secret(r.p, start, key) != SAYS_NOTHING:
+        return IS_UNKNOWN
+    if _level != WALK_NONE:
+        n = walk_undo(r.p, r.n, start - 1, short, SHORT_JSON, end)
+    if n < 0:
+        if end[0] == 0:
+            r.at = start - 1
+            if _pass_string(r, &unused) != VALID:
+                return IS_UNKNOWN
+            end[0] = r.at - 1
+        n = end[0] - start
+        kept = PyBytes_FromStringAndSize(NULL, n)
+        d = <const unsigned char*>PyBytes_AS_STRING(kept)
+        n = undo(r.p + start, n, UNDO_ESCAPES, <unsigned char*>d)
+        # An escape may have made it a string.
+        if not _begins_like_json(d, n):
+            return IS_UNKNOWN
+    if not _read_value(r, d, n, key, depth, spans):
+        return IS_PLAIN
+    if spans.count > first:
+        trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
+    for i in range(first, spans.count):
+        spans.items[i].start += start
+        spans.items[i].end += start
+        if spans.items[i].quoted:
+            spans.items[i].quoted += 1
+    return IS_JSON
+
+
+cdef int _read_text_of(
+    Reader* r, Py_ssize_t start, Py_ssize_t end, Key* key, Depth* depth, bint plain, bint calls,
+    Spans spans
+) except -1:
+    """Adds what is found in the text of a string. `plain`: it is no object or array.
+
+    Without `calls` nothing but a secret can be in it as it stands.
+    """
+    cdef Py_ssize_t first = spans.count
+    cdef int read
+    if end - start == UUID and uuid_bytes(r.p + start):
+        return 0
+    if not plain and walk_begins(r.p, start, end) in (c'{', c'[', c'u'):
+        read = _read_nested(r, start, &end, key, depth, spans)
+        if read == IS_JSON:
+            return 0
+        plain = read == IS_PLAIN
+    if calls or needs_reading(r.p, start, end, key):
+        read_text(r, start, end, AS_JSON, key, spans)
+    return _read_inside(r, start, end, AS_JSON, key, depth, first, plain, spans)
 
 
 cdef int _unfold(
@@ -715,25 +923,14 @@ cdef int _unfold(
     Spans found
 ) except -1:
     """Adds what is encoded in a text without escapes of its own; `flags` are what `look` says."""
-    cdef Reader inner
     cdef Depth below
-    cdef Spans more
+    cdef Key key
     below.left = depth.left
-    if flags & LIKE_JSON and depth.json:
-        inner.p = d
-        inner.n = n
-        inner.text = r.text
-        if _is_json(&inner):
-            # All that it holds are its strings and numbers.
-            _take(depth, n)
-            below.json = depth.json - 1
-            below.coded = depth.coded
-            more = Spans.__new__(Spans)
-            try:
-                _read_valid(&inner, says, &below, more)
-            finally:
-                r.text = inner.text
-            return _merge(found, 0, more)
+    key.value = -1
+    key.says = says
+    # All that JSON holds are its strings and numbers.
+    if flags & LIKE_JSON and depth.json and _read_value(r, d, n, &key, depth, found):
+        return 0
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
         below.coded = depth.coded
@@ -758,6 +955,11 @@ cdef int _read_decoded(
     cdef int flags
     key.value = -1
     key.says = says
+    flags = look(d, n) if depth != NULL else 0
+    if flags & LIKE_JSON and depth.json and _begins_like_json(d, n):
+        if _read_value(r, d, n, &key, depth, found):
+            return 0
+        flags &= ~LIKE_JSON
     inner.p = d
     inner.n = n
     inner.at = 0
@@ -766,7 +968,6 @@ cdef int _read_decoded(
         read_text(&inner, 0, n, AS_TEXT, &key, found)
     finally:
         r.text = inner.text
-    flags = look(d, n) if depth != NULL else 0
     if flags:
         more = Spans.__new__(Spans)
         _unfold(r, d, n, flags, says, depth, more)
@@ -816,7 +1017,12 @@ cdef int _read_runs(
     cdef int skip
     cdef bint text, hexadecimal
     while next_run(d, n, at, &run):
-        _take(depth, run.end - run.start)
+        if (
+            _level != WALK_NONE and run.last_end == run.end
+            and not coded_run_holds(d + run.start, n - run.start)
+        ):
+            at = run.end
+            continue
         packed = short
         if run.end - run.start > SHORT_RUN:
             kept = PyBytes_FromStringAndSize(NULL, run.end - run.start)
@@ -906,6 +1112,7 @@ cdef int _read_run(
     cdef Py_ssize_t i
     if not (is_text(run, n, coding) if as_text else has_number(run, n, coding)):
         return 0
+    _take(depth, n)
     kept = PyBytes_FromStringAndSize(NULL, n)
     out = <unsigned char*>PyBytes_AS_STRING(kept)
     found = Spans.__new__(Spans)
@@ -993,7 +1200,7 @@ cdef int _read_whole(
 ) except -1:
     cdef Py_ssize_t first = spans.count
     read_text(r, start, end, form, NULL, spans)
-    return _read_inside(r, start, end, form, NULL, depth, first, spans)
+    return _read_inside(r, start, end, form, NULL, depth, first, False, spans)
 
 
 cdef bint is_too_much(Spans spans) noexcept:

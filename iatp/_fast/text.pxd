@@ -78,6 +78,7 @@ cdef int json_unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexce
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil
 cdef bint is_ssn(const unsigned char* d) noexcept nogil
 cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil
+cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil
 cdef bint needs_reading(
     const unsigned char* p, Py_ssize_t start, Py_ssize_t end, Key* key
 ) noexcept nogil

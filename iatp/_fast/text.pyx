@@ -590,7 +590,7 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     return n > 0 and _call_in(cp, 0, n, True)
 
 
-cdef int _key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
+cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
     """Which word the key of the string from `start` on ends in; SAYS_NOTHING in an array."""
     cdef uint32_t[WORDS] cp
     cdef Py_ssize_t at
@@ -622,7 +622,7 @@ cdef bint needs_reading(
         return False
     return (
         token_mark(_tokens, p, start, start, end, False) < end
-        or _key_says_secret(p, start, key) != SAYS_NOTHING
+        or key_says_secret(p, start, key) != SAYS_NOTHING
     )
 
 
@@ -883,8 +883,12 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
         if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
             ends_here = True
             break
-        # A card that is not the whole row has at most five groups, 4-4-4-4-3.
-        if not begins_here and groups == 5:
+        # A card that is not the whole row has at most five groups, 4-4-4-4-3; and where its first
+        # is none of those on cards nor of 3-2-4, only that one counts, or what is behind its point.
+        if not begins_here and (groups == 5 or (
+            totals[0] < 13 and totals[0] not in (3, 4, 6)
+            and groups == (2 if t.cp[ends[0]] == c'.' else 1)
+        )):
             break
         at = stop + 1
     if groups == 0:
@@ -1276,7 +1280,7 @@ cdef int read_text_from(
     cdef bint told      # a secret may begin in the row, or an IBAN just before it
     # The next place where a secret may begin.
     cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, form >= AS_TARGET)
-    cdef int direct = _key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
+    cdef int direct = key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
     if direct:
         begin = start
         until = MARGIN

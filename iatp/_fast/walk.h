@@ -10,7 +10,7 @@
      bracket to bracket;
    - numbers without an exponent are checked where they stand; true, false and null are compared;
    - a *row* is what may be a number of nine digits or more: see scan.pyx;
-   - a *run* is WALK_RUN bytes without a space or most punctuation: it may be base64 or hex.
+   - a *run* is WALK_RUN characters of base64 or more; coded.h rules out most of them.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
    Second" (2019); checking pairs in the packed masks and finding rows are not in it.
 
@@ -22,11 +22,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "coded.h"
 #include "runs.h"
 #include "tokens.h"
 #include "utf8.h"
 
-enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_SCALAR, WALK_ARRAY };
+enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 
@@ -36,10 +37,9 @@ enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 
 /* One bit for each byte of a block. */
 typedef struct {
-    uint64_t dense;              /* ASCII from '+' on, but for '.', ':' and '>' */
     uint64_t quote, backslash, control, high, digit, at, code, token, s, w, dash;
     uint64_t space, joiner, comma, colon, bracket, curly, opening;
-    uint64_t dot, zero, e, alpha, tail, tail2;
+    uint64_t dot, zero, e, alpha, tail, tail2, simple;
 } Masks;
 
 typedef struct {
@@ -50,14 +50,15 @@ typedef struct {
 
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
-       before `value`; -1 where there is none. */
+       before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
+       or an array; where it is none, what it holds is told afterwards. */
     Py_ssize_t start, end, value;
     /* For the caller to set: up to here all has been read closely. */
     Py_ssize_t done;
 
     /* The block at hand and what is left to do in it. */
     Py_ssize_t base;
-    uint64_t brackets, openings, curlies, calls, keys;
+    uint64_t brackets, openings, curlies, calls, firsts, keys;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
@@ -81,12 +82,31 @@ typedef struct {
     uint64_t letter, tail, tail2, units;
     Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
     Py_ssize_t run_end;          /* up to here no secret begins in the run at hand */
-    uint64_t dense;
+    Py_ssize_t coded_end;        /* up to here runs of base64 have been looked at */
+    uint64_t coded;
     uint64_t opened;             /* a string began with the last byte */
     int depth;
     unsigned char frames[WALK_DEPTH + 2];
     Py_ssize_t values[WALK_DEPTH + 2];
 } Walk;
+
+/* With which of { [ " the string from `at` on begins, behind white space; 'u' where an escape says
+   it, 0 where it begins with something else. */
+static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t n) {
+    for (; at + 1 < n; at++) {
+        if (p[at] == '{' || p[at] == '[')
+            return p[at];
+        if (p[at] == '\\') {
+            at++;
+            if (p[at] == '"' || p[at] == 'u')
+                return p[at];
+            if (p[at] != 'n' && p[at] != 'r' && p[at] != 't')
+                return 0;
+        } else if (p[at] != ' ')
+            return 0;
+    }
+    return 0;
+}
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
@@ -124,13 +144,20 @@ enum {
     (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
-/* The last two letters of words that say secret: the last, and the one before it. Of 6x, 7x. */
-enum { TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8 };
+/* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
+   what stands behind the backslash of an escape of two bytes, but for the slash; of 2x, 5x, 6x, 7x. */
+enum {
+    TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8,
+    BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
+};
 #define TAIL_LOW_HALVES \
-    0, 0, TAIL2_7, 0, TAIL_6 | TAIL_7, TAIL2_6, 0, TAIL2_7, 0, TAIL_7, 0, 0, 0, 0, TAIL_6, 0
+    0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
+    (char)(TAIL_6 | TAIL_7 | BEHIND_7), TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
+    TAIL_6 | BEHIND_6, 0
 #define TAIL_HIGH_HALVES \
-    0, 0, 0, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7, \
-    0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
+    TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
+#define IS_BEHIND (BEHIND_2 | BEHIND_5 | BEHIND_6 | BEHIND_7)
 enum {
     IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
     IS_DASH = 32,                /* - . / */
@@ -170,12 +197,6 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     m->at = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
     m->code = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
                    _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
-    __m256i sparse = _mm256_set1_epi8('+' - 1);
-    /* One comparison for four: '*', '.', ':' and '>' differ in two bits. */
-    __m256i alike = _mm256_set1_epi8((char)0xeb);
-    m->dense = BITS(
-        _mm256_andnot_si256(EQUAL(_mm256_and_si256(a, alike), '*'), _mm256_cmpgt_epi8(a, sparse)),
-        _mm256_andnot_si256(EQUAL(_mm256_and_si256(b, alike), '*'), _mm256_cmpgt_epi8(b, sparse)));
     __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
     __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
     __m256i names = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_LOW_HALVES));
@@ -221,6 +242,7 @@ static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
     kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
     m->tail = SOME(ka, kb, TAIL_6 | TAIL_7);
     m->tail2 = SOME(ka, kb, TAIL2_6 | TAIL2_7);
+    m->simple = SOME(ka, kb, IS_BEHIND);
 #undef SOME
     __m256i small = _mm256_set1_epi8(0x20);
     m->e = BITS(EQUAL(_mm256_or_si256(a, small), 'e'), EQUAL(_mm256_or_si256(b, small), 'e'));
@@ -241,10 +263,6 @@ static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) 
         _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
     m->at = EQUAL('@');
     m->code = EQUAL('%') | EQUAL('&');
-    /* One comparison for four: '*', '.', ':' and '>' differ in two bits. */
-    m->dense = _mm512_mask_cmpneq_epi8_mask(
-        _mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8('+' - 1)),
-        _mm512_and_si512(v, _mm512_set1_epi8((char)0xeb)), _mm512_set1_epi8('*'));
     __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
     __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
     __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
@@ -273,6 +291,7 @@ static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) 
     classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
     m->tail = IN(TAIL_6 | TAIL_7);
     m->tail2 = IN(TAIL2_6 | TAIL2_7);
+    m->simple = IN(IS_BEHIND);
 #undef IN
     m->comma = EQUAL(',');
     m->colon = EQUAL(':');
@@ -342,30 +361,36 @@ static inline int walk_unit_counts(int unit) {
     return utf8_may_count((unsigned char)(unit < 0x800 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12));
 }
 
+/* The backslashes that begin an escape, and in `escaped` the bytes behind them. `carry` says
+   whether the first byte is one, and then whether the byte behind the last is. */
+static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *escaped) {
+    /* Of backslashes in a row each other one begins an escape. A subtraction goes through a row;
+       odd places tell which they are (Keiser and Lemire, simdjson). */
+    const uint64_t odd = 0xaaaaaaaaaaaaaaaaull;
+    uint64_t before = *carry, free = slant & ~before;
+    uint64_t code = ((free << 1 | odd) - free) ^ odd;
+    uint64_t starts = code & slant;
+    *escaped = code ^ (slant | before);
+    *carry = starts >> 63;
+    return starts;
+}
+
 /* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
    that may count, and all bytes of those that don't. 0 where an escape is unknown or a
-   surrogate is alone. Of an escaped slash it gives the backslash. */
+   surrogate is alone. Of an escaped slash it gives the backslash. `simple` are the bytes that make
+   an escape of two bytes, but for the slash. */
 static inline int walk_escapes(
-    Walk *w, uint64_t backslash, uint64_t *escaped, uint64_t *units, uint64_t *letters,
-    uint64_t *slashes
+    Walk *w, uint64_t backslash, uint64_t simple, uint64_t *escaped, uint64_t *units,
+    uint64_t *letters, uint64_t *slashes
 ) {
-    uint64_t left = backslash & ~w->escaped;
-    *escaped = w->escaped;
+    uint64_t left = walk_slants(backslash, &w->escaped, escaped);
     *units = 0;
     *letters = w->letters;
-    w->escaped = 0;
     w->letters = 0;
-    while (left) {
+    for (left &= ~(simple >> 1); left; left &= left - 1) {
         int bit = __builtin_ctzll(left);
         Py_ssize_t at = w->base + bit + 1;
         int unit;
-        left &= left - 1;
-        if (bit == 63)
-            w->escaped = 1;
-        else {
-            *escaped |= 2ull << bit;
-            left &= ~(2ull << bit);
-        }
         if (at >= w->n)
             return 0;
         switch (w->p[at]) {
@@ -460,15 +485,15 @@ static inline __attribute__((always_inline)) void walk_tokens(
         walk_places(w, events, dashes, words);
 }
 
-/* Where runs have their last bytes, from the WALK_RUNth on. */
-static inline uint64_t walk_runs(Walk *w, uint64_t dense) {
+/* Where runs of base64 have their last characters, from the WALK_RUNth on. */
+static inline uint64_t walk_runs(Walk *w, uint64_t coded) {
     const uint64_t ones = ~0ull / 0xff, tops = ones << 7;
-    uint64_t before = w->dense;
-    w->dense = dense;
+    uint64_t before = w->coded;
+    w->coded = coded;
     /* Fifteen places hold eight that are one byte of a mask; most blocks have no such byte. */
-    if (!((~dense - ones) & dense & tops) && before >> 56 != 0xff)
+    if (!((~coded - ones) & coded & tops) && before >> 56 != 0xff)
         return 0;
-    uint64_t two = dense & (dense << 1 | before >> 63);
+    uint64_t two = coded & (coded << 1 | before >> 63);
     before &= before << 1;
     uint64_t four = two & (two << 2 | before >> 62);
     before &= before << 2;
@@ -477,15 +502,59 @@ static inline uint64_t walk_runs(Walk *w, uint64_t dense) {
     return eight & (eight << (WALK_RUN - 8) | before >> (64 - (WALK_RUN - 8)));
 }
 
-/* Reads the masks of the block at `base`, `runs` being its walk_runs. 0 where it is not valid. */
+/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
+   escape is no part of it, but for an escaped slash. */
+static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t end;
+    if (p[at - 1] == '\\') {
+        if (p[at] == 'u') {
+            w->coded_end = at;
+            return 1;
+        }
+        at++;
+    }
+    end = w->coded_end = at + coded_end(p + at, w->n - at);
+    if (end == w->n || (end - at < WALK_RUN && p[end] != '\\'))
+        return 0;
+    if (end + 1 < w->n && p[end] == '\\') {
+        if (p[end + 1] == '/')
+            return 1;
+        /* It may go on in the next line. */
+        if ((p[end + 1] == 'n' || p[end + 1] == 'r') && (end - at) % 4 == 0 && end - at >= WALK_RUN)
+            return 1;
+    }
+    /* A string that is a UUID holds nothing. */
+    if (end - at == 36 && p[at - 1] == '"' && p[end] == '"' && uuid_bytes(p + at))
+        return 0;
+    return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
+}
+
+/* Adds the runs of base64 that may hold something to the calls. */
+static __attribute__((noinline)) void walk_coded(Walk *w, uint64_t runs) {
+    for (; runs; runs &= runs - 1) {
+        Py_ssize_t place = w->base + __builtin_ctzll(runs);
+        Py_ssize_t at = place - (WALK_RUN - 1);
+        if (place < w->coded_end || place < w->done)
+            continue;
+        if (at <= w->coded_end)
+            at = w->coded_end + 1;
+        /* The mask may have more than base64 in it. */
+        for (; at <= place; at = w->coded_end + 1)
+            if (walk_may_hold(w, at))
+                w->calls |= runs & (0 - runs);
+    }
+}
+
+/* Reads the masks of the block at `base`. 0 where it is not valid. */
 WALK_TARGET_BITS WALK_ALONE
-static inline int walk_block(Walk *w, const Masks *m, uint64_t runs) {
+static inline int walk_block(Walk *w, const Masks *m) {
     const uint64_t top = 1ull << 63;
-    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, firsts;
+    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, firsts, quoted = 0, runs;
     uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
 
     if ((m->backslash | w->escaped | w->letters)
-        && !walk_escapes(w, m->backslash, &escaped, &units, &letters, &slashes))
+        && !walk_escapes(w, m->backslash, m->simple, &escaped, &units, &letters, &slashes))
         return 0;
     if ((m->high | w->high_marks) && !walk_characters(w, m->high, &marks))
         return 0;
@@ -508,6 +577,14 @@ static inline int walk_block(Walk *w, const Masks *m, uint64_t runs) {
     firsts = w->opens << 1 | w->opened;
     firsts &= (m->bracket & m->opening) | m->space | m->backslash;
     w->opened = w->opens >> 63;
+    w->firsts = 0;
+    for (; firsts; firsts &= firsts - 1) {
+        int begins = walk_begins(w->p, w->base + __builtin_ctzll(firsts), w->n);
+        if (begins == '"')
+            quoted |= firsts & (0 - firsts);
+        else if (begins == '{' || begins == '[')
+            w->firsts |= firsts & (0 - firsts);
+    }
 
     ops = m->comma | m->colon | m->bracket;
     scalar = ~(ops | m->space | quote | in);
@@ -630,7 +707,7 @@ static inline int walk_block(Walk *w, const Masks *m, uint64_t runs) {
         w->row2 = two;
         w->row4 = four;
         /* An escaped backslash may begin an escape of JSON inside the string. */
-        w->calls = look | nine | (in & (m->at | units | (behind & m->e) | m->code | runs | firsts
+        w->calls = look | nine | (in & (m->at | units | (behind & m->e) | m->code | quoted
                                         | (m->backslash & escaped)));
     }
 
@@ -644,6 +721,9 @@ static inline int walk_block(Walk *w, const Masks *m, uint64_t runs) {
         for (country &= ~w->calls; country; country &= country - 1)
             if (token_country(w->tokens, w->p, 0, w->base + __builtin_ctzll(country)))
                 w->calls |= country & (0 - country);
+        runs = walk_runs(w, m->token | slashes) & in;
+        if (runs)
+            walk_coded(w, runs);
         walk_tokens(w, (m->token | slashes) & in, m->s & in, m->w & in, m->dash & in);
         w->keys = w->closes & ((tail & tail2) | hidden);
         w->letter = m->alpha;
@@ -740,6 +820,82 @@ static inline int walk_may_split(const Walk *w, Py_ssize_t at) {
            || p[at + 4] == '\t';
 }
 
+/* How long the string that begins at `start` is with its escapes undone into `out`, which has
+   `room` bytes; `end` becomes the place of its closing quote. -1 where it is not so simple: it is
+   too long, it is not valid, or an escape stands for a unit. */
+__attribute__((target("avx2,bmi,bmi2,popcnt")))
+static Py_ssize_t walk_undo(
+    const unsigned char *p, Py_ssize_t n, Py_ssize_t start, unsigned char *out, Py_ssize_t room,
+    Py_ssize_t *end
+) {
+    const uint64_t ones = ~0ull / 0xff;
+    Py_ssize_t to = 0;
+    uint64_t carry = 0;
+    for (Py_ssize_t base = start + 1; base < n; base += WALK_BLOCK) {
+        unsigned char block[WALK_BLOCK];
+        Py_ssize_t left = n - base;
+        __m256i a, b;
+        uint64_t quote, slant, control, starts, escaped = 0, other, within = ~0ull;
+        if (left >= WALK_BLOCK) {
+            a = _mm256_loadu_si256((const __m256i *)(p + base));
+            b = _mm256_loadu_si256((const __m256i *)(p + base + 32));
+            _mm256_storeu_si256((__m256i *)block, a);
+            _mm256_storeu_si256((__m256i *)(block + 32), b);
+        } else {
+            memset(block, ' ', WALK_BLOCK);
+            memcpy(block, p + base, (size_t)left);
+            a = _mm256_loadu_si256((const __m256i *)block);
+            b = _mm256_loadu_si256((const __m256i *)(block + 32));
+        }
+#define EQUAL(c) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, _mm256_set1_epi8(c))) \
+     | (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(b, _mm256_set1_epi8(c))) << 32)
+        quote = EQUAL('"');
+        slant = EQUAL('\\');
+#undef EQUAL
+        control = (uint64_t)(uint32_t)_mm256_movemask_epi8(
+                      _mm256_cmpeq_epi8(_mm256_min_epu8(a, _mm256_set1_epi8(0x1f)), a))
+                  | (uint64_t)(uint32_t)_mm256_movemask_epi8(
+                      _mm256_cmpeq_epi8(_mm256_min_epu8(b, _mm256_set1_epi8(0x1f)), b)) << 32;
+        if (slant | carry) {
+            starts = walk_slants(slant, &carry, &escaped);
+            quote &= ~escaped;
+        } else
+            starts = 0;
+        if (quote)
+            within = (quote & (0 - quote)) - 1;
+        if (control & within)
+            return -1;
+        for (other = escaped & within; other; other &= other - 1) {
+            unsigned char *c = block + __builtin_ctzll(other);
+            switch (*c) {
+            case 'n': *c = '\n'; break;
+            case 't': *c = '\t'; break;
+            case 'r': *c = '\r'; break;
+            case 'b': *c = '\b'; break;
+            case 'f': *c = '\f'; break;
+            case '"': case '\\': case '/': break;
+            default: return -1;
+            }
+        }
+        if (room - to < WALK_BLOCK)
+            return -1;
+        within &= ~starts;
+        for (int i = 0; i < WALK_BLOCK; i += 8) {
+            uint64_t word, keep = within >> i & 0xff;
+            memcpy(&word, block + i, 8);
+            word = _pext_u64(word, _pdep_u64(keep, ones) * 0xff);
+            memcpy(out + to, &word, 8);
+            to += __builtin_popcountll(keep);
+        }
+        if (quote) {
+            *end = base + __builtin_ctzll(quote);
+            return to;
+        }
+    }
+    return -1;
+}
+
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
 WALK_TARGET_BITS WALK_ALONE
 static int walk_next(Walk *w) {
@@ -747,18 +903,30 @@ static int walk_next(Walk *w) {
         uint64_t left;
         if (w->keys)
             walk_keys(w);
-        left = w->brackets | w->calls;
+        left = w->brackets | w->calls | w->firsts;
         while (left) {
             int bit = __builtin_ctzll(left);
             uint64_t one = 1ull << bit;
             Py_ssize_t at = w->base + bit;
             int frame = w->frames[w->depth];
+            if (w->firsts & ~w->calls & one) {
+                uint64_t closes = w->closes & ~((one << 1) - 1);
+                w->firsts &= ~one;
+                left &= ~one;
+                w->start = walk_last(w, w->opens, bit, w->open_at);
+                if (w->start < w->done)
+                    continue;
+                w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                return WALK_JSON;
+            }
             if (w->calls & one) {
                 int text = (w->in & one) != 0;
                 uint64_t closes = w->closes & ~((one << 1) - 1);
                 /* One call is enough for a string: those up to its end are dropped. */
                 uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
                 w->calls &= ~rest;
+                w->firsts &= ~rest;
                 left &= ~rest | one;
                 w->start = text ? walk_last(w, w->opens, bit, w->open_at)
                                 : walk_last(w, w->starts, bit, w->scalar_at);
@@ -815,7 +983,6 @@ static int walk_next(Walk *w) {
             Masks m;
             unsigned char rest[WALK_BLOCK];
             const unsigned char *block = w->p + w->base;
-            uint64_t runs;
             int marked, in_string = w->in_string != 0 && !w->opened;
             if (w->base > w->n)
                 return w->in_string || w->depth || !w->value_end ? WALK_BAD : WALK_DONE;
@@ -826,12 +993,14 @@ static int walk_next(Walk *w) {
             }
             marked = w->level == WALK_AVX512 ? masks_avx512(block, &m, in_string)
                                              : masks_avx2(block, &m, in_string);
-            runs = walk_runs(w, m.dense);
-            if (!marked && !(w->escaped | w->letters | w->point | runs)) {
+            if (!marked && !(w->escaped | w->letters | w->point)) {
+                uint64_t runs = walk_runs(w, m.token);
                 /* What is called for is told with the block; all of it is in one string. */
                 w->mark = w->row = w->row2 = w->row4 = 0;
                 w->letter = m.token;
                 w->calls = 0;
+                if (runs)
+                    walk_coded(w, runs);
                 walk_tokens(w, m.token, m.s, m.w, m.dash);
                 if (!w->calls) {
                     w->base += WALK_BLOCK;
@@ -839,14 +1008,14 @@ static int walk_next(Walk *w) {
                 }
                 w->in = ~0ull;
                 w->opens = w->closes = w->starts = 0;
-                w->brackets = w->keys = 0;
+                w->brackets = w->firsts = w->keys = 0;
                 w->wrong[IN_ROOT] = w->wrong[IN_OBJECT] = w->wrong[IN_ARRAY] = 0;
                 w->tail = w->tail2 = w->units = 0;
                 break;
             }
             if (!marked)
                 memset((char *)&m + offsetof(Masks, space), 0, sizeof m - offsetof(Masks, space));
-            if (!walk_block(w, &m, runs))
+            if (!walk_block(w, &m))
                 return WALK_BAD;
             break;
         }
@@ -864,6 +1033,13 @@ static void walk_begin(
 static int walk_next(Walk *w) {
     (void)w;
     return WALK_BAD;
+}
+static Py_ssize_t walk_undo(
+    const unsigned char *p, Py_ssize_t n, Py_ssize_t start, unsigned char *out, Py_ssize_t room,
+    Py_ssize_t *end
+) {
+    (void)p, (void)n, (void)start, (void)out, (void)room, (void)end;
+    return -1;
 }
 #endif
 #endif

@@ -25,7 +25,7 @@ from iatp.values.exchange import REDACTED, Respond
 from tests._fast.test_gate import SAFE, ask
 from tests._fast.test_scan import as_bytes, both, redacted
 from tests.twins import layers
-from tests.twins.scan import CARD, EMAIL, FORM, JSON, SSN, TARGET, TEXT
+from tests.twins.scan import CARD, EMAIL, FORM, JSON, SECRET, SSN, TARGET, TEXT
 
 C = "4111111111111111"
 CARD_MARK, SSN_MARK, EMAIL_MARK = (REDACTED[kind] for kind in (CARD, SSN, EMAIL))
@@ -304,6 +304,50 @@ def test_kinds_that_overlap_are_all_counted() -> None:
     found = kinds(data, JSON)
     assert sorted(found) == [CARD, EMAIL]
     assert json.loads(redacted(data, JSON)) == [CARD_MARK + EMAIL_MARK]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(["4111 1111 1111 1111", "123-45-6789", "text of words", "caf\u00e9 " * 6, ""]),
+    st.integers(0, 70),
+    st.integers(0, 70),
+    st.sampled_from(["", "x/", "key-", "a-b_c/d+", "\u00e9", "-" * 9]),
+    st.sampled_from(["", "=", "==", "\n", "\nQUJD", " ", "/", "\u00e9"]),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_any_run_like_the_twin(
+    value: str, before: int, behind: int, glue: str, tail: str, is_hex: bool, rng: random.Random
+) -> None:
+    """Whatever stands around it, at whatever place of the 64 that are looked at together."""
+    raw = rng.randbytes(before) + value.encode() + rng.randbytes(behind)
+    run = raw.hex() if is_hex else base64.b64encode(raw).decode().rstrip("=")
+    cut = rng.randrange(4)
+    for text in (glue + run + tail, glue + run[cut:] + tail):
+        for slashes in (False, True):
+            data = json.dumps([text], ensure_ascii=False).encode()
+            both(data.replace(b"/", b"\\/") if slashes else data, JSON)
+        both(text.encode(), TEXT)
+
+
+def test_json_in_a_string_is_read_as_that_alone() -> None:
+    """What its text would say beyond its values is no finding, as in a body of its own."""
+    held = {"password": "Tr0ub4dor&3 and more", "n": [1, 2.5]}
+    assert kinds(in_json(held), JSON) == []
+    for text in (json.dumps(held), json.dumps(held, indent=2), " \n" + json.dumps([held]) + "\t"):
+        for levels in range(3):
+            assert kinds(wrapped(text, levels + 1), JSON) == [], text
+        assert kinds(in_json([base64_of(text)]), JSON) == []
+        # At the fourth level, and where it is not JSON, it is a text.
+        assert kinds(wrapped(text, 4), JSON) == [SECRET]
+        assert kinds(in_json([text + "."]), JSON) == [SECRET]
+        assert kinds(in_json([text.rstrip()[:-1]]), JSON) == [SECRET]
+
+
+def test_json_behind_a_key_that_says_secret_is_a_secret() -> None:
+    text = json.dumps({"k": "Zq9-xV4_Wm2"}, separators=(",", ":"))
+    assert kinds(in_json({"secret": text}), JSON) == [SECRET]
+    assert kinds(in_json({"x": text}), JSON) == []
 
 
 # What is none.

@@ -202,15 +202,23 @@ def deeper(spans: list[scan.Seen]) -> list[scan.Seen]:
     ]
 
 
+def document(data: bytes, key: str, depth: Depth, begins: bytes = b"{[") -> list[scan.Seen] | None:
+    """Return what is found in a text that is one valid object or array; None where it is none."""
+    begin = data.lstrip(b" \t\r\n")[:1]
+    if not depth.json or not begin or begin not in begins or scan.Json(data).read().error:
+        return None
+    depth.budget.take(len(data))
+    inner = scan.Json(data, key, depth._replace(json=depth.json - 1))
+    inner.read()
+    return inner.spans
+
+
 def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     spans: list[scan.Seen] = []
     json, coded, budget = depth
-    like_json = data.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"')
-    if json and like_json and scan.Json(data).read().error is None:
-        budget.take(len(data))
-        inner = scan.Json(data, key, depth._replace(json=json - 1))
-        inner.read()
-        return inner.spans
+    value = document(data, key, depth, b'{["')
+    if value is not None:
+        return value
     if json and ESCAPE.search(data):
         budget.take(len(data))
         layer = undo(data, ESCAPE, escape)
@@ -226,6 +234,9 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
 
 
 def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
+    value = document(data, key, depth)
+    if value is not None:
+        return value
     plain = scan.find(scan.characters(data, scan.TEXT), key)
     return merge(plain, unfold(data, key, depth))
 
@@ -253,7 +264,6 @@ def runs(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
                 break
         while data[ends[-1] : ends[-1] + 1] == b"=":
             ends[-1] += 1
-        depth.budget.take(ends[-1] - start)
         at, many = base64_run(data, start, ends, key, depth)
         found = cover(many, start, at)
         for digits in HEX.finditer(data, start, at):
@@ -274,8 +284,10 @@ def base64_run(
         return ends[-1], []
     for end, run in texts:
         if is_text(raw := from_base64(run)):
+            depth.budget.take(len(run))
             return end, [kinds(decoded(raw, key, depth))]
-    return ends[-1], [numbers(from_base64(packed[skip:]), key) for skip in range(4)]
+    runs = [packed[skip:] for skip in range(4)]
+    return ends[-1], [numbers(from_base64(run), len(run), key, depth) for run in runs]
 
 
 def hex_run(digits: bytes, key: str, depth: Depth) -> list[list[Named]]:
@@ -283,10 +295,11 @@ def hex_run(digits: bytes, key: str, depth: Depth) -> list[list[Named]]:
         bytes.fromhex(digits[skip : len(digits) - (len(digits) - skip) % 2].decode())
         for skip in range(2)
     ]
-    for raw in raws:
+    for skip, raw in enumerate(raws):
         if is_text(raw):
+            depth.budget.take(len(digits) - skip)
             return [kinds(decoded(raw, key, depth))]
-    return [numbers(raw, key) for raw in raws]
+    return [numbers(raw, len(digits) - skip, key, depth) for skip, raw in enumerate(raws)]
 
 
 def kinds(spans: list[scan.Seen]) -> list[Named]:
@@ -313,10 +326,11 @@ def is_text(raw: bytes) -> bool:
         return False
 
 
-def numbers(raw: bytes, key: str) -> list[Named]:
-    """Return the kinds of the numbers in what is no text."""
+def numbers(raw: bytes, length: int, key: str, depth: Depth) -> list[Named]:
+    """Return the kinds of the numbers in what is no text; `length` is that of its run."""
     if not NUMBER.search(raw):
         return []
+    depth.budget.take(length)
     found = scan.find(scan.characters(raw, scan.TEXT), key)
     return [named for named in kinds(found) if named[0] in (scan.CARD, scan.SSN)]
 

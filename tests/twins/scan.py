@@ -582,8 +582,22 @@ class Json:
                 at += width
         self.at = at + 1
         text, _ = characters(data[start + 1 : at], JSON)
-        self.spans += read(data[start + 1 : at], JSON, key, self.depth, start + 1, direct=direct)
+        self.spans += self.string_spans(start + 1, at, key, direct=direct)
         return text if len(text) <= 64 else ""
+
+    def string_spans(self, start: int, end: int, key: str, *, direct: bool) -> list[Seen]:
+        """Return what is found in the text of a string."""
+        data = self.data[start:end]
+        # What a key calls a secret is one as it stands, whatever it holds.
+        if self.depth and not (direct and secrets.word_before(key, len(key))):
+            layer = layers.undo(data, layers.ESCAPE, layers.escape)
+            spans = layers.document(layer.data, key, self.depth)
+            if spans is not None:
+                return [
+                    (kind, start + low, start + high, quoted, which)
+                    for kind, low, high, quoted, which in layer.back(layers.deeper(spans))
+                ]
+        return read(data, JSON, key, self.depth, start, direct=direct)
 
     def number(self, key: str) -> None:
         start = self.at
