@@ -523,6 +523,7 @@ def verify(
     public_keys: Iterable[bytes] = (),
     heads: Iterable[bytes] = (),
     log_keys: LogKeys | None = None,
+    excerpt: bool = False,
     processes: int = 1,
     progress: Progress | None = None,
     patience_s: float = PATIENCE_S,
@@ -540,6 +541,7 @@ def verify(
     check.entries = entries
     check.sort = sort
     check.log_keys = log_keys
+    check.excerpt = excerpt
     check.processes = processes
     check.progress = progress
     check.patience_s = patience_s
@@ -552,6 +554,7 @@ class _Verification:
     entries: IndexEntries
     sort: SortIndex
     log_keys: LogKeys | None
+    excerpt: bool
     processes: int
     progress: Progress | None
     patience_s: float
@@ -715,7 +718,7 @@ class _Verification:
             earlier = chain.get(before)
             if earlier is not None:
                 self._hold_together(worker, earlier, found)
-            elif not self._is_vouched_for(found):
+            elif not (self._is_vouched_for(found) or (self.excerpt and stem == min(chain))):
                 self._add(worker, before, 0, f"it is gone; {stem} follows it")
 
     def _hold_together(self, worker: int, earlier: Checked, later: Checked) -> None:
@@ -745,7 +748,7 @@ class _Verification:
         for chain in head.chains:
             found = self.checked.get(chain.segment)
             if found is None:
-                if not self._head_is_pruned(head, chain):
+                if not (self.excerpt or self._head_is_pruned(head, chain)):
                     why = f"it is gone; {source} names it"
                     self._add(chain.worker, chain.segment, 0, why)
                 continue
@@ -772,7 +775,7 @@ class _Verification:
 
     def _miss_kept(self) -> None:
         """What the newest retention record says stays must be there."""
-        if self.newest is not None:
+        if self.newest is not None and not self.excerpt:
             for kept in self.newest.chains:
                 if kept.segment not in self.checked:
                     why = "it is gone; retention had kept it"

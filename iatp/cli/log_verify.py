@@ -23,13 +23,23 @@ from iatp.cli.progress import ByteProgress, in_units
 from iatp.cli.screen import BOLD, DIM, GREEN, RED, YELLOW, Screen, plain, print_json
 from iatp.values.errors import StartError
 
-_LIMIT_BYTES = 1 << 20
+LIMIT_BYTES = 1 << 20
 _MOST_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder, and what it is held against."""
     add_folder_arguments(parser)
+    add_trust_arguments(parser)
+    parser.add_argument(
+        "--excerpt",
+        action="store_true",
+        help="the log is an excerpt (iatp log export --since): its chains may begin and end inside",
+    )
+
+
+def add_trust_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a log must be signed with, and what must not be missing."""
     parser.add_argument(
         "--public-key",
         metavar="FILE",
@@ -49,9 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify, and say what was found."""
     log = open_log(arguments)
     files = arguments.public_key or _default_key(log)
-    keys = [_public_key(file) for file in files]
-    heads = [read_file(file, _LIMIT_BYTES) for file in arguments.head]
-    verdict = checked(log, keys, heads)
+    keys = [public_key(file) for file in files]
+    heads = [read_file(file, LIMIT_BYTES) for file in arguments.head]
+    verdict = checked(log, keys, heads, excerpt=arguments.excerpt)
     if verdict.key_source == "given":
         verdict = msgspec.structs.replace(verdict, key_source=", ".join(map(str, files)))
     if arguments.json:
@@ -61,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if verdict.sound else 1
 
 
-def checked(log: Log, keys: list[bytes], heads: list[bytes]) -> Verdict:
+def checked(log: Log, keys: list[bytes], heads: list[bytes], *, excerpt: bool = False) -> Verdict:
     """What verification says, with its progress shown.
 
     Raises:
@@ -76,6 +86,7 @@ def checked(log: Log, keys: list[bytes], heads: list[bytes]) -> Verdict:
             public_keys=keys,
             heads=heads,
             log_keys=log.keys,
+            excerpt=excerpt,
             processes=cores(),
             progress=progress.show,
         )
@@ -92,8 +103,13 @@ def _default_key(log: Log) -> list[str]:
     return [str(path)] if path.is_file() else []
 
 
-def _public_key(file: str) -> bytes:
-    key = read_public_pem(read_file(file, _LIMIT_BYTES))
+def public_key(file: str) -> bytes:
+    """The key that a file holds.
+
+    Raises:
+        StartError: it holds none.
+    """
+    key = read_public_pem(read_file(file, LIMIT_BYTES))
     if key is None:
         raise StartError(f"{file} holds no Ed25519 public key in PEM")
     return key
@@ -146,5 +162,3 @@ def _sentence(problem: Problem) -> str:
     elif problem.seq is not None:
         where.append(f"record {problem.seq}")
     return ", ".join(where) + (": " if where else "") + problem.why
-
-
