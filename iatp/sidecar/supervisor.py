@@ -8,9 +8,6 @@ A worker may be told to stop more than once (a terminal and a service manager si
 process, and this one hands the signal on), so to a worker all such signals are one. Ending
 at once is this process's to say: it kills. Where this process itself is killed, its workers
 see the other end of a pipe close, and drain: nobody would replace them or free their slots.
-
-SIGUSR1 closes the log's segments and begins new ones. Sent to this process it reaches every
-worker, sent to a worker that one.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ from iatp.adapters.control_state import ControlState
 from iatp.adapters.keys import installation_key
 from iatp.adapters.recorder import LogFolder
 from iatp.adapters.shared_memory import SharedMemory
+from iatp.adapters.signing import signing_key
 from iatp.sidecar.listeners import Listener, open_listeners
 from iatp.sidecar.logs import set_up_logs
 from iatp.values.config import Loaded, limits_warnings
@@ -43,7 +41,6 @@ OVERDUE_S = 0.5
 TOLD = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit statuses of a worker that ended as it was told: before it served, or at once."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
-_HANDLED = (*_SIGNALS, signal.SIGUSR1)
 
 
 def run(loaded: Loaded) -> int:
@@ -52,8 +49,6 @@ def run(loaded: Loaded) -> int:
     Raises: StartError.
     """
     settings = loaded.settings
-    # Until a worker can rotate its log there is none, and unhandled it would end the process.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     set_up_logs(settings)
     for warning in [*loaded.warnings, *limits_warnings(loaded, raise_file_limit(), memory_limit())]:
         _log.warning("%s", warning)
@@ -68,7 +63,9 @@ def run(loaded: Loaded) -> int:
 
 def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     settings = loaded.settings
-    folder = LogFolder(settings.log_dir)
+    # Until a worker serves there is nothing to rotate; left alone it would end the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    folder = LogFolder(settings.log_dir, signing_key(settings.signing_key_file))
     folder.check_writable()
     for leftover in folder.leftovers:
         _log.warning("%s", leftover)
@@ -81,6 +78,11 @@ def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     try:
         return supervisor.run()
     finally:
+        # All workers have closed their segments.
+        try:
+            folder.write_head(settings.agent_id)
+        except OSError as error:
+            _log.warning("The log's head could not be written (%s).", error)
         folder.close()
 
 
@@ -142,15 +144,16 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         # A signal that arrives meanwhile is handled once the new worker can be told of it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGUSR1))
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 for each in _SIGNALS:
                     signal.signal(each, signal.SIG_DFL)
+                # Until its recorder is there; it then has a new segment anyway.
                 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGUSR1))
                 os.close(self._lifeline[1])
                 for listener in self._listeners:
                     listener.keep_only(number)
@@ -163,10 +166,7 @@ class Supervisor:
         self._workers[pid] = number
         self._started[number] = time.monotonic()
         self._memory.set_worker(number, pid, WorkerState.READY)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-
-    def _on_rotate(self, _number: int, _frame: object) -> None:
-        self._tell(signal.SIGUSR1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGUSR1))
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         """Have the workers drain; on the second signal, or when they are overdue, kill them."""
@@ -177,12 +177,15 @@ class Supervisor:
             # A port on which nobody listens any more must refuse, not keep callers waiting.
             for listener in self._listeners:
                 listener.close()
-        self._tell(told)
-
-    def _tell(self, number: int) -> None:
         for pid in tuple(self._workers):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, told)
+
+    def _on_rotate(self, _number: int, _frame: object) -> None:
+        """Have every worker begin a new segment."""
+        for pid in tuple(self._workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     def _watch(self) -> int:
         """Wait for workers; replace those that die, until all are told to stop."""

@@ -22,12 +22,11 @@ from iatp._fast.counters import Counters
 from iatp._fast.door import Front
 from iatp._fast.gate import Gate
 from iatp._fast.limits import RateLimiter, Slots
-from iatp._fast.outbox import Outbox
+from iatp._fast.outbox import DurableOutbox, Outbox
 from iatp._fast.upstream import AgentPool, Pool
 from iatp.adapters.control_state import ControlState, StateUnavailable
 from iatp.adapters.keys import derive
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
-from iatp.adapters.retention import delete, find_expired, retention_tail
 from iatp.adapters.shared_memory import SharedMemory
 from iatp.adapters.traces import read_trace
 from iatp.decisions.policy import GatePolicy, OverrideMode
@@ -36,7 +35,7 @@ from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
 from iatp.sidecar.connector import AgentConnector, ApplicationConnector
 from iatp.sidecar.listeners import BACKLOG, Listener
-from iatp.values.config import ControlOnData, Loaded
+from iatp.values.config import ControlOnData, Durability, Loaded, RecordFailure
 from iatp.values.exchange import Claim
 from iatp.values.layout import WorkerState
 from iatp.values.manifest import served_document
@@ -59,6 +58,8 @@ BACKLOG_S = 0.2
 SILENT_S = 1.0
 """How long a draining worker waits for the first request of an accepted connection."""
 PRUNE_S = 60.0
+PROBE_S = 5.0
+"""How often the disk is looked at: without traffic nothing else would find out."""
 MAPPED_BYTES = 1 << 20
 """Smaller blocks of memory come from the heap, so that their pages are used again."""
 SPARE_BYTES = 4 << 20
@@ -95,6 +96,10 @@ class Worker:
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
         self._readers = concurrent.futures.ThreadPoolExecutor(2, "iatp-reader")
+        self._syncs = concurrent.futures.ThreadPoolExecutor(1, "iatp-sync")
+        self._open_failure = self._settings.record_failure == RecordFailure.OPEN
+        self._said_failing = False
+        self._said_lost = 0
         self._stop = asyncio.Event()
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +115,7 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGUSR1, self._on_rotate)
+        loop.add_signal_handler(signal.SIGUSR1, self._rotate)
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
@@ -120,11 +125,13 @@ class Worker:
             self._number,
             new_boot_id(),
             settings.log_segment_bytes,
+            segment_age_s=settings.log_segment_age_s,
             join=record.lines,
+            power=settings.durability == Durability.POWER,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
-        outbox = Outbox(loop, self._recorder, self._on_recorder, self._counters)
+        outbox = self._make_outbox(loop)
         self._outbox = outbox
         manifest = self._loaded.manifest
         self._gate = Gate(self._policy())
@@ -195,6 +202,8 @@ class Worker:
         _reuse_memory()
         self._background(self._tick())
         self._background(self._housekeep())
+        if self._prunes:
+            self._background(self._keep_log())
         if self._number == 0 and settings.ready_check_agent:
             self._background(self._look_for_agent())
         await self._stop.wait()
@@ -212,6 +221,24 @@ class Worker:
             named["cleanup_socket"] = False
             return await loop.create_unix_server(door, **named)
         return await loop.create_server(door, **named)
+
+    def _make_outbox(self, loop: asyncio.AbstractEventLoop) -> Outbox:
+        if self._settings.durability == Durability.POWER:
+            return DurableOutbox(
+                loop,
+                self._recorder,
+                self._on_recorder,
+                self._counters,
+                submit=self._syncs.submit,
+                open_failure=self._open_failure,
+            )
+        return Outbox(
+            loop,
+            self._recorder,
+            self._on_recorder,
+            self._counters,
+            open_failure=self._open_failure,
+        )
 
     # What the parts ask of the worker.
 
@@ -253,22 +280,31 @@ class Worker:
             admin_token=settings.admin_token or None,
             control_on_data=settings.control_on_data == ControlOnData.LOOPBACK,
             readiness=self._readiness,
+            warnings=self._warnings,
             metrics=self._render_metrics,
             read_trace=self._read_trace,
             quarantine=self._quarantine,
-            record_access=self._record,
+            record_access=self._record_access,
         )
 
     async def _readiness(self) -> list[str]:
         reasons = []
         if self._front.draining:
             reasons.append("draining")
-        # Looks at the disk, at most once a second: without traffic nothing else would.
-        if not self._recorder.probe() or self._outbox.failing:
+        # Looks at the disk, at most once a second.
+        if not self._writes() and not self._open_failure:
             reasons.append("the flight recorder cannot write")
         if self._settings.ready_check_agent and not await self._connector.answers():
             reasons.append("the agent's port does not answer")
         return reasons
+
+    async def _warnings(self) -> list[str]:
+        if self._open_failure and not self._writes():
+            return ["the flight recorder cannot write; requests are forwarded without a record"]
+        return []
+
+    def _writes(self) -> bool:
+        return self._recorder.probe() and not self._outbox.failing
 
     async def _render_metrics(self, accept: str) -> tuple[str, bytes]:
         if self._metrics is None:
@@ -290,13 +326,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._state.quarantine, trace_id)
 
-    async def _record(self, tail: bytes) -> None:
-        # What follows from this record happens in a later turn, or, where this fails, not at all.
-        if self._outbox.failing:
-            raise OSError
-        self._outbox.add_record(tail)
-        await asyncio.sleep(0)
-        if self._outbox.failing:
+    async def _record_access(self, tail: bytes) -> None:
+        # The answer leaves later than this record, or, where this fails, not at all.
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._outbox.add_record(
+            tail, lambda done: None if written.cancelled() else written.set_result(done)
+        )
+        if not await written:
             raise OSError
 
     def _settle_claim(self, door: Any, claim: Claim) -> None:
@@ -317,10 +353,12 @@ class Worker:
         door.claimed(grant)
 
     def _on_recorder(self, failing: bool) -> None:  # noqa: FBT001  (the outbox calls it)
-        if failing:
-            _log.error("the flight recorder cannot write; requests get 503 until it can")
-        else:
+        if not failing:
             _log.warning("the flight recorder writes again")
+        elif self._open_failure:
+            _log.error("the flight recorder cannot write; requests go UNRECORDED until it can")
+        else:
+            _log.error("the flight recorder cannot write; requests get 503 until it can")
 
     # Time.
 
@@ -337,11 +375,31 @@ class Worker:
             self._counters.time_loop_lag((now - before - TICK_S) * 1e6)
             try:
                 self._front.tick(time.monotonic_ns())
+                self._outbox.look()
                 if self._outbox.failing and self._recorder.probe():
                     self._outbox.recovered()
+                self._gauge_recorder()
             except Exception:
                 # Without this task no deadline would be kept any more.
                 _log.exception("a tick failed")
+
+    def _gauge_recorder(self) -> None:
+        failing = self._recorder.failing or self._outbox.failing
+        if failing != self._said_failing:
+            self._said_failing = failing
+            self._counters.add_recorder_failing(1 if failing else -1)
+
+    def _say_lost(self) -> None:
+        """Say each second how many records were lost, where requests go on without them."""
+        lost = self._outbox.lost
+        if self._open_failure and lost != self._said_lost:
+            _log.error(
+                "%d records were lost in the last second or so, %d since the start; requests "
+                "pass without them (IATP_RECORD_FAILURE=open)",
+                lost - self._said_lost,
+                lost,
+            )
+        self._said_lost = lost
 
     async def _look_for_agent(self) -> None:
         if not await self._connector.answers():
@@ -352,54 +410,75 @@ class Worker:
             )
 
     async def _housekeep(self) -> None:
-        loop = asyncio.get_running_loop()
-        last_prune = float("-inf")
+        last_probe = float("-inf")
         while True:
             try:
                 self._front.flush_refusals()
                 self._recorder.tick()
-                if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
-                    last_prune = time.monotonic()
-                    with contextlib.suppress(OSError, StateUnavailable):
-                        await self._delete_expired()
-                        await loop.run_in_executor(self._readers, self._prune_state)
+                self._say_lost()
+                if time.monotonic() - last_probe >= PROBE_S:
+                    last_probe = time.monotonic()
+                    self._recorder.probe()
             except Exception:
                 _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
 
-    async def _delete_expired(self) -> None:
-        """Delete what retention says, each time once the record of it is on disk."""
+    async def _keep_log(self) -> None:
+        """Each minute: write the head, delete what retention says, and what the state forgets."""
+        loop = asyncio.get_running_loop()
+        agent_id = self._settings.agent_id
+        while True:
+            for work in (
+                lambda: loop.run_in_executor(self._readers, self._folder.write_head, agent_id),
+                self._retain,
+                lambda: loop.run_in_executor(self._readers, self._prune_state),
+            ):
+                try:
+                    await work()
+                except (OSError, StateUnavailable) as error:
+                    _log.warning("the log could not be kept in order (%s)", error)
+                except Exception:
+                    _log.exception("the housekeeping failed")
+            await asyncio.sleep(PRUNE_S)
+
+    async def _retain(self) -> None:
+        """Delete what is too old or too much, each time after a record says so."""
         loop = asyncio.get_running_loop()
         settings = self._settings
+        folder = self._folder
         while True:
-            expired = await loop.run_in_executor(
-                self._readers,
-                find_expired,
-                self._folder,
-                settings.log_max_size_bytes,
-                settings.log_max_age_s,
+            outdated = await loop.run_in_executor(
+                self._readers, folder.outdated, settings.log_max_size_bytes, settings.log_max_age_s
             )
-            if not expired:
+            if outdated is None:
                 return
-            tail = await loop.run_in_executor(
-                self._readers,
-                functools.partial(
-                    retention_tail,
-                    self._folder,
-                    expired,
-                    agent_id=self._loaded.manifest.agent_id,
-                ),
-            )
-            await self._record(tail)
-            await loop.run_in_executor(self._readers, delete, self._folder, expired)
-            for each in expired:
-                _log.info("%s", each)
+            try:
+                await self._record_access(outdated.tail(settings.agent_id))
+                if self._outbox.failing:
+                    raise OSError("the record of it is not written")
+            except OSError:
+                # A full disk would stay full.
+                await loop.run_in_executor(self._readers, folder.make_room, outdated)
+                raise
+            _log.info("%s", outdated)
+            await loop.run_in_executor(self._readers, folder.delete, outdated)
 
     def _prune_state(self) -> None:
         if self._folder.control_state_path.exists():
             self._state.prune()
 
+    def _rotate(self) -> None:
+        """Close the segment, if it holds anything, and begin another: SIGUSR1."""
+        try:
+            self._recorder.rotate()
+        except OSError as error:
+            _log.error("the log could not be rotated (%s)", error.strerror)
+
     # The end.
+
+    def _works(self) -> bool:
+        """Whether a request is not answered, or its answer waits for the disk."""
+        return self._front.inflight > 0 or not self._outbox.settled
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -407,12 +486,6 @@ class Worker:
             self._listeners[0].remove()
             os._exit(0)
         self._stop.set()
-
-    def _on_rotate(self) -> None:
-        try:
-            self._recorder.rotate()
-        except OSError as error:
-            _log.error("The log could not be rotated (%s); it goes on as it is.", error.strerror)
 
     def _on_orphaned(self) -> None:
         assert self._lifeline is not None  # noqa: S101 - for the type checker
@@ -446,11 +519,11 @@ class Worker:
         while time.monotonic() < lame_duck and not self._orphaned:
             await asyncio.sleep(TICK_S)
             quiet = time.monotonic() - max(began, front.last_request_ns / 1e9)
-            if front.inflight == 0 and quiet >= QUIET_S:
+            if not self._works() and quiet >= QUIET_S:
                 break
         await self._close_data()
         silent = time.monotonic() + min(SILENT_S, self._settings.drain_s / 5)
-        while front.inflight or (front.expecting and time.monotonic() < silent):
+        while self._works() or (front.expecting and time.monotonic() < silent):
             if time.monotonic() >= deadline:
                 break
             await asyncio.sleep(TICK_S)
@@ -460,7 +533,7 @@ class Worker:
         self._agent.close()
         front.close_idle()
         left = time.monotonic() + 0.5
-        while front.connections and time.monotonic() < left:
+        while (front.connections or not self._outbox.settled) and time.monotonic() < left:
             front.close_idle()
             await asyncio.sleep(TICK_S)
         for server in self._servers.values():
@@ -471,7 +544,12 @@ class Worker:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What ends with the connections leaves records too.
+        left = time.monotonic() + 0.5
+        while not self._outbox.settled and time.monotonic() < left:
+            await asyncio.sleep(TICK_S / 10)
         self._recorder.close()
+        self._syncs.shutdown(wait=False)
         self._state.close()
         self._thread.shutdown(wait=False)
         self._readers.shutdown(wait=False)
