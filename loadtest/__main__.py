@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from iatp.adapters.configuration import raise_file_limit
-from iatp.adapters.traces import iter_records
+from iatp.adapters.segments import iter_records
 from iatp.cli.rig import Rig, Sidecar, start_rig
 from iatp.values.records import ENDING_TYPES, validate
 from loadtest import wrk

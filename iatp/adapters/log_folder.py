@@ -32,10 +32,18 @@ CONTROL_STATE_NAME = "control.sqlite"
 
 _OPEN_SUFFIX = ".open.jsonl"
 _CLOSED_SUFFIX = ".jsonl"
-_NAME = re.compile(
+_COMPRESSED_SUFFIX = ".zst"
+_ENCRYPTED_SUFFIX = ".enc"
+TEMPORARY_SUFFIX = ".tmp"
+"""Of a file that takes the place of another once it is complete."""
+_STEM = (
     r"(?P<created>\d{8}T\d{6}\.\d{6}Z)-w(?P<worker>\d{1,5})"
-    r"-(?P<boot_id>[A-Za-z0-9-]{1,64})-(?P<number>\d{6,12})(?P<open>\.open)?\.jsonl"
+    r"-(?P<boot_id>[A-Za-z0-9-]{1,64})-(?P<number>\d{6,12})"
 )
+_NAME = re.compile(
+    _STEM + r"(?:(?P<open>\.open)\.jsonl|\.jsonl(?P<compressed>\.zst)?)(?P<encrypted>\.enc)?"
+)
+_TEMPORARY = re.compile(rf"(?:{_STEM}|head\.json)(?:\.[A-Za-z0-9]+)*\.tmp")
 _BOOT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TAIL_BLOCK = 1 << 16
 _PROBE_BYTES = 4096
@@ -52,6 +60,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Counts the segments of one process from 0."""
     closed: bool
+    compressed: bool = False
+    """Only what is closed is."""
+    encrypted: bool = False
 
     @property
     def stem(self) -> str:
@@ -61,7 +72,12 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The file's name."""
-        return self.stem + (_CLOSED_SUFFIX if self.closed else _OPEN_SUFFIX)
+        suffix = _CLOSED_SUFFIX if self.closed else _OPEN_SUFFIX
+        if self.compressed:
+            suffix += _COMPRESSED_SUFFIX
+        if self.encrypted:
+            suffix += _ENCRYPTED_SUFFIX
+        return self.stem + suffix
 
     @property
     def clock(self) -> str:
@@ -71,6 +87,23 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     def as_closed(self) -> Segment:
         """Return the segment as it is called once closed."""
         return msgspec.structs.replace(self, closed=True)
+
+    def forms(self) -> list[Segment]:
+        """Return the segment as it may be called from now on, as it is called now first."""
+        later = [
+            Segment(
+                created=self.created,
+                worker=self.worker,
+                boot_id=self.boot_id,
+                number=self.number,
+                closed=True,
+                compressed=compressed,
+                encrypted=encrypted,
+            )
+            for compressed in (False, True)
+            for encrypted in (False, True)
+        ]
+        return [self, *(form for form in later if form != self)]
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +148,7 @@ class LogFolder:
             raise _not_writable(self.path, error) from None
         try:
             self.check_writable()
+            self._remove_temporary()
             self.leftovers = self.close_leftovers()
             """Segments that an earlier sidecar left open."""
         except OSError as error:
@@ -204,6 +238,20 @@ class LogFolder:
         finally:
             os.close(directory)
         return closed
+
+    def _remove_temporary(self) -> None:
+        """Remove what a crash left of files that were being made.
+
+        Who still makes one, being of a sidecar that died, then can't give it its name.
+        """
+        directory = self.open_directory()
+        try:
+            for name in os.listdir(directory):  # noqa: PTH208 - of the folder that was checked
+                if _TEMPORARY.fullmatch(name):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
 
     def prune(self, max_bytes: int, max_age_s: float, now: float | None = None) -> list[Pruned]:
         """Remove closed segments that are too old, then the oldest while all are too big.
@@ -299,13 +347,18 @@ def segment_of(name: str) -> Segment | None:
         boot_id=match["boot_id"],
         number=int(match["number"]),
         closed=match["open"] is None,
+        compressed=match["compressed"] is not None,
+        encrypted=match["encrypted"] is not None,
     )
 
 
 def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
-    """Return a folder's segments, oldest name first; of one seen twice, the closed one.
+    """Return a folder's segments, oldest name first, each once.
 
-    Listed twice, since a listing can miss a file that is renamed while it runs.
+    Of one that has two files, while one takes the place of the other, the later form: closed
+    rather than open, compressed rather than not, encrypted rather than not. It is complete
+    before it has its name. Listed twice, since a listing can miss a file that is renamed while
+    it runs.
 
     Raises:
         OSError: the folder can't be read.
@@ -313,9 +366,16 @@ def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
     found: dict[str, Segment] = {}
     for name in [*os.listdir(folder), *os.listdir(folder)]:  # noqa: PTH208 - names are wanted
         segment = segment_of(name)
-        if segment is not None and (segment.closed or segment.stem not in found):
+        if segment is None:
+            continue
+        other = found.get(segment.stem)
+        if other is None or _form_rank(segment) > _form_rank(other):
             found[segment.stem] = segment
     return [found[stem] for stem in sorted(found)]
+
+
+def _form_rank(segment: Segment) -> tuple[bool, bool, bool]:
+    return segment.closed, segment.compressed, segment.encrypted
 
 
 def create_segment(

@@ -2,12 +2,6 @@
 
 Blocks of whole lines are read and searched for the bytes of the trace ID; a hit counts only
 if the record's own top-level `trace_id` says so, so an ID inside a payload is never found.
-Files are read, not mapped: a writer may cut its file, which would kill a process that has
-it mapped, and `read` lets go of the interpreter's lock between blocks, so a server's other
-threads go on.
-
-What a crash left behind the last line end is not a record and is skipped. A segment that is
-closed meanwhile is found under its new name; one that is pruned meanwhile is gone.
 """
 
 from __future__ import annotations
@@ -15,17 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import errno
-import io
 import os
 import re
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
 from iatp.adapters.log_folder import Segment, list_segments
+from iatp.adapters.segments import LogKeys, SegmentText, open_segment
 from iatp.values.records import envelope
 
 DEFAULT_LIMIT = 100
@@ -33,8 +24,6 @@ MAX_LIMIT = 1000
 
 _PAGE_BYTES = 8 << 20
 """A page ends early rather than be larger than this; it holds at least one record."""
-_BLOCK_BYTES = 256 << 10
-"""Searched in some 50 µs, the longest that the interpreter's lock is held."""
 _MAX_FILES = 64
 _BEHIND = 1 << 62
 """As a length: sorts behind the record that stands at the same offset."""
@@ -47,14 +36,6 @@ class TracePage(msgspec.Struct, frozen=True, kw_only=True):
     logs: list[msgspec.Raw]
     next: str | None = None
     """Pass as `after` to get the page behind this one; None where there is no more."""
-
-
-class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a segment, without its line end."""
-
-    segment: Segment
-    offset: int
-    line: bytes
 
 
 class _Place(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -83,6 +64,7 @@ _cursors = msgspec.json.Decoder(_Cursor)
 def read_trace(
     folder: str | os.PathLike[str],
     trace_id: str,
+    keys: LogKeys | None = None,
     *,
     limit: int = DEFAULT_LIMIT,
     after: str | None = None,
@@ -94,6 +76,7 @@ def read_trace(
 
     Raises:
         ValueError: `limit` is not 1 to 1000, or `after` is not from an earlier page.
+        SegmentError: a segment is encrypted and its key is missing, or it was changed.
         OSError: the folder can't be read.
     """
     if not 1 <= limit <= MAX_LIMIT:
@@ -108,7 +91,7 @@ def read_trace(
     places: list[_Place] = []
     for segment in segments:
         rank = clocks[segment.clock][0]
-        for offset, line in _lines_with(folder, segment, needle):
+        for offset, line in _lines_with(folder, segment, keys, needle):
             found = envelope(line)
             if found is None or found.trace_id != trace_id:
                 continue
@@ -122,93 +105,24 @@ def read_trace(
                 del places[limit + 1 :]
     places.sort()
     by_stem = {segment.stem: segment for segment in segments}
-    return _page(folder, trace_id, by_stem, clocks, places, limit=limit)
-
-
-def iter_records(folder: str | os.PathLike[str]) -> Iterator[StoredRecord]:
-    """Return all records, segment by segment, oldest first; within one as they were written.
-
-    Lines that are not records come too: what reads them decides what that means.
-
-    Raises:
-        OSError: the folder can't be read.
-    """
-    for segment in list_segments(folder):
-        with contextlib.ExitStack() as stack:
-            file = _open(folder, segment)
-            if file is None:
-                continue
-            stack.enter_context(file)
-            for block, end, base in _blocks(file):
-                start = 0
-                while start < end:
-                    stop = block.index(b"\n", start)
-                    yield StoredRecord(
-                        segment=segment, offset=base + start, line=bytes(block[start:stop])
-                    )
-                    start = stop + 1
+    return _page(folder, trace_id, by_stem, clocks, places, keys=keys, limit=limit)
 
 
 def _lines_with(
-    folder: str | os.PathLike[str], segment: Segment, needle: bytes
+    folder: str | os.PathLike[str], segment: Segment, keys: LogKeys | None, needle: bytes
 ) -> Iterator[tuple[int, bytes]]:
     """Yield offset and text of each line that holds the needle."""
-    file = _open(folder, segment)
-    if file is None:
+    text = open_segment(folder, segment, keys)
+    if text is None:
         return
-    with file:
-        for block, end, base in _blocks(file):
-            at = block.find(needle, 0, end)
+    with text:
+        for base, block in text.blocks():
+            at = block.find(needle)
             while at >= 0:
                 start = block.rfind(b"\n", 0, at) + 1
                 stop = block.index(b"\n", at)
-                yield base + start, bytes(block[start:stop])
-                at = block.find(needle, stop, end)
-
-
-def _blocks(file: io.FileIO) -> Iterator[tuple[bytearray, int, int]]:
-    """Yield a buffer, where its last whole line ends, and its offset in the file.
-
-    Ends at the size that the file has now, so that a busy writer is not followed for ever.
-    """
-    left = os.fstat(file.fileno()).st_size
-    block = bytearray(_BLOCK_BYTES)
-    filled = base = 0
-    while left > 0:
-        if filled == len(block):
-            block.extend(bytes(len(block)))
-        with memoryview(block) as view, view[filled : filled + left] as room:
-            count = file.readinto(room)
-        if not count:
-            return
-        left -= count
-        old, filled = filled, filled + count
-        end = block.rfind(b"\n", old, filled) + 1
-        if end:
-            yield block, end, base
-            block[: filled - end] = block[end:filled]
-            base += end
-            filled -= end
-
-
-def _open(folder: str | os.PathLike[str], segment: Segment) -> io.FileIO | None:
-    """Open a segment under the name it has now; None where it is gone, or no file."""
-    for name in dict.fromkeys((segment.name, segment.as_closed().name)):
-        try:
-            fd = os.open(
-                Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            )
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno in {errno.ELOOP, errno.EMLINK}:
-                return None
-            raise
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return io.FileIO(fd)
-        os.close(fd)
-        return None
-    return None
+                yield base + start, block[start:stop]
+                at = block.find(needle, stop)
 
 
 def _clocks(segments: list[Segment]) -> dict[str, tuple[int, str]]:
@@ -239,11 +153,12 @@ def _page(
     clocks: dict[str, tuple[int, str]],
     places: list[_Place],
     *,
+    keys: LogKeys | None,
     limit: int,
 ) -> TracePage:
     logs: list[msgspec.Raw] = []
     size = taken = 0
-    files: dict[str, io.FileIO | None] = {}
+    files: dict[str, SegmentText | None] = {}
     with contextlib.ExitStack() as stack:
         for place in places[:limit]:
             if size >= _PAGE_BYTES:
@@ -253,10 +168,10 @@ def _page(
                 if len(files) >= _MAX_FILES:
                     stack.close()
                     files.clear()
-                file = _open(folder, segments[place.stem])
+                file = open_segment(folder, segments[place.stem], keys)
                 files[place.stem] = stack.enter_context(file) if file is not None else None
             file = files[place.stem]
-            line = os.pread(file.fileno(), place.length, place.offset) if file is not None else b""
+            line = file.read(place.offset, place.length) if file is not None else b""
             found = envelope(line)
             # Else its segment was pruned, or cut by its writer, since it was found.
             if found is not None and found.trace_id == trace_id and _is_json(line):

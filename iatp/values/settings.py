@@ -81,6 +81,13 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+class LogCompression(enum.StrEnum):
+    """What becomes of a closed segment (docs/records.md)."""
+
+    ZSTD = "zstd"
+    OFF = "off"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings in force; the fields of the manifest among them."""
 
@@ -111,9 +118,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Durability
     record_failure: RecordFailure
     log_segment_bytes: int
+    log_segment_age_s: float
     log_max_size_bytes: int
     log_max_age_s: float
+    log_compress: LogCompression
+    log_compress_after_s: float
+    log_key_file: str | None
+    """None: segments are not encrypted."""
     key_file: str
+    signing_key_file: str
     workers: int
     agent_timeout_s: float
     stream_idle_timeout_s: float
@@ -390,6 +403,14 @@ SETTINGS: tuple[Setting, ...] = (
         reason="small enough to copy and search, large enough to be few",
     ),
     Setting(
+        env="IATP_LOG_SEGMENT_AGE",
+        field="log_segment_age_s",
+        reader=Duration("1s", "3650d"),
+        default="24h",
+        meaning="age at which a log file is closed and the next one begun, if it holds anything",
+        reason="a quiet sidecar closes a file a day, so that retention by age reaches it",
+    ),
+    Setting(
         env="IATP_LOG_MAX_SIZE",
         field="log_max_size_bytes",
         reader=Size("4KiB", "1024TiB"),
@@ -406,6 +427,31 @@ SETTINGS: tuple[Setting, ...] = (
         reason="a month's audit, and no data kept for ever",
     ),
     Setting(
+        env="IATP_LOG_COMPRESS",
+        field="log_compress",
+        reader=Choice(LogCompression),
+        default="zstd",
+        meaning="how closed log files are kept",
+        reason="a log takes a tenth of the room, and is read as it was",
+    ),
+    Setting(
+        env="IATP_LOG_COMPRESS_AFTER",
+        field="log_compress_after_s",
+        reader=Duration("0s", "3650d"),
+        default="10m",
+        meaning="how long a closed log file stays plain; an encrypted one is compressed at once",
+        reason="log shippers have read it to its end by then",
+    ),
+    Setting(
+        env="IATP_LOG_KEY_FILE",
+        field="log_key_file",
+        reader=PathText(),
+        default=None,
+        default_note="log files are not encrypted",
+        meaning="keys of the log, 64 hex digits a line: the first encrypts, all decrypt",
+        reason="a key is worth only what its keeping is: that is for you to arrange",
+    ),
+    Setting(
         env="IATP_KEY_FILE",
         field="key_file",
         reader=PathText(),
@@ -413,6 +459,15 @@ SETTINGS: tuple[Setting, ...] = (
         default_note="made at first start, beside the log folder",
         meaning="the installation's key, from which MAC and ticket keys come; replicas share it",
         reason="outside the folder, so that copied logs do not carry the key of their MACs",
+    ),
+    Setting(
+        env="IATP_SIGNING_KEY_FILE",
+        field="signing_key_file",
+        reader=PathText(),
+        default=None,
+        default_note="made at first start, beside the log folder",
+        meaning="the Ed25519 key (PEM) that signs the log's seals; its public key lies beside it",
+        reason="outside the folder: who can change only the logs cannot seal them anew",
     ),
     Setting(
         env="IATP_WORKERS",

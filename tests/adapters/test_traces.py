@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from iatp.adapters import traces
+from iatp.adapters import segments, traces
 from iatp.adapters.recorder import LogFolder, Recorder
-from iatp.adapters.traces import TracePage, iter_records, read_trace
+from iatp.adapters.segments import iter_records
+from iatp.adapters.traces import TracePage, read_trace
 from tests.adapters.recording import tail
 
 MIB = 1 << 20
@@ -209,7 +210,7 @@ def test_any_block_size_finds_the_same(
 ) -> None:
     recorder = Recorder(folder, 0, "clock-1", MIB)
     recorder.append([tail("t", n, fill=n * 7 % 90) for n in range(200)])
-    monkeypatch.setattr(traces, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(segments, "BLOCK_BYTES", block)
     assert all_pages(folder, "t", 50) == [f"r{n}" for n in range(200)]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import h11
 import msgspec
 
-from iatp.adapters.traces import iter_records
+from iatp.adapters.segments import iter_records
 from iatp.values.records import ENDING_TYPES
 from tests.cli.programs import environment
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from iatp.adapters.traces import iter_records
+from iatp.adapters.segments import iter_records
 from tests.e2e.crowd import BLOCKED, BODY, CROWD_NICE, QUICK, Crowd, crowd, crowd_agent
 from tests.e2e.load import resident_kib, written_kib
 from tests.e2e.sidecars import KEEPS, STRANGER, Caller, Sidecar, request, sidecar

@@ -1,0 +1,192 @@
+"""Reading segments as they were written, however they are stored: plain, compressed, encrypted.
+
+Offsets are always those of the plain text. Files are read, not mapped: a writer may cut its
+file, which would kill a process that has it mapped, and `read` lets go of the interpreter's
+lock, so a server's other threads go on.
+
+What a crash left behind the last line end is not a record and is skipped. A segment that is
+closed, compressed or encrypted meanwhile is found under its new name; one that is pruned
+meanwhile is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from iatp.adapters.compression import CompressedFile, Source
+from iatp.adapters.encryption import HEADER_BYTES, EncryptedFile, LogKeys, PlainFile, SegmentError
+from iatp.adapters.log_folder import Segment, list_segments
+
+__all__ = [
+    "BLOCK_BYTES",
+    "LogKeys",
+    "SegmentError",
+    "SegmentText",
+    "StoredRecord",
+    "iter_records",
+    "open_segment",
+]
+
+BLOCK_BYTES = 256 << 10
+"""Searched in some 50 µs, the longest that the interpreter's lock is held."""
+
+
+class SegmentText:
+    """The plain text of one segment, read at any place. A context manager."""
+
+    def __init__(self, segment: Segment, source: Source) -> None:
+        self.segment = segment
+        """Under the name that it was opened by."""
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        """Bytes of plain text now; an open segment grows."""
+        return self._source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return so many bytes from there, or fewer where it ends.
+
+        Raises:
+            SegmentError: what stands there was changed, or cut.
+            OSError: the disk can't be read.
+        """
+        return self._source.read(offset, length)
+
+    def blocks(self, start: int = 0, block_bytes: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield whole lines in large pieces, each with the offset of its first.
+
+        `start` is where a line begins. Ends at the size that the text has now, so that a busy
+        writer is not followed for ever, and before a line that has no end. Raises as `read`.
+        """
+        end = self.size
+        whole = wanted = block_bytes or BLOCK_BYTES
+        while start < end:
+            data = self.read(start, min(wanted, end - start))
+            stop = data.rfind(b"\n") + 1
+            if stop:
+                yield start, data if stop == len(data) else data[:stop]
+                start += stop
+                wanted = whole
+            elif not data or start + len(data) >= end:
+                return
+            else:
+                wanted *= 2
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def __enter__(self) -> SegmentText:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a segment, without its line end."""
+
+    segment: Segment
+    offset: int
+    line: bytes
+
+
+def open_segment(
+    folder: str | os.PathLike[str], segment: Segment, keys: LogKeys | None = None
+) -> SegmentText | None:
+    """Open a segment under the name it has now; None where it is gone, or no file.
+
+    Raises:
+        SegmentError: it is encrypted and its key is not among the keys, or it was cut.
+        OSError: it can't be read.
+    """
+    for form in segment.forms():
+        try:
+            fd = os.open(
+                Path(folder, form.name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            )
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.EMLINK}:
+                return None
+            raise
+        file = PlainFile(fd)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                file.close()
+                return None
+            return SegmentText(form, _source(form, file, keys))
+        except BaseException:
+            file.close()
+            raise
+    return None
+
+
+def iter_records(
+    folder: str | os.PathLike[str], keys: LogKeys | None = None
+) -> Iterator[StoredRecord]:
+    """Return all records, segment by segment, oldest first; within one as they were written.
+
+    Lines that are not records come too: what reads them decides what that means.
+
+    Raises:
+        SegmentError: a segment is encrypted and its key is missing, or it was changed.
+        OSError: the folder can't be read.
+    """
+    for segment in list_segments(folder):
+        text = open_segment(folder, segment, keys)
+        if text is None:
+            continue
+        with text:
+            for base, block in text.blocks():
+                start = 0
+                while start < len(block):
+                    stop = block.index(b"\n", start)
+                    yield StoredRecord(segment=segment, offset=base + start, line=block[start:stop])
+                    start = stop + 1
+
+
+def _source(form: Segment, file: PlainFile, keys: LogKeys | None) -> Source:
+    source: Source = file
+    if form.encrypted:
+        if keys is None:
+            raise SegmentError(
+                form.name, "is encrypted; set IATP_LOG_KEY_FILE to the file with its key"
+            )
+        if not form.closed and file.size < HEADER_BYTES:
+            # Made this instant, or as far as a crash let it.
+            return _Nothing(file)
+        source = EncryptedFile(file, keys, form.stem, form.name)
+        if form.compressed and not source.complete:
+            raise SegmentError(form.name, "was cut off: its last block is missing")
+    return CompressedFile(source, form.name) if form.compressed else source
+
+
+class _Nothing:
+    """An open segment that holds no records yet."""
+
+    size = 0
+
+    def __init__(self, file: PlainFile) -> None:
+        self._file = file
+
+    def read(self, offset: int, length: int) -> bytes:
+        del offset, length
+        return b""
+
+    def close(self) -> None:
+        self._file.close()
