@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 from benchmarks.cases import cases
@@ -34,10 +34,13 @@ def call(function: Callable[[], object]) -> None:
 
 def main() -> None:
     """Run all: first nothing, which is taken off the others, then Python itself."""
+    run([("calibration", python), *((case.name, case.ours) for case in cases())])
+
+
+def run(measured: Sequence[tuple[str, Callable[[], object]]]) -> None:
+    """Run these between marks, nothing before them."""
     gc.disable()
-    measured = [("nothing", functools.partial(id, None)), ("calibration", python)]
-    measured += [(case.name, case.ours) for case in cases()]
-    for name, function in measured:
+    for name, function in [("nothing", functools.partial(id, None)), *measured]:
         call(function)
         os.getppid()
         call(function)
