@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
 import secrets
 import statistics
@@ -22,20 +21,15 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import counted, instructions, load
+from benchmarks import instructions, load
+from benchmarks.counted_recorder import REQUESTS
 from benchmarks.test_sidecar import agent, placed
-from iatp._fast import record
-from iatp.adapters.log_folder import LogFolder
-from iatp.adapters.recorder import Recorder, new_boot_id
 from tests.e2e.load import resident_kib
 from tests.e2e.sidecars import KEEPS, Sidecar, sidecar
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- costs: written by make costs -->\n", "<!-- end of costs -->"
-REQUESTS = 8
-"""Of one turn."""
-
 SITE = """
 import os
 from iatp.adapters import recorder, seals
@@ -97,11 +91,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement (1)")
     parser.add_argument("--only", metavar="NAMES", help="with commas; besides /dev/null")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
-    parser.add_argument("--counted", metavar="FOLDER", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.counted:
-        _count(Path(arguments.counted))
-        return 0
     with tempfile.TemporaryDirectory(prefix="iatp-costs-") as name:
         folder = Path(name)
         (folder / "sitecustomize.py").write_text(SITE)
@@ -148,6 +138,7 @@ def _measure(
                 # The first round warms up.
                 if number:
                     found[name].rates.append(done.per_second)
+            print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     return good
 
 
@@ -156,30 +147,16 @@ def _instructions(variants: list[Variant], found: dict[str, Measured], folder: P
         if "zstd" in variant.name or variant.name == "power":
             # Compressing is for later, and a sync is the kernel's.
             continue
+        print(f"counting: {variant.name}", file=sys.stderr, flush=True)
         place = folder / f"counted-{number}"
         try:
             counts = instructions.count(
-                ("benchmarks.costs", "--counted", str(place)), _site(folder, variant)
+                ("benchmarks.counted_recorder", str(place)), _site(folder, variant)
             )
         except instructions.UnavailableError as error:
             print(f"instructions: {error}", file=sys.stderr)
             return
         found[variant.name].instructions = counts["turn"] // REQUESTS
-
-
-def _count(place: Path) -> None:
-    """Runs under callgrind: turns of the recorder alone."""
-    folder = LogFolder(place)
-    recorder = Recorder(folder, 0, new_boot_id(), 64 << 20, join=record.lines)
-    tails = [
-        b'"type":"request","trace_id":"%032d","request_id":"%036d","payload":"%b"}'
-        % (number, number, b"x" * length)
-        for number in range(REQUESTS)
-        for length in (900, 350)
-    ]
-    counted.run([("turn", functools.partial(recorder.append, tails))])
-    recorder.close()
-    folder.close()
 
 
 def _table(variants: list[Variant], found: dict[str, Measured]) -> str:
