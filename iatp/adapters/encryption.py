@@ -20,7 +20,7 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iatp.adapters.keys import KEY_BYTES, read_private_file
+from iatp.adapters.keys import KEY_BYTES, read_key_file
 from iatp.values.errors import StartError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class LogKeys:
         """
         path = Path(path)
         try:
-            data = read_private_file(path, "IATP_LOG_KEY_FILE")
+            data = read_key_file(path, "IATP_LOG_KEY_FILE")
         except FileNotFoundError:
             raise StartError(
                 f"The log's key file {path} (IATP_LOG_KEY_FILE) does not exist; make one with: "

@@ -3,6 +3,8 @@
 The key file is made at the first start and read at every other. It is text, 64 hex digits,
 so that it can be handed to replicas; 32 raw bytes are read as well. No process ever sees a
 half-written key: the file is complete before it gets its name.
+
+Every other key file is read and made in the same way (`read_key_file`, `make_key_file`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from iatp.values.errors import StartError
 
 KEY_BYTES = 32
-_READ_LIMIT = 1 << 20
+_READ_LIMIT = 64 << 10
 
 
 def default_key_path(log_dir: str | os.PathLike[str]) -> Path:
@@ -38,10 +40,11 @@ def installation_key(path: str | os.PathLike[str]) -> bytes:
     path = Path(path)
     for _ in range(2):
         try:
-            return _read(path)
+            return _parse(path, read_key_file(path, "IATP_KEY_FILE"))
         except FileNotFoundError:
-            _make(path)
-    return _read(path)
+            text = os.urandom(KEY_BYTES).hex().encode() + b"\n"
+            make_key_file(path, text, "IATP_KEY_FILE")
+    return _parse(path, read_key_file(path, "IATP_KEY_FILE"))
 
 
 def derive(key: bytes, purpose: str) -> bytes:
@@ -54,17 +57,13 @@ def derive(key: bytes, purpose: str) -> bytes:
     ).digest()
 
 
-def _read(path: Path) -> bytes:
-    return _parse(path, read_private_file(path, "IATP_KEY_FILE"))
-
-
-def read_private_file(path: Path, setting: str) -> bytes:
-    """Return what a key file holds, 1 MiB of it at most.
+def read_key_file(path: Path, variable: str) -> bytes:
+    """Return what stands in a key file, which `variable` names.
 
     Raises:
         FileNotFoundError: there is none.
         StartError: a symbolic link, not a file, of another user, readable by others, or it
-            cannot be read; the sentence names the setting.
+            cannot be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -73,23 +72,23 @@ def read_private_file(path: Path, setting: str) -> bytes:
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EMLINK}:
             raise StartError(
-                f"The key file {path} is a symbolic link; set {setting} to the file itself."
+                f"The key file {path} is a symbolic link; set {variable} to the file itself."
             ) from None
         raise StartError(
             f"The key file {path} cannot be read ({error.strerror}); "
-            f"make it readable for this user or set {setting}."
+            f"make it readable for this user or set {variable}."
         ) from None
     try:
         found = os.fstat(fd)
-        _check(path, found, setting)
+        _check(path, found, variable)
         return os.read(fd, _READ_LIMIT)
     finally:
         os.close(fd)
 
 
-def _check(path: Path, found: os.stat_result, setting: str) -> None:
+def _check(path: Path, found: os.stat_result, variable: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise StartError(f"The key file {path} is not a file; set {setting} to another path.")
+        raise StartError(f"The key file {path} is not a file; set {variable} to another path.")
     if found.st_uid not in {0, os.geteuid()}:
         raise StartError(
             f"The key file {path} belongs to another user (uid {found.st_uid}); "
@@ -115,12 +114,16 @@ def _parse(path: Path, data: bytes) -> bytes:
     )
 
 
-def _make(path: Path) -> None:
+def make_key_file(path: Path, text: bytes, variable: str, mode: int = 0o600) -> None:
+    """Make the file, complete, unless another starter was first: then that one stays.
+
+    Raises:
+        StartError: it cannot be made.
+    """
     temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
-    text = os.urandom(KEY_BYTES).hex().encode() + b"\n"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(temporary, flags, 0o600)
+        fd = os.open(temporary, flags, mode)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(text)
@@ -135,7 +138,7 @@ def _make(path: Path) -> None:
     except OSError as error:
         raise StartError(
             f"The key file {path} cannot be made ({error.strerror}); "
-            "make its folder writable or set IATP_KEY_FILE."
+            f"make its folder writable or set {variable}."
         ) from None
 
 

@@ -328,7 +328,10 @@ class _Parsing:
 
     def _derive(self, *, terminal: bool) -> None:
         if "key_file" not in self.broken and self.values["key_file"] is None:
-            self.values["key_file"] = _beside(self.values["log_dir"] or ".")
+            self.values["key_file"] = _beside(self.values["log_dir"] or ".", "key")
+        if "signing_key_file" not in self.broken and self.values["signing_key_file"] is None:
+            folder = self.values["log_dir"] or "."
+            self.values["signing_key_file"] = _beside(folder, "signing.key")
         if "log_format" not in self.broken and self.values["log_format"] is None:
             self.values["log_format"] = LogFormat.TEXT if terminal else LogFormat.JSON
 
@@ -611,12 +614,12 @@ def _is_service_link(name: str, value: str) -> bool:
     return "_PORT" in name and (value.startswith(("tcp://", "udp://")) or "_TCP_" in name)
 
 
-def _beside(folder: str) -> str:
-    """Path of the key where none is set."""
+def _beside(folder: str, suffix: str) -> str:
+    """Path of a key where none is set."""
     plain = posixpath.normpath(folder)
     if posixpath.basename(plain) in ("", ".", ".."):
-        return posixpath.normpath(posixpath.join(plain, "..", "iatp.key"))
-    return f"{plain}.key"
+        return posixpath.normpath(posixpath.join(plain, "..", f"iatp.{suffix}"))
+    return f"{plain}.{suffix}"
 
 
 def _bare(name: str) -> str:

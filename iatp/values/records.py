@@ -21,6 +21,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Score = Annotated[int, msgspec.Meta(ge=0, le=10)]
 Status = Annotated[int, msgspec.Meta(ge=100, le=999)]
 Mac = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Base64Only = Annotated[str, msgspec.Meta(pattern=r"^base64$")]
 
 
@@ -175,6 +176,34 @@ class AccessRecord(_Recorded, frozen=True, kw_only=True, tag="access"):
     status_code: Status
 
 
+class DeletedSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole segment that retention is about to delete."""
+
+    segment: str
+    records: Count | None
+    """As its seal has them, and so the next two; None where there was none: an older version's."""
+    bytes: Count | None
+    sha256: Digest | None
+
+
+class OldestSegment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a worker slot's chain begins from now on."""
+
+    worker: Count
+    segment: str
+    """The oldest that stays."""
+    previous: Digest | None
+    """The digest of the one before it, as its own seal has it; None where it has none."""
+
+
+class RetentionRecord(_Recorded, frozen=True, kw_only=True, tag="retention"):
+    """Whole segments that are deleted once this is on disk."""
+
+    reason: Annotated[str, msgspec.Meta(pattern=r"^(age|size)$")]
+    segments: list[DeletedSegment]
+    chains: list[OldestSegment]
+
+
 Record = (
     RequestRecord
     | BlockedRecord
@@ -183,6 +212,7 @@ Record = (
     | ResponseRecord
     | ErrorRecord
     | AccessRecord
+    | RetentionRecord
 )
 
 ENDING_TYPES = frozenset({"response", "blocked", "warning", "error"})

@@ -100,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_dir: str
     record_body_bytes: int
     log_segment_bytes: int
+    log_segment_age_s: float
     log_max_size_bytes: int
     log_max_age_s: float
     log_compress: LogCompression
@@ -107,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_key_file: str | None
     """None: segments are not encrypted."""
     key_file: str
+    signing_key_file: str
     workers: int
     agent_timeout_s: float
     stream_idle_timeout_s: float
@@ -365,6 +367,14 @@ SETTINGS: tuple[Setting, ...] = (
         reason="small enough to copy and search, large enough to be few",
     ),
     Setting(
+        env="IATP_LOG_SEGMENT_AGE",
+        field="log_segment_age_s",
+        reader=Duration("1s", "3650d"),
+        default="24h",
+        meaning="age at which a log file is closed and the next one begun, if it holds anything",
+        reason="a quiet sidecar closes a file a day, so that retention by age reaches it",
+    ),
+    Setting(
         env="IATP_LOG_MAX_SIZE",
         field="log_max_size_bytes",
         reader=Size("4KiB", "1024TiB"),
@@ -413,6 +423,15 @@ SETTINGS: tuple[Setting, ...] = (
         default_note="made at first start, beside the log folder",
         meaning="the installation's key, from which MAC and ticket keys come; replicas share it",
         reason="outside the folder, so that copied logs do not carry the key of their MACs",
+    ),
+    Setting(
+        env="IATP_SIGNING_KEY_FILE",
+        field="signing_key_file",
+        reader=PathText(),
+        default=None,
+        default_note="made at first start, beside the log folder",
+        meaning="the Ed25519 key (PEM) that signs the log's seals; its public key lies beside it",
+        reason="outside the folder: who can change only the logs cannot seal them anew",
     ),
     Setting(
         env="IATP_WORKERS",

@@ -97,12 +97,14 @@ VALUES: dict[str, tuple[str, object]] = {
     "log_dir": ("/var/log/iatp", "/var/log/iatp"),
     "record_body_bytes": ("0B", 0),
     "log_segment_bytes": ("64KiB", 65536),
+    "log_segment_age_s": ("10m", 600.0),
     "log_max_size_bytes": ("1GiB", 1 << 30),
     "log_max_age_s": ("7d", 604800.0),
     "log_compress": ("off", "off"),
     "log_compress_after_s": ("0s", 0.0),
     "log_key_file": ("/etc/iatp-log.keys", "/etc/iatp-log.keys"),
     "key_file": ("/etc/iatp.key", "/etc/iatp.key"),
+    "signing_key_file": ("/etc/iatp.signing.key", "/etc/iatp.signing.key"),
     "workers": ("2", 2),
     "agent_timeout_s": ("200ms", 0.2),
     "stream_idle_timeout_s": ("2m", 120.0),
@@ -161,6 +163,8 @@ def test_defaults() -> None:
     assert {found.human_in_loop, found.training_consent, found.idempotency} == {False}
     assert (found.concurrency_limit, found.sla_latency_ms) == (100, 2000)
     assert (found.log_dir, found.key_file) == ("./iatp-logs", "iatp-logs.key")
+    assert found.signing_key_file == "iatp-logs.signing.key"
+    assert found.log_segment_age_s == 86400
     assert (found.record_body_bytes, found.log_segment_bytes) == (8192, 64 << 20)
     assert (found.log_max_size_bytes, found.log_max_age_s) == (10 << 30, 30 * 86400)
     assert (found.log_compress, found.log_compress_after_s) == ("zstd", 600)
@@ -193,7 +197,9 @@ def test_log_format_follows_the_terminal() -> None:
     ],
 )
 def test_key_stands_beside_the_log_folder(folder: str, key: str) -> None:
-    assert parse(env={"IATP_LOG_DIR": folder}).settings.key_file == key
+    found = parse(env={"IATP_LOG_DIR": folder}).settings
+    assert found.key_file == key
+    assert found.signing_key_file == key.removesuffix("key") + "signing.key"
 
 
 def test_flag_over_environment_over_file_over_manifest_over_default() -> None:
@@ -266,9 +272,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "IATP_LOG_DIR": ("~/logs", "'~' stands for a home only in a shell;"),
     "IATP_RECORD_BODY": ("8", "it has no unit; meant: 8B;"),
     "IATP_LOG_SEGMENT": ("1KiB", "it is less than 4KiB;"),
+    "IATP_LOG_SEGMENT_AGE": ("24", "it has no unit; meant: 24s;"),
     "IATP_LOG_MAX_SIZE": ("10gb", "there is no unit 'gb'; meant: 10GB;"),
     "IATP_LOG_MAX_AGE": ("30", "it has no unit; meant: 30s;"),
     "IATP_KEY_FILE": ("'/etc/key'", "quotes are part of the value; meant: /etc/key;"),
+    "IATP_SIGNING_KEY_FILE": ("'/etc/key'", "quotes are part of the value; meant: /etc/key;"),
     "IATP_WORKERS": ("65", "it is more than 64;"),
     "IATP_AGENT_TIMEOUT": ("30", "it has no unit; meant: 30s;"),
     "IATP_STREAM_IDLE_TIMEOUT": ("2d", "it is more than 1d;"),
