@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -111,13 +112,9 @@ def test_no_flipped_bit_goes_unseen(
     at %= len(data)
     data[at] ^= 1 << bit
     path.write_bytes(data)
-    try:
-        found = read_all(path)
-    except SegmentError as error:
-        assert "f" in str(error)
-    else:
-        # A bit of the frame's head that says nothing about what it holds.
-        assert found == b"".join(whole)
+    with contextlib.suppress(SegmentError):
+        # Where it is read, that was a bit of a frame's head that says nothing about its text.
+        assert read_all(path) == b"".join(whole)
 
 
 @given(st.integers(0, 10_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -220,21 +221,11 @@ def test_no_flipped_bit_goes_unseen(
     at %= len(data)
     data[at] ^= 1 << bit
     path.write_bytes(data)
-    try:
-        found = read_all(path)
-    except SegmentError as error:
-        assert path.name in str(error)
-    else:
-        # A length that reaches beyond the end is where an open file would end.
-        assert found in {b"".join(blocks[:count]) for count in range(3)}
-        assert not opened_complete(path)
-
-
-def opened_complete(path: Path) -> bool:
-    file = opened(path)
-    try:
-        return file.complete
-    finally:
+    with contextlib.suppress(SegmentError):
+        # Where it is read, that was a length that reaches beyond the end, as in an open file.
+        assert read_all(path) in {b"".join(blocks[:count]) for count in range(3)}
+        file = opened(path)
+        assert not file.complete
         file.close()
 
 
@@ -244,12 +235,11 @@ def test_a_cut_file_is_never_complete(tmp_path_factory: pytest.TempPathFactory, 
     blocks = [b"first block", b"second", b"third one"]
     data = write(path, blocks)
     path.write_bytes(data[: min(cut, len(data) - 1)])
-    try:
-        file = opened(path)
-    except SegmentError as error:
-        assert "was cut off within its first 64 bytes" in str(error)
-        assert cut < HEADER_BYTES
+    if cut < HEADER_BYTES:
+        with pytest.raises(SegmentError, match="was cut off within its first 64 bytes"):
+            opened(path)
         return
+    file = opened(path)
     assert not file.complete
     assert file.read(0, 100) in {b"".join(blocks[:count]) for count in range(3)}
     file.close()
