@@ -62,7 +62,9 @@ cdef class Counters:
     cdef void quarantined(self) noexcept nogil
     cdef void upstream_error(self, int reason) noexcept nogil
     cdef void records(self, int64_t n) noexcept nogil
+    cdef void records_lost(self, int64_t n) noexcept nogil
     # Gauges: what is added must be taken off again.
+    cdef void recorder_failing(self, int64_t delta) noexcept nogil
     cdef void inflight(self, int64_t delta) noexcept nogil
     cdef void queued(self, int64_t delta) noexcept nogil
     cdef void connections(self, int state, int64_t delta) noexcept nogil

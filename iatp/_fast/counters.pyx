@@ -41,7 +41,8 @@ cdef struct Histogram:
 cdef int request_at[5][STATUSES]
 cdef int request_other[5]
 cdef Series policy_s, finding_s, answer_finding_s, override_s, upstream_error_s, connections_s
-cdef Series quarantined_s, records_s, inflight_s, queued_s, buffered_s
+cdef Series quarantined_s, records_s, records_lost_s, recorder_failing_s, inflight_s, queued_s
+cdef Series buffered_s
 cdef Histogram request_h, overhead_h, upstream_h, connect_h, lag_h, trust_h
 cdef int CELLS = layout.CELLS
 
@@ -68,7 +69,8 @@ cdef Histogram histogram(str name) except *:
 
 cdef int read_layout() except -1:
     global policy_s, finding_s, answer_finding_s, override_s, upstream_error_s, connections_s
-    global quarantined_s, records_s, inflight_s, queued_s, buffered_s
+    global quarantined_s, records_s, records_lost_s, recorder_failing_s, inflight_s, queued_s
+    global buffered_s
     global request_h, overhead_h, upstream_h, connect_h, lag_h, trust_h
     cdef Py_ssize_t decision, status
     family = layout.FAMILIES["iatp_requests_total"]
@@ -89,6 +91,8 @@ cdef int read_layout() except -1:
     connections_s = series("iatp_connections")
     quarantined_s = series("iatp_quarantined_total")
     records_s = series("iatp_records_written_total")
+    records_lost_s = series("iatp_records_lost_total")
+    recorder_failing_s = series("iatp_recorder_failing")
     inflight_s = series("iatp_inflight")
     queued_s = series("iatp_queued")
     buffered_s = series("iatp_buffered_bytes")
@@ -188,6 +192,12 @@ cdef class Counters:
     cdef void records(self, int64_t n) noexcept nogil:
         add(self._cells, records_s, 0, n)
 
+    cdef void records_lost(self, int64_t n) noexcept nogil:
+        add(self._cells, records_lost_s, 0, n)
+
+    cdef void recorder_failing(self, int64_t delta) noexcept nogil:
+        add(self._cells, recorder_failing_s, 0, delta)
+
     cdef void inflight(self, int64_t delta) noexcept nogil:
         add(self._cells, inflight_s, 0, delta)
 
@@ -223,6 +233,12 @@ cdef class Counters:
 
     def count_records(self, int64_t n=1):
         self.records(n)
+
+    def count_records_lost(self, int64_t n=1):
+        self.records_lost(n)
+
+    def add_recorder_failing(self, int64_t delta):
+        self.recorder_failing(delta)
 
     def count_trust(self, int score):
         self.trust(score)

@@ -99,6 +99,7 @@ cdef class Door(Exchange):
     cdef long long received_ns
     cdef long long own_ns        # the sidecar's own share so far
     cdef long long answered_ns
+    cdef long long dispatched_ns  # given to a link; it leaves once the disk has its record
     cdef bint head_out           # the head of the answer has been queued
     cdef bint chunked_out
     cdef bint until_close        # only the connection's end says where the answer ends
@@ -136,6 +137,7 @@ cdef class Door(Exchange):
     cdef int _done(self) except -1
     cdef int _reset_at_close(self) except -1
     cdef int _next(self) except -1
+    cdef int _await_head(self) except -1
     cdef int _prove(self) except -1
     cdef int _proved(self) except -1
     cdef int _give_up(self) except -1

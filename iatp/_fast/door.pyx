@@ -66,6 +66,7 @@ cdef enum:  # what a door is doing
     WAITING      # for the agent or the application
     ANSWERING
     PROVING      # the answer is whole; whether its caller is still there shows now
+    LEAVING      # the answer waits for the disk; what is pipelined waits for it
     LINGERING
     CLOSED
 
@@ -791,7 +792,7 @@ cdef class Door(Exchange):
                     if self.has_length:
                         self.keep = False
                     return self._respond(respond, b"")
-            if self.outbox.failing:
+            if self.outbox.refusing:
                 return self._refuse("recorder_unavailable", self.has_length, b"")
             if not self.front.agent.has_room():
                 return self._refuse("queue_full", self.has_length, b"")
@@ -1169,6 +1170,12 @@ cdef class Door(Exchange):
         self._done()
         self.forward = None
         self.governed = False
+        if self.outbox.defers and self.recorded:
+            self.state = LEAVING
+            return 0 if self.queued else self.outbox.touch(self)
+        return self._await_head()
+
+    cdef int _await_head(self) except -1:
         self.state = READ_HEAD
         self.searched = 0
         self.line_seen = 0
@@ -1198,6 +1205,8 @@ cdef class Door(Exchange):
     cdef int dispatched(self) except -1:
         """What reaches the agent has its records on disk before."""
         cdef bytes record
+        if self.outbox.defers:
+            self.dispatched_ns = monotonic_ns()
         if self.governed and self.tries == 1:
             for record in self.forward.records:
                 self.outbox.record(record)
@@ -1213,6 +1222,8 @@ cdef class Door(Exchange):
         cdef bint has_body
         cdef int i
         self.answered_ns = now
+        if self.outbox.defers:
+            self.own_ns += self.sent_ns - self.dispatched_ns
         self.state = ANSWERING
         line.clear()
         line._raw(b"HTTP/1.1 ", 9)
@@ -1282,7 +1293,7 @@ cdef class Door(Exchange):
             begun.n = 0
         self.head_out = True
         if self.transport is not None:
-            self.write_recorded(line.done())
+            self.write(line.done())
         if begun.n:
             return self.answer_piece(begun.p, begun.n)
         return 0
@@ -1345,8 +1356,8 @@ cdef class Door(Exchange):
         self._end_head(line)
         self.head_out = True
         if self.transport is not None:
-            self.write_recorded(line.done())
-            self.write_recorded(body)
+            self.write(line.done())
+            self.write(body)
         return 0
 
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
@@ -1366,8 +1377,8 @@ cdef class Door(Exchange):
         if not self._pass(p, n):
             return 0
         if self.chunked_out:
-            return self.write_recorded(b"%x\r\n%b\r\n" % (n, p[:n]))
-        return self.write_recorded(p[:n])
+            return self.write(b"%x\r\n%b\r\n" % (n, p[:n]))
+        return self.write(p[:n])
 
     cdef int answer_end(self) except -1:
         cdef long long now = self.outbox.now_ns()
@@ -1384,6 +1395,8 @@ cdef class Door(Exchange):
             if self.at_eof and not self.proved:
                 return self._prove()
             self._settle_end(ANSWERED, now)
+            # Whatever of the answer has not left waits for that record, if only its end.
+            self.recorded = True
             self._count(DECISION_ALLOW, self.forward.agent_status)
             self.final = True
             self.answered_ns = now
@@ -1391,7 +1404,7 @@ cdef class Door(Exchange):
             self._done()
             return 0
         if self.chunked_out:
-            self.write_recorded(b"0\r\n\r\n")
+            self.write(b"0\r\n\r\n")
         if not self.keep:
             return self._linger()
         return self._next()
@@ -1444,7 +1457,7 @@ cdef class Door(Exchange):
         self.proved = True
         self.state = ANSWERING
         if held:
-            self.write_recorded(held)
+            self.write(held)
         return self.answer_end()
 
     cdef int left(self) except -1:
@@ -1457,6 +1470,8 @@ cdef class Door(Exchange):
             self.final = False
             self.own_ns += self.outbox.flushed_ns - self.answered_ns
             self.front.counters.observe_overhead_us(self.own_ns / 1000.0)
+        if self.state == LEAVING:
+            return self._await_head()
         return 0
 
     cdef int answer_failed(self, str code) except -1:
@@ -1505,6 +1520,7 @@ cdef class Door(Exchange):
             return 0
         if not self.partly_out and (
             self.state == LINGERING or self.state == READ_HEAD or self.state == WAITING
+            or self.state == LEAVING
         ):
             if self.state == WAITING and self.link is not None:
                 self.link.detach()

@@ -12,6 +12,10 @@ cdef enum:
     # Where so many connections wait to send, they go before the turn's next input is read: what
     # a turn holds stays bounded.
     TURN_PEERS = 64
+    # A sync that runs for longer counts as failed: what waits is answered, and no more taken.
+    SYNC_LIMIT_S = 10
+    # So many bytes of records may wait for a sync; what comes beyond is refused.
+    MAX_WAITING_BYTES = 1 << 24
 
 cdef long long monotonic_ns() noexcept nogil
 cdef long long wall_ns() noexcept nogil
@@ -32,7 +36,11 @@ cdef class Outbox:
     cdef bint scheduled
     cdef bint reading            # within a callback that ends with `end_read`
     cdef long long read_ns       # when that one began
-    cdef readonly bint failing
+    cdef readonly bint failing   # the disk refuses records
+    cdef bint refusing           # and so requests are refused
+    cdef bint open_failure       # or they are not: IATP_RECORD_FAILURE=open
+    cdef bint defers             # who waits for a record may do so for more than a turn
+    cdef readonly long long lost  # records that the disk refused
     cdef readonly long long flushed_ns
 
     cdef int record(self, bytes tail) except -1
@@ -42,7 +50,33 @@ cdef class Outbox:
     cdef int begin_read(self) except -1
     cdef int end_read(self) except -1
     cdef int _flush(self) except -1
+    cdef bint _fails(self, Py_ssize_t count) except -1
     cdef str failure(self)
+
+
+cdef class DurableOutbox(Outbox):
+    cdef object submit
+    cdef list waiting            # records that are not written, since a sync runs
+    cdef Py_ssize_t waiting_bytes
+    cdef Py_ssize_t unsynced     # how many were written and are not synced
+    cdef long long taken         # how many records have come, all in all
+    cdef long long durable       # how many of these need not be waited for
+    cdef long long covers        # how many the sync that runs covers
+    cdef object sync             # the one that runs
+    cdef long long began_ns
+    cdef bint stalled            # it has taken too long
+    cdef bint crowded
+    cdef Peer first_waiting      # who waits for a sync; each knows who is behind it
+    cdef Peer last_waiting
+
+    cdef int _gather(self) except -1
+    cdef int _wait(self, Peer peer) except -1
+    cdef int _write(self) except -1
+    cdef Py_ssize_t _drop_waiting(self) except -1
+    cdef int _begin_sync(self) except -1
+    cdef int _fail(self) except -1
+    cdef int _shed(self) except -1
+    cdef int _release(self, long long reached, bint written) except -1
 
 
 cdef class Peer(Timed):
@@ -54,7 +88,8 @@ cdef class Peer(Timed):
     cdef int fd                  # what bytes are sent to; -1: the transport sends them (TLS)
     cdef bint clogged            # the transport may hold bytes that the socket did not take
     cdef bint queued
-    cdef bint recorded
+    cdef bint recorded           # some of it may leave only with this turn's records on disk
+    cdef long long need          # how many records it waits for, where it waits for a sync
     cdef int after
 
     cdef int write(self, bytes data) except -1
@@ -66,3 +101,7 @@ cdef class Peer(Timed):
     cdef int _send_pieces(self, list pieces) except -1
     cdef int left(self) except -1
     cdef int record_failed(self) except -1
+
+
+cdef class _Waiter(Peer):
+    cdef object done

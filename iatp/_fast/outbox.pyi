@@ -10,12 +10,21 @@ from iatp._fast.wheel import Timed
 class _Recorder(Protocol):
     def append(self, tails: list[bytes]) -> None: ...
 
+class _Sync(Protocol):
+    def run(self) -> None: ...
+
+class _SyncedRecorder(_Recorder, Protocol):
+    def begin_sync(self) -> _Sync: ...
+    def end_sync(self, error: OSError | None, keep: bool) -> None: ...
+
 @disjoint_base
 class Outbox:
     """Collects a turn's records and bytes and lets them go in that order."""
 
     failing: bool
     flushed_ns: int
+    lost: int
+    settled: bool
 
     def __init__(
         self,
@@ -23,10 +32,28 @@ class Outbox:
         recorder: _Recorder,
         on_recorder: Callable[[bool], None],
         counters: Counters,
+        *,
+        open_failure: bool = False,
     ) -> None: ...
-    def add_record(self, tail: bytes) -> None: ...
+    def add_record(self, tail: bytes, done: Callable[[bool], None]) -> None: ...
     def recovered(self) -> None: ...
+    def look(self) -> None: ...
     def flush(self) -> None: ...
+
+@disjoint_base
+class DurableOutbox(Outbox):
+    """What waits for a record leaves once the disk has it for good."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        recorder: _SyncedRecorder,
+        on_recorder: Callable[[bool], None],
+        counters: Counters,
+        *,
+        submit: Callable[..., object],
+        open_failure: bool = False,
+    ) -> None: ...
 
 @disjoint_base
 class Peer(Timed):

@@ -7,11 +7,16 @@ Rules:
 - All records of a turn are one append. Where it fails, no peer that waits for a record
   (`write_recorded`) sends anything of that turn; its `record_failed` decides what instead.
 - One peer that fails does not keep the others from leaving.
+- Where `IATP_DURABILITY` is `power` (`DurableOutbox`) a peer that waits for a record leaves only
+  once a sync covers it. Syncs run on another thread, one at a time, each for all that wait when
+  it begins; the loop goes on meanwhile.
 """
 
 import logging
+import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EIO, ETIMEDOUT
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
@@ -62,14 +67,18 @@ cdef class Outbox:
     """Collects a turn's records and bytes and lets them go in that order.
 
     `recorder` has `append(list[bytes])`, which raises OSError where a record is not whole on
-    disk. `on_recorder(failing: bool)` hears when that begins and ends.
+    disk. `on_recorder(failing: bool)` hears when that begins and ends. Where `open_failure`
+    (`IATP_RECORD_FAILURE=open`), what the disk refuses leaves without its records.
     """
 
-    def __init__(self, loop, recorder, on_recorder, Counters counters not None):
+    def __init__(
+        self, loop, recorder, on_recorder, Counters counters not None, *, bint open_failure=False
+    ):
         self.loop = loop
         self.recorder = recorder
         self.on_recorder = on_recorder
         self.counters = counters
+        self.open_failure = open_failure
         self.records = []
         self.flush_handle = self.flush
         self.wheel = Wheel(monotonic_ns())
@@ -117,9 +126,17 @@ cdef class Outbox:
             return self._schedule()
         return self._flush()
 
-    def add_record(self, bytes tail not None):
-        """Queues one record for a caller outside the hot path."""
+    def add_record(self, bytes tail not None, done not None):
+        """Queues one record for a caller outside the hot path.
+
+        `done(written: bool)` says whether what waits for the record may leave.
+        """
+        cdef _Waiter waiter = _Waiter()
+        waiter.outbox = self
+        waiter.done = done
+        waiter.recorded = True
         self.record(tail)
+        self.touch(waiter)
 
     cdef str failure(self):
         """Why this turn's records are not on disk, as a code of FAILURES."""
@@ -128,8 +145,26 @@ cdef class Outbox:
     def recovered(self):
         """The recorder has been seen to write again."""
         if self.failing:
-            self.failing = False
+            self.failing = self.refusing = False
             self.on_recorder(False)
+
+    cdef bint _fails(self, Py_ssize_t count) except -1:
+        """The disk has refused so many records: whether what waits for them may leave."""
+        self.lost += count
+        self.counters.records_lost(count)
+        if not self.failing:
+            self.failing = True
+            self.refusing = not self.open_failure
+            self.on_recorder(True)
+        return self.open_failure
+
+    @property
+    def settled(self):
+        """Whether nothing waits to be written or to leave."""
+        return not self.records and self.last is None
+
+    def look(self):
+        """Looks whether something takes too long; called every 50 ms."""
 
     def flush(self):
         """Writes the turn's records, then lets its bytes leave."""
@@ -148,10 +183,7 @@ cdef class Outbox:
             try:
                 self.recorder.append(records)
             except OSError:
-                written = False
-                if not self.failing:
-                    self.failing = True
-                    self.on_recorder(True)
+                written = self._fails(len(records))
             except Exception:
                 # Not the disk's fault, so nothing to wait for; it holds for this turn alone.
                 written = False
@@ -165,18 +197,232 @@ cdef class Outbox:
             peer = following
             following = peer.behind
             peer.behind = None
-            peer.queued = False
-            try:
-                if peer.recorded and not written:
-                    peer.recorded = False
-                    peer.record_failed()
-                else:
-                    peer.recorded = False
-                    peer.leave()
-            except Exception:
-                _log.exception("a connection failed while sending; it is dropped")
-                if peer.transport is not None:
-                    peer.transport.abort()
+            _let_go(peer, written)
+        return 0
+
+
+cdef int _let_go(Peer peer, bint written) except -1:
+    peer.queued = False
+    try:
+        if peer.recorded and not written:
+            peer.recorded = False
+            peer.record_failed()
+        else:
+            peer.recorded = False
+            peer.leave()
+    except Exception:
+        _log.exception("a connection failed while sending; it is dropped")
+        if peer.transport is not None:
+            peer.transport.abort()
+    return 0
+
+
+cdef class DurableOutbox(Outbox):
+    """What waits for a record leaves once the disk has it for good: `IATP_DURABILITY=power`.
+
+    `recorder` also has `begin_sync()`, which returns what makes all that was appended durable
+    (`run()`, for another thread), and `end_sync(error, keep)` for when it has. `submit`
+    runs a callable on that thread.
+
+    Records are counted as they come. A peer that waits for some notes how many there were;
+    `durable` is how many the disk has. Where a sync fails, whatever waits fails with it, also
+    what has come since it began: a request may have been given to another connection.
+    """
+
+    def __init__(
+        self, loop, recorder, on_recorder, Counters counters not None, *, submit not None,
+        bint open_failure=False,
+    ):
+        Outbox.__init__(
+            self, loop, recorder, on_recorder, counters, open_failure=open_failure
+        )
+        self.submit = submit
+        self.waiting = []
+        self.defers = True
+
+    @property
+    def settled(self):
+        return (
+            not self.records and self.last is None and self.sync is None
+            and self.first_waiting is None
+        )
+
+    cdef str failure(self):
+        return "recorder_unavailable" if self.crowded else Outbox.failure(self)
+
+    def recovered(self):
+        """Writing works again; whether syncing does shows with the next one."""
+        if self.failing and self.sync is None:
+            self._begin_sync()
+
+    def look(self):
+        """Looks whether the sync that runs takes too long; called every 50 ms."""
+        if self.sync is None or self.stalled:
+            return
+        if monotonic_ns() - self.began_ns > SYNC_LIMIT_S * <long long>1_000_000_000:
+            self.stalled = True
+            _log.error("the flight recorder's disk has not answered for %d s", SYNC_LIMIT_S)
+            self._gather()
+            self._fail()
+
+    cdef int _flush(self) except -1:
+        self._gather()
+        if self.stalled:
+            return self._fail()
+        if self.waiting_bytes > MAX_WAITING_BYTES:
+            self._shed()
+        return self._write()
+
+    cdef int _gather(self) except -1:
+        """Takes over what the turn has queued; what waits for no record leaves."""
+        cdef Peer peer
+        cdef Peer following = self.first
+        cdef bytes record
+        self.scheduled = False
+        self.first = self.last = None
+        self.leaving = 0
+        for record in self.records:
+            self.waiting_bytes += PyBytes_GET_SIZE(record)
+            self.waiting.append(record)
+            self.taken += 1
+        self.records = []
+        self.flushed_ns = monotonic_ns()
+        while following is not None:
+            peer = following
+            following = peer.behind
+            peer.behind = None
+            if peer.recorded and self.taken > self.durable:
+                peer.recorded = False
+                peer.need = self.taken
+                self._wait(peer)
+            else:
+                _let_go(peer, True)
+        return 0
+
+    cdef int _wait(self, Peer peer) except -1:
+        """Has `peer` stay queued until the disk has what it needs."""
+        if self.last_waiting is None:
+            self.first_waiting = peer
+        else:
+            self.last_waiting.behind = peer
+        self.last_waiting = peer
+        return 0
+
+    cdef int _write(self) except -1:
+        """Writes what waits and begins a sync; where one runs, its end does so."""
+        if self.sync is not None or not self.waiting:
+            return 0
+        try:
+            self.recorder.append(self.waiting)
+        except OSError:
+            return self._fail()
+        except Exception:
+            # As in a turn of the other outbox: not the disk's fault.
+            _log.exception("records could not be written")
+            self._drop_waiting()
+            return self._release(self.taken, False)
+        self.unsynced = len(self.waiting)
+        self._drop_waiting()
+        return self._begin_sync()
+
+    cdef Py_ssize_t _drop_waiting(self) except -1:
+        """How many records waited; none does now."""
+        cdef Py_ssize_t count = len(self.waiting)
+        self.waiting = []
+        self.waiting_bytes = 0
+        return count
+
+    cdef int _begin_sync(self) except -1:
+        try:
+            self.sync = self.recorder.begin_sync()
+        except OSError:
+            return self._fail()
+        self.covers = self.taken
+        self.began_ns = monotonic_ns()
+        self.submit(self._run, self.sync)
+        return 0
+
+    def _run(self, sync):
+        # On the other thread.
+        error = None
+        try:
+            sync.run()
+        except OSError as failed:
+            error = failed
+        except Exception as failed:
+            _log.exception("a sync failed inside the sidecar")
+            error = OSError(EIO, type(failed).__name__)
+        self.loop.call_soon_threadsafe(self._synced, error)
+
+    def _synced(self, error):
+        """The sync that ran is done."""
+        if error is None and self.stalled:
+            error = OSError(ETIMEDOUT, os.strerror(ETIMEDOUT))
+        self.sync = None
+        self.stalled = False
+        try:
+            self.recorder.end_sync(error, self.open_failure)
+        except Exception as failed:
+            _log.exception("a sync failed inside the sidecar")
+            error = OSError(EIO, type(failed).__name__)
+        self._gather()
+        if error is not None:
+            self._fail()
+            return
+        self.counters.records(self.unsynced)
+        self.unsynced = 0
+        Outbox.recovered(self)
+        # Where nothing waits, what lies between was refused.
+        self._release(self.covers if self.waiting else self.taken, True)
+        self._write()
+
+    cdef int _fail(self) except -1:
+        """The disk has refused: nothing that waits gets its records."""
+        cdef Py_ssize_t count = self._drop_waiting() + self.unsynced
+        self.unsynced = 0
+        return self._release(self.taken, self._fails(count))
+
+    cdef int _shed(self) except -1:
+        """More has come than the disk takes: only what the sync that runs covers goes on."""
+        cdef Py_ssize_t count = self._drop_waiting()
+        cdef Peer peer
+        cdef Peer following = self.first_waiting
+        self.lost += count
+        self.counters.records_lost(count)
+        self.crowded = True
+        self.first_waiting = self.last_waiting = None
+        while following is not None:
+            peer = following
+            following = peer.behind
+            peer.behind = None
+            if peer.need > self.covers or peer.recorded:
+                peer.recorded = True
+                _let_go(peer, self.open_failure)
+            else:
+                self._wait(peer)
+        self.crowded = False
+        return 0
+
+    cdef int _release(self, long long reached, bint written) except -1:
+        """Ends the waiting for the first `reached` records, which were `written` or were not."""
+        cdef Peer peer
+        cdef Peer following = self.first_waiting
+        self.durable = reached
+        self.flushed_ns = monotonic_ns()
+        self.first_waiting = self.last_waiting = None
+        while following is not None:
+            peer = following
+            following = peer.behind
+            peer.behind = None
+            if peer.recorded:
+                # More was queued while it waited.
+                peer.need = self.taken
+            if peer.need <= reached:
+                peer.recorded = True
+                _let_go(peer, written)
+            else:
+                peer.recorded = False
+                self._wait(peer)
         return 0
 
 
@@ -304,3 +550,15 @@ cdef class Peer(Timed):
     cdef int record_failed(self) except -1:
         """Called instead of sending where the turn's records could not be written."""
         return self.forget()
+
+
+cdef class _Waiter(Peer):
+    """Somebody outside the hot path who waits for a record."""
+
+    cdef int leave(self) except -1:
+        self.done(True)
+        return 0
+
+    cdef int record_failed(self) except -1:
+        self.done(False)
+        return 0

@@ -1,5 +1,5 @@
-/* SipHash-2-4 with 128 bits (Aumasson, Bernstein, "SipHash: a fast short-input PRF", 2012, and
-   the 128-bit form of its authors' reference code): a keyed hash for short inputs. */
+/* SipHash-2-4 with 64 bits (Aumasson, Bernstein, "SipHash: a fast short-input PRF", 2012) and with
+   128 bits (as in its authors' reference code): a keyed hash for short inputs. */
 #ifndef IATP_SIPHASH_H
 #define IATP_SIPHASH_H
 
@@ -24,6 +24,30 @@ static inline void sip_rounds(uint64_t v[4], int rounds) {
         v[1] = sip_turn(v[1], 17) ^ v[2], v[3] = sip_turn(v[3], 21) ^ v[0];
         v[2] = sip_turn(v[2], 32);
     }
+}
+
+/* `key` has 16 bytes. */
+static uint64_t siphash64(const unsigned char *key, const unsigned char *data, Py_ssize_t length) {
+    const uint64_t k0 = sip_word(key, 8), k1 = sip_word(key + 8, 8);
+    uint64_t v[4] = {
+        k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d,
+        k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573
+    };
+    uint64_t word;
+    Py_ssize_t at = 0;
+    for (; at + 8 <= length; at += 8) {
+        word = sip_word(data + at, 8);
+        v[3] ^= word;
+        sip_rounds(v, 2);
+        v[0] ^= word;
+    }
+    word = sip_word(data + at, length - at) | (uint64_t)length << 56;
+    v[3] ^= word;
+    sip_rounds(v, 2);
+    v[0] ^= word;
+    v[2] ^= 0xff;
+    sip_rounds(v, 4);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 /* `key` has 16 bytes, and so has `out`. */

@@ -160,15 +160,19 @@ cdef class Link(Peer):
         if self.pool.governed:
             self.pool.counters.connections(CONNECTIONS_AGENT_ACTIVE, 1)
         exchange.dispatched()
-        self.write_recorded(exchange.message)
+        # What goes to the application has no record yet.
+        self.recorded = self.pool.governed
+        self.write(exchange.message)
         if exchange.message_body is not None:
-            self.write_recorded(exchange.message_body)
+            self.write(exchange.message_body)
         return 0
 
     cdef int left(self) except -1:
         if self.exchange is not None and not self.exchange.sent:
             self.exchange.sent = True
             self.exchange.sent_ns = self.outbox.flushed_ns
+            if self.outbox.defers:
+                self._wait(self.pool.head_timeout_ns)
             if not self.exchange.repeatable:
                 self.exchange.message = self.exchange.message_body = None
         return 0
@@ -273,6 +277,9 @@ cdef class Link(Peer):
             if self.state == IDLE:
                 self._leave_stack()
                 self._drop()
+            elif self.exchange is not None and not self.exchange.sent and self.queued:
+                # It waits for the disk; the agent's time begins when that is done.
+                self._wait(self.pool.head_timeout_ns)
             elif self.state != DEAD:
                 self._fail("agent_timeout")
         except Exception:

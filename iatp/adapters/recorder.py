@@ -6,17 +6,24 @@ nothing of that turn may leave. Once a second it looks whether the file still is
 be, so that nothing is written for long into a deleted one. After a failure every further call
 tries again, so it heals by itself.
 
-Not thread-safe: all calls come from the thread that runs the event loop.
+Where the disk shall have the records for good (`power`), `begin_sync` gives what another thread
+runs and `end_sync` says what came of it. While a sync runs no segment takes the place of another.
+After one that failed, what it was to cover is cut off and the segment left for good: a second
+`fdatasync` of that file would say nothing about the pages that the first one lost.
+
+Not thread-safe: but for `Sync.run` all calls come from the thread that runs the event loop.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from iatp.adapters.log_folder import (
     Leftover,
@@ -42,6 +49,9 @@ _MAX_PIECES = 1024
 """One `writev` takes so many on Linux and macOS (IOV_MAX)."""
 
 
+_F_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: its fsync leaves the data in the disk's own cache."""
+
 Join = Callable[[list[bytes], int, bytes], list[bytes]]
 """Whole lines, in as many pieces as it likes, of tails, the first `seq` and what follows it."""
 
@@ -62,6 +72,35 @@ def join_lines(tails: list[bytes], first: int, middle: bytes) -> list[bytes]:
     return [data]
 
 
+class Sync:
+    """Makes the records of one moment durable."""
+
+    def __init__(self, fd: int, folder: LogFolder | None, size: int, seq: int) -> None:
+        """Take a descriptor of its own; `folder` where the file's entry in it is new."""
+        self._fd = fd
+        self._folder = folder
+        self.size = size
+        """Bytes of the segment that are durable once it has run."""
+        self.seq = seq
+
+    def run(self) -> None:
+        """Wait for the disk; for a thread of its own. To be called once.
+
+        Raises:
+            OSError: the disk does not have them, and may never.
+        """
+        try:
+            _sync_file(self._fd)
+            if self._folder is not None:
+                directory = self._folder.open_directory()
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+        finally:
+            os.close(self._fd)
+
+
 class Recorder:
     """Appends records to the segments of one worker.
 
@@ -77,6 +116,7 @@ class Recorder:
         segment_bytes: int,
         *,
         join: Join = join_lines,
+        power: bool = False,
     ) -> None:
         self.folder = folder
         self.worker = worker
@@ -85,7 +125,14 @@ class Recorder:
         self.written = 0
         """Records on disk since this recorder was made."""
         self.failing = False
-        """The last attempt to write failed."""
+        """The last attempt to write, or to sync, failed."""
+        self._power = power
+        self._sync: Sync | None = None
+        # Up to where the segment was synced, and whether its entry in the folder was.
+        self._synced_size = self._synced_seq = 0
+        self._entry_synced = False
+        # Nothing more is written to the segment at hand: a sync of it has failed.
+        self._left = False
         self._join = join
         self._middle = b',"worker":%d,"boot_id":"%s",' % (worker, boot_id.encode("ascii"))
         self._fd = -1
@@ -107,6 +154,8 @@ class Recorder:
         try:
             self.leftovers = folder.close_leftovers(worker)
             self._replace()
+            if power:
+                _sync_directory(folder.path.parent)
         except OSError as error:
             self._failed(error)
 
@@ -126,7 +175,7 @@ class Recorder:
                 self._check()
             pieces = self._join(tails, self._seq, self._middle)
             length = sum(map(len, pieces))
-            if self._size + length > self._rotate_at and self._size:
+            if self._size + length > self._rotate_at and self._size and self._sync is None:
                 pieces, length = self._rotate_for(tails, pieces, length)
             self._write(pieces, length)
         except OSError as error:
@@ -134,16 +183,52 @@ class Recorder:
             raise
         self._seq += len(tails)
         self.written += len(tails)
+        if self.failing and not self._power:
+            self._recovered()
+
+    def begin_sync(self) -> Sync:
+        """Return what makes all records so far durable; `end_sync` must follow.
+
+        Raises:
+            OSError: there is nothing to sync it by; as after a sync that failed.
+        """
+        try:
+            if self._fd < 0:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            fd = os.dup(self._fd)
+        except OSError as error:
+            self._leave_unsynced(error, keep=False)
+            raise
+        folder = None if self._entry_synced else self.folder
+        self._sync = Sync(fd, folder, self._size, self._seq)
+        return self._sync
+
+    def end_sync(self, error: OSError | None, keep: bool) -> None:  # noqa: FBT001  (the outbox calls it)
+        """Take note of what came of a sync.
+
+        Where it failed, records that were not durable are cut off, or stay with `keep`.
+        """
+        sync, self._sync = self._sync, None
+        if error is not None:
+            self._leave_unsynced(error, keep=keep)
+            return
+        assert sync is not None  # noqa: S101 - for the type checker
+        self._synced_size, self._synced_seq = sync.size, sync.seq
+        self._entry_synced = True
         if self.failing:
             self._recovered()
 
     def rotate(self) -> None:
         """Close the segment, if it holds records, and open a new one.
 
+        While a sync runs, soon after it.
+
         Raises:
             OSError: it can't; the old segment stays in use.
         """
-        if self._size:
+        if self._sync is not None:
+            self._age_due = self._check_due = 0.0
+        elif self._size:
             self._cut()
             self._replace()
 
@@ -160,7 +245,7 @@ class Recorder:
         Looks at the disk at most once a second. It writes a file of its own, never a record.
         """
         now = time.monotonic()
-        if now < self._proved_until:
+        if now < self._proved_until or self._sync is not None:
             return not self.failing
         self._proved_until = now + _CHECK_INTERVAL_S
         try:
@@ -169,7 +254,8 @@ class Recorder:
         except OSError as error:
             self._failed(error)
             return False
-        if self.failing:
+        # With `power` only a sync shows whether the disk takes what it was given.
+        if self.failing and not self._power:
             self._recovered()
         return True
 
@@ -179,6 +265,7 @@ class Recorder:
             return
         try:
             self._cut()
+            self._sync_rest()
             close_segment(self.folder, self._segment, self._fd, self._size)
         except OSError as error:
             _log.warning("The last segment could not be closed (%s).", error.strerror)
@@ -211,11 +298,15 @@ class Recorder:
 
     def _check(self) -> None:
         """Leave behind a file that is cut, gone, changed by others, or old."""
+        if self._sync is not None:
+            return
         if self._fd < 0:
             self._replace()
             return
         now = time.monotonic()
-        if not self._in_place():
+        if self._left:
+            self._replace()
+        elif not self._in_place():
             self._leave_lost()
         else:
             self._cut()
@@ -287,6 +378,8 @@ class Recorder:
             self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
         )
         old_fd, old, old_size = self._fd, self._segment, self._size
+        if old is not None:
+            self._sync_rest()
         self._take(fd, segment)
         if old is not None:
             try:
@@ -302,7 +395,8 @@ class Recorder:
         self._fd, self._segment = fd, segment
         self._number += 1
         self._seq = self._size = self._checked_size = 0
-        self._suspect = self._uncut = False
+        self._suspect = self._uncut = self._left = self._entry_synced = False
+        self._synced_size = self._synced_seq = 0
         self._rotate_at = self.segment_bytes
         self._check_due = now + _CHECK_INTERVAL_S
         self._age_due = now + _MAX_SEGMENT_AGE_S
@@ -323,9 +417,56 @@ class Recorder:
                 error.strerror or type(error).__name__,
             )
 
+    def _sync_rest(self) -> None:
+        """Make durable what a segment that is about to be closed still holds, with `power`."""
+        if not self._power or self._size <= self._synced_size or self._left:
+            return
+        try:
+            _sync_file(self._fd)
+        except OSError as error:
+            # Nothing waits for these: what did was answered when its own sync failed.
+            _log.error("The end of a segment may not be on the disk (%s).", error.strerror)
+
+    def _leave_unsynced(self, error: OSError, *, keep: bool) -> None:
+        """Write no more to this segment; the next record goes to a new one."""
+        if self._segment is not None and not self._left:
+            unsynced = self._size - self._synced_size
+            if not keep:
+                self._size, self._seq = self._synced_size, self._synced_seq
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+            _log.error(
+                "Segment %s could not be synced (%s); its last %d bytes %s, and it is left.",
+                self._segment.name,
+                error.strerror,
+                unsynced,
+                "may be lost" if keep else "are cut off",
+            )
+        self._failed(error)
+        self._suspect = self._left = True
+        # Not at once: a disk that fails is not asked with every request.
+        self._proved_until = time.monotonic() + _CHECK_INTERVAL_S
+
     def _recovered(self) -> None:
         self.failing = False
         _log.warning("The flight recorder writes again.")
+
+
+def _sync_file(fd: int) -> None:
+    if _F_FULLFSYNC is not None:
+        fcntl.fcntl(fd, _F_FULLFSYNC)
+    else:
+        os.fdatasync(fd)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the entries of a folder durable, where that can be asked for."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _write_all(fd: int, pieces: list[bytes], length: int) -> None:

@@ -109,7 +109,8 @@ async def _readyz(request: web.Request) -> web.Response:
     reasons = await request.app[_PLANE].readiness()
     if reasons:
         return failure_response("not_ready", request[_ORIGIN].trace_id, more={"reasons": reasons})
-    return json_response({"status": "ready"})
+    warnings = await request.app[_PLANE].warnings()
+    return json_response({"status": "ready"} | ({"warnings": warnings} if warnings else {}))
 
 
 def _manifest_handler(document: bytes) -> Handler:

@@ -54,6 +54,8 @@ class ControlPlane(msgspec.Struct, frozen=True, kw_only=True):
     """IATP_CONTROL_ON_DATA is `loopback` and no caller authentication is configured."""
     readiness: Callable[[], Awaitable[list[str]]]
     """Why the sidecar is not ready, a short phrase each, without paths; empty: ready."""
+    warnings: Callable[[], Awaitable[list[str]]]
+    """What is wrong though the sidecar is ready, in the same form."""
     metrics: Callable[[str], Awaitable[tuple[str, bytes]]]
     """Takes the scraper's Accept; gives content type and text."""
     read_trace: ReadTrace

@@ -22,7 +22,7 @@ from iatp._fast.counters import Counters
 from iatp._fast.door import Front
 from iatp._fast.gate import Gate
 from iatp._fast.limits import RateLimiter, Slots
-from iatp._fast.outbox import Outbox
+from iatp._fast.outbox import DurableOutbox, Outbox
 from iatp._fast.upstream import AgentPool, Pool
 from iatp.adapters.control_state import ControlState, StateUnavailable
 from iatp.adapters.keys import derive
@@ -35,7 +35,7 @@ from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
 from iatp.sidecar.connector import AgentConnector, ApplicationConnector
 from iatp.sidecar.listeners import BACKLOG, Listener
-from iatp.values.config import ControlOnData, Loaded
+from iatp.values.config import ControlOnData, Durability, Loaded, RecordFailure
 from iatp.values.exchange import Claim
 from iatp.values.layout import WorkerState
 from iatp.values.manifest import served_document
@@ -58,6 +58,8 @@ BACKLOG_S = 0.2
 SILENT_S = 1.0
 """How long a draining worker waits for the first request of an accepted connection."""
 PRUNE_S = 60.0
+PROBE_S = 5.0
+"""How often the disk is looked at: without traffic nothing else would find out."""
 MAPPED_BYTES = 1 << 20
 """Smaller blocks of memory come from the heap, so that their pages are used again."""
 SPARE_BYTES = 4 << 20
@@ -94,6 +96,10 @@ class Worker:
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
         self._readers = concurrent.futures.ThreadPoolExecutor(2, "iatp-reader")
+        self._syncs = concurrent.futures.ThreadPoolExecutor(1, "iatp-sync")
+        self._open_failure = self._settings.record_failure == RecordFailure.OPEN
+        self._said_failing = False
+        self._said_lost = 0
         self._stop = asyncio.Event()
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,10 +125,11 @@ class Worker:
             new_boot_id(),
             settings.log_segment_bytes,
             join=record.lines,
+            power=settings.durability == Durability.POWER,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
-        outbox = Outbox(loop, self._recorder, self._on_recorder, self._counters)
+        outbox = self._make_outbox(loop)
         self._outbox = outbox
         manifest = self._loaded.manifest
         self._gate = Gate(self._policy())
@@ -211,6 +218,24 @@ class Worker:
             return await loop.create_unix_server(door, **named)
         return await loop.create_server(door, **named)
 
+    def _make_outbox(self, loop: asyncio.AbstractEventLoop) -> Outbox:
+        if self._settings.durability == Durability.POWER:
+            return DurableOutbox(
+                loop,
+                self._recorder,
+                self._on_recorder,
+                self._counters,
+                submit=self._syncs.submit,
+                open_failure=self._open_failure,
+            )
+        return Outbox(
+            loop,
+            self._recorder,
+            self._on_recorder,
+            self._counters,
+            open_failure=self._open_failure,
+        )
+
     # What the parts ask of the worker.
 
     def _policy(self) -> GatePolicy:
@@ -251,6 +276,7 @@ class Worker:
             admin_token=settings.admin_token or None,
             control_on_data=settings.control_on_data == ControlOnData.LOOPBACK,
             readiness=self._readiness,
+            warnings=self._warnings,
             metrics=self._render_metrics,
             read_trace=self._read_trace,
             quarantine=self._quarantine,
@@ -261,12 +287,20 @@ class Worker:
         reasons = []
         if self._front.draining:
             reasons.append("draining")
-        # Looks at the disk, at most once a second: without traffic nothing else would.
-        if not self._recorder.probe() or self._outbox.failing:
+        # Looks at the disk, at most once a second.
+        if not self._writes() and not self._open_failure:
             reasons.append("the flight recorder cannot write")
         if self._settings.ready_check_agent and not await self._connector.answers():
             reasons.append("the agent's port does not answer")
         return reasons
+
+    async def _warnings(self) -> list[str]:
+        if self._open_failure and not self._writes():
+            return ["the flight recorder cannot write; requests are forwarded without a record"]
+        return []
+
+    def _writes(self) -> bool:
+        return self._recorder.probe() and not self._outbox.failing
 
     async def _render_metrics(self, accept: str) -> tuple[str, bytes]:
         if self._metrics is None:
@@ -289,12 +323,12 @@ class Worker:
         return await loop.run_in_executor(self._thread, self._state.quarantine, trace_id)
 
     async def _record_access(self, tail: bytes) -> None:
-        # The answer leaves in a later turn than this record, or, where this fails, not at all.
-        if self._outbox.failing:
-            raise OSError
-        self._outbox.add_record(tail)
-        await asyncio.sleep(0)
-        if self._outbox.failing:
+        # The answer leaves later than this record, or, where this fails, not at all.
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._outbox.add_record(
+            tail, lambda done: None if written.cancelled() else written.set_result(done)
+        )
+        if not await written:
             raise OSError
 
     def _settle_claim(self, door: Any, claim: Claim) -> None:
@@ -315,10 +349,12 @@ class Worker:
         door.claimed(grant)
 
     def _on_recorder(self, failing: bool) -> None:  # noqa: FBT001  (the outbox calls it)
-        if failing:
-            _log.error("the flight recorder cannot write; requests get 503 until it can")
-        else:
+        if not failing:
             _log.warning("the flight recorder writes again")
+        elif self._open_failure:
+            _log.error("the flight recorder cannot write; requests go UNRECORDED until it can")
+        else:
+            _log.error("the flight recorder cannot write; requests get 503 until it can")
 
     # Time.
 
@@ -335,11 +371,31 @@ class Worker:
             self._counters.time_loop_lag((now - before - TICK_S) * 1e6)
             try:
                 self._front.tick(time.monotonic_ns())
+                self._outbox.look()
                 if self._outbox.failing and self._recorder.probe():
                     self._outbox.recovered()
+                self._gauge_recorder()
             except Exception:
                 # Without this task no deadline would be kept any more.
                 _log.exception("a tick failed")
+
+    def _gauge_recorder(self) -> None:
+        failing = self._recorder.failing or self._outbox.failing
+        if failing != self._said_failing:
+            self._said_failing = failing
+            self._counters.add_recorder_failing(1 if failing else -1)
+
+    def _say_lost(self) -> None:
+        """Say each second how many records were lost, where requests go on without them."""
+        lost = self._outbox.lost
+        if self._open_failure and lost != self._said_lost:
+            _log.error(
+                "%d records were lost in the last second or so, %d since the start; requests "
+                "pass without them (IATP_RECORD_FAILURE=open)",
+                lost - self._said_lost,
+                lost,
+            )
+        self._said_lost = lost
 
     async def _look_for_agent(self) -> None:
         if not await self._connector.answers():
@@ -351,11 +407,15 @@ class Worker:
 
     async def _housekeep(self) -> None:
         loop = asyncio.get_running_loop()
-        last_prune = float("-inf")
+        last_prune = last_probe = float("-inf")
         while True:
             try:
                 self._front.flush_refusals()
                 self._recorder.tick()
+                self._say_lost()
+                if time.monotonic() - last_probe >= PROBE_S:
+                    last_probe = time.monotonic()
+                    self._recorder.probe()
                 if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
                     last_prune = time.monotonic()
                     with contextlib.suppress(OSError, StateUnavailable):
@@ -372,6 +432,10 @@ class Worker:
             self._state.prune()
 
     # The end.
+
+    def _works(self) -> bool:
+        """Whether a request is not answered, or its answer waits for the disk."""
+        return self._front.inflight > 0 or not self._outbox.settled
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -412,11 +476,11 @@ class Worker:
         while time.monotonic() < lame_duck and not self._orphaned:
             await asyncio.sleep(TICK_S)
             quiet = time.monotonic() - max(began, front.last_request_ns / 1e9)
-            if front.inflight == 0 and quiet >= QUIET_S:
+            if not self._works() and quiet >= QUIET_S:
                 break
         await self._close_data()
         silent = time.monotonic() + min(SILENT_S, self._settings.drain_s / 5)
-        while front.inflight or (front.expecting and time.monotonic() < silent):
+        while self._works() or (front.expecting and time.monotonic() < silent):
             if time.monotonic() >= deadline:
                 break
             await asyncio.sleep(TICK_S)
@@ -426,7 +490,7 @@ class Worker:
         self._agent.close()
         front.close_idle()
         left = time.monotonic() + 0.5
-        while front.connections and time.monotonic() < left:
+        while (front.connections or not self._outbox.settled) and time.monotonic() < left:
             front.close_idle()
             await asyncio.sleep(TICK_S)
         for server in self._servers.values():
@@ -437,7 +501,12 @@ class Worker:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What ends with the connections leaves records too.
+        left = time.monotonic() + 0.5
+        while not self._outbox.settled and time.monotonic() < left:
+            await asyncio.sleep(TICK_S / 10)
         self._recorder.close()
+        self._syncs.shutdown(wait=False)
         self._state.close()
         self._thread.shutdown(wait=False)
         self._readers.shutdown(wait=False)

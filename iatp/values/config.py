@@ -29,9 +29,11 @@ from iatp.values.settings import (
     RETIRED,
     SETTINGS,
     ControlOnData,
+    Durability,
     LogFormat,
     LogLevel,
     OverrideMode,
+    RecordFailure,
     Setting,
     Settings,
     metrics_host,
@@ -41,12 +43,14 @@ from iatp.values.texts import Reader, Secret, nearest, read_text
 __all__ = [
     "AgentAddress",
     "ControlOnData",
+    "Durability",
     "FileText",
     "Loaded",
     "LogFormat",
     "LogLevel",
     "OverrideMode",
     "ReadFile",
+    "RecordFailure",
     "Secret",
     "Settings",
     "limits_warnings",
@@ -193,6 +197,7 @@ class _Parsing:
         self._check_listeners()
         self._check_agent(own_hosts)
         self._check_sizes()
+        self._check_record_failure()
         if self.problems or effective is None or policy is None:
             return None
         return Loaded(
@@ -546,6 +551,13 @@ class _Parsing:
                     f"{values['workers']} workers may hold one of "
                     f"{self._text('log_segment_bytes')} open."
                 )
+
+    def _check_record_failure(self) -> None:
+        if self._ok("record_failure") and self.values["record_failure"] == RecordFailure.OPEN:
+            self.warnings.append(
+                f"{self._name('record_failure')} is open: while the flight recorder cannot write, "
+                "requests are forwarded and answered without a record."
+            )
 
     def _name(self, field: str) -> str:
         """Where the field was given; its variable for a default."""

@@ -219,6 +219,8 @@ FAMILIES = _placed(
             UPSTREAM_ERRORS,
         ),
         _counter("iatp_records_written_total", "Records written to the flight recorder."),
+        _counter("iatp_records_lost_total", "Records that the disk refused."),
+        _gauge("iatp_recorder_failing", "Workers whose flight recorder cannot write."),
         _gauge("iatp_inflight", "Requests that the agent works on."),
         _gauge("iatp_queued", "Requests that wait for the agent."),
         _gauge(

@@ -49,6 +49,22 @@ class ControlOnData(enum.StrEnum):
     OFF = "off"
 
 
+class Durability(enum.StrEnum):
+    """What a record that counts as written survives (section 7)."""
+
+    PROCESS = "process"
+    """The end of any process of the sidecar."""
+    POWER = "power"
+    """That of the machine."""
+
+
+class RecordFailure(enum.StrEnum):
+    """What becomes of requests while the flight recorder cannot write."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+
+
 class LogLevel(enum.StrEnum):
     """From which weight on the sidecar's own log says something."""
 
@@ -99,6 +115,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     manifest_file: str | None
     log_dir: str
     record_body_bytes: int
+    durability: Durability
+    record_failure: RecordFailure
     log_segment_bytes: int
     log_segment_age_s: float
     log_max_size_bytes: int
@@ -357,6 +375,24 @@ SETTINGS: tuple[Setting, ...] = (
         default="8KiB",
         meaning="how much of a payload a record keeps",
         reason="holds most tool calls whole; a record stays one quick write",
+    ),
+    Setting(
+        env="IATP_DURABILITY",
+        field="durability",
+        reader=Choice(Durability),
+        default="process",
+        meaning="what a record survives before anything leaves: the sidecar's end (`process`), or "
+        "the machine's too (`power`: synced to the disk)",
+        reason="a sync costs milliseconds; a power cut takes the agent and its caller as well",
+    ),
+    Setting(
+        env="IATP_RECORD_FAILURE",
+        field="record_failure",
+        reader=Choice(RecordFailure),
+        default="closed",
+        meaning="while the flight recorder cannot write: refuse with 503 (`closed`), or go on "
+        "without a record (`open`)",
+        reason="no record, no traffic",
     ),
     Setting(
         env="IATP_LOG_SEGMENT",

@@ -88,6 +88,8 @@ def _single() -> Iterator[tuple[Callable[[Counters], None], int, int]]:
         yield lambda c, s=state: c.add_connections(s, -2), cell, -2
     yield lambda c: c.count_quarantined(), at("iatp_quarantined_total"), 1
     yield lambda c: c.count_records(9), at("iatp_records_written_total"), 9
+    yield lambda c: c.count_records_lost(8), at("iatp_records_lost_total"), 8
+    yield lambda c: c.add_recorder_failing(1), at("iatp_recorder_failing"), 1
     yield lambda c: c.add_inflight(1), at("iatp_inflight"), 1
     yield lambda c: c.add_queued(-1), at("iatp_queued"), -1
     yield lambda c: c.add_buffered(1 << 40), at("iatp_buffered_bytes"), 1 << 40

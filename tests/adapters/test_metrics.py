@@ -50,6 +50,8 @@ NAMES_OF_THE_ISSUE = [
     "iatp_buffered_bytes",
     "iatp_upstream_errors_total",
     "iatp_records_written_total",
+    "iatp_records_lost_total",
+    "iatp_recorder_failing",
     "iatp_event_loop_lag_seconds",
     "iatp_build_info",
 ]

@@ -32,6 +32,10 @@ def test_probes(records: Records, listener: str) -> None:
     assert ask(plane, "GET", "/livez", listener=listener, host=host).status == 200
     ready = ask(plane, "GET", "/readyz", listener=listener, host=host)
     assert (ready.status, ready.json()) == (200, {"status": "ready"})
+    records.warnings = ["requests pass without a record"]
+    ready = ask(plane, "GET", "/readyz", listener=listener, host=host)
+    assert ready.status == 200
+    assert ready.json() == {"status": "ready", "warnings": records.warnings}
     records.reasons = ["draining", "the agent does not answer"]
     unready = ask(plane, "GET", "/readyz", listener=listener, host=host)
     assert unready.status == 503

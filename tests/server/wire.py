@@ -50,6 +50,7 @@ class Records:
         self.access: list[dict[str, Any]] = []
         self.failing = False
         self.reasons: list[str] = []
+        self.warnings: list[str] = []
         self.traces = {
             "known": [b'{"type":"request","n":%d}' % n for n in range(250)],
             "a": [b"{}"],
@@ -76,6 +77,9 @@ class Records:
     async def readiness(self) -> list[str]:
         return self.reasons
 
+    async def warn(self) -> list[str]:
+        return self.warnings
+
     async def metrics(self, accept: str) -> tuple[str, bytes]:
         return "text/plain; version=1.0.0; charset=utf-8", f"# asked for {accept}\n".encode()
 
@@ -89,6 +93,7 @@ def make_plane(records: Records, **changes: Any) -> ControlPlane:
         "admin_token": None,
         "control_on_data": True,
         "readiness": records.readiness,
+        "warnings": records.warn,
         "metrics": records.metrics,
         "read_trace": records.read,
         "quarantine": records.quarantine,

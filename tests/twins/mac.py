@@ -22,41 +22,48 @@ def sums(payload: bytes, pad: list[int]) -> Iterator[int]:
 
 
 def siphash(key: bytes, data: bytes) -> bytes:
+    v = sip_turns(key, data, change=0xEE)
+    out = []
+    for place, change in ((2, 0xEE), (1, 0xDD)):
+        v[place] ^= change
+        sip_rounds(v, 4)
+        out.append((v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little"))
+    return b"".join(out)
+
+
+def sip_turns(key: bytes, data: bytes, *, change: int) -> list[int]:
+    """The state after all of the data; `change` tells the forms of SipHash apart."""
+    low, high = (int.from_bytes(half, "little") for half in (key[:8], key[8:]))
+    names = [
+        int.from_bytes(name, "big") for name in (b"somepseu", b"dorandom", b"lygenera", b"tedbytes")
+    ]
+    v = [low ^ names[0], high ^ names[1] ^ change, low ^ names[2], high ^ names[3]]
+    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) % 256])
+    for at in range(0, len(padded), 8):
+        word = int.from_bytes(padded[at : at + 8], "little")
+        v[3] ^= word
+        sip_rounds(v, 2)
+        v[0] ^= word
+    return v
+
+
+def sip_rounds(v: list[int], count: int) -> None:
     mask = 2**64 - 1
 
     def turn(value: int, by: int) -> int:
         return (value << by | value >> (64 - by)) & mask
 
-    def rounds(count: int) -> None:
-        for _ in range(count):
-            v[0] = (v[0] + v[1]) & mask
-            v[1] = turn(v[1], 13) ^ v[0]
-            v[0] = turn(v[0], 32)
-            v[2] = (v[2] + v[3]) & mask
-            v[3] = turn(v[3], 16) ^ v[2]
-            v[0] = (v[0] + v[3]) & mask
-            v[3] = turn(v[3], 21) ^ v[0]
-            v[2] = (v[2] + v[1]) & mask
-            v[1] = turn(v[1], 17) ^ v[2]
-            v[2] = turn(v[2], 32)
-
-    low, high = (int.from_bytes(half, "little") for half in (key[:8], key[8:]))
-    names = [
-        int.from_bytes(name, "big") for name in (b"somepseu", b"dorandom", b"lygenera", b"tedbytes")
-    ]
-    v = [low ^ names[0], high ^ names[1] ^ 0xEE, low ^ names[2], high ^ names[3]]
-    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) % 256])
-    for at in range(0, len(padded), 8):
-        word = int.from_bytes(padded[at : at + 8], "little")
-        v[3] ^= word
-        rounds(2)
-        v[0] ^= word
-    out = []
-    for place, change in ((2, 0xEE), (1, 0xDD)):
-        v[place] ^= change
-        rounds(4)
-        out.append((v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little"))
-    return b"".join(out)
+    for _ in range(count):
+        v[0] = (v[0] + v[1]) & mask
+        v[1] = turn(v[1], 13) ^ v[0]
+        v[0] = turn(v[0], 32)
+        v[2] = (v[2] + v[3]) & mask
+        v[3] = turn(v[3], 16) ^ v[2]
+        v[0] = (v[0] + v[3]) & mask
+        v[3] = turn(v[3], 21) ^ v[0]
+        v[2] = (v[2] + v[1]) & mask
+        v[1] = turn(v[1], 17) ^ v[2]
+        v[2] = turn(v[2], 32)
 
 
 def mac(key: bytes, payload: bytes) -> str:

@@ -96,6 +96,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "sla_latency_ms": ("0", 0),
     "log_dir": ("/var/log/iatp", "/var/log/iatp"),
     "record_body_bytes": ("0B", 0),
+    "durability": ("power", "power"),
+    "record_failure": ("open", "open"),
     "log_segment_bytes": ("64KiB", 65536),
     "log_segment_age_s": ("10m", 600.0),
     "log_max_size_bytes": ("1GiB", 1 << 30),
@@ -178,6 +180,7 @@ def test_defaults() -> None:
         "info",
         "loopback",
     )
+    assert (found.durability, found.record_failure) == ("process", "closed")
     assert found.ready_check_agent
 
 
@@ -271,6 +274,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "IATP_MANIFEST": ("/nowhere.json", "IATP_MANIFEST is '/nowhere.json': there is no such file."),
     "IATP_LOG_DIR": ("~/logs", "'~' stands for a home only in a shell;"),
     "IATP_RECORD_BODY": ("8", "it has no unit; meant: 8B;"),
+    "IATP_DURABILITY": ("fsync", "allowed: process or power."),
+    "IATP_RECORD_FAILURE": ("Open", "meant: open;"),
     "IATP_LOG_SEGMENT": ("1KiB", "it is less than 4KiB;"),
     "IATP_LOG_SEGMENT_AGE": ("24", "it has no unit; meant: 24s;"),
     "IATP_LOG_MAX_SIZE": ("10gb", "there is no unit 'gb'; meant: 10GB;"),
@@ -690,6 +695,7 @@ def test_one_wrong_value_is_one_problem() -> None:
         ({"IATP_AGENT_URL": "http://agent:8000/x"}, "http://agent:8000/x is plain HTTP to another"),
         ({"IATP_MAX_BUFFERED": "1MiB"}, "IATP_MAX_BUFFERED is 1MiB: a body of IATP_MAX_BODY, 10M"),
         ({"IATP_LOG_MAX_SIZE": "1MiB"}, "IATP_LOG_MAX_SIZE is 1MiB, but a file is deleted only"),
+        ({"IATP_RECORD_FAILURE": "open"}, "IATP_RECORD_FAILURE is open: while the flight"),
         ({"IATP_ADMIN_TOKEN": "short"}, "IATP_ADMIN_TOKEN is shorter than 16 characters"),
     ],
 )

@@ -1,0 +1,478 @@
+"""The index beside a segment: an entry for each record, and how one is found (docs/log-format.md).
+
+A record's trace ID is taken from its front, which is written here and so always looks alike:
+`{"seq":N,"worker":N,"boot_id":"…","type":"…","trace_id":"…"`. A line of any other kind is entered
+with the hash of no bytes, so that its checksum is kept all the same.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.string cimport memchr, memcmp, memcpy
+
+import hashlib
+import os
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pread(int fd, void* buffer, size_t length, long long offset)
+
+cdef extern from "siphash.h" nogil:
+    # `key` has 16 bytes.
+    uint64_t siphash64(
+        const unsigned char* key, const unsigned char* data, Py_ssize_t length
+    )
+
+cdef extern from "trail.h" nogil:
+    void crc_init()
+    bint crc_has_wide()
+    # Both take the sum inverted and leave it so.
+    uint32_t crc_plain(uint32_t crc, const unsigned char* data, Py_ssize_t length)
+    uint32_t crc_wide(uint32_t crc, const unsigned char* data, Py_ssize_t length)
+
+cdef enum:
+    HEADER = 64
+    ENTRY = 24
+    KEY_AT = 16
+    # The front of a record up to its trace ID is shorter: 32 bytes of names, two numbers, a
+    # boot_id of at most 64 and the longest type; then the ID, of at most 128.
+    FRONT = 512
+    # So many entries are read at a time, 12 KB: where the hash of an ID leads in a segment of
+    # 100,000 records is off by less than half of it, nearly always.
+    WINDOW = 512
+    SCANNED = 2720
+
+HEADER_BYTES = HEADER
+ENTRY_BYTES = ENTRY
+MAGIC = b"IATPIDX1"
+
+crc_init()
+cdef bint _wide = crc_has_wide()
+
+
+cdef struct Found:
+    # Offsets that a search found.
+    uint64_t* offsets
+    Py_ssize_t count
+    Py_ssize_t capacity
+
+
+cdef struct Source:
+    # An index, in memory or as a file.
+    const unsigned char* data
+    int fd
+    Py_ssize_t entries
+
+
+cdef inline uint32_t _load32(const unsigned char* data) noexcept nogil:
+    return data[0] | data[1] << 8 | data[2] << 16 | <uint32_t>data[3] << 24
+
+
+cdef inline uint64_t _load64(const unsigned char* data) noexcept nogil:
+    return _load32(data) | <uint64_t>_load32(data + 4) << 32
+
+
+cdef inline void _store(unsigned char* out, uint64_t value, int width) noexcept nogil:
+    cdef int at
+    for at in range(width):
+        out[at] = <unsigned char>(value >> 8 * at)
+
+
+cdef inline uint32_t _crc(
+    uint32_t crc, const unsigned char* data, Py_ssize_t length, bint wide
+) noexcept nogil:
+    return crc_wide(crc, data, length) if wide else crc_plain(crc, data, length)
+
+
+def crc32c(bytes data not None, *, bint plain=False):
+    """CRC-32C of `data`; `plain`: from tables, whatever the machine has."""
+    return ~_crc(
+        ~<uint32_t>0, <const unsigned char*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
+        _wide and not plain,
+    )
+
+
+def header(bytes key not None):
+    """Return the header of an index whose entries are in order of seq, for a key of 16 bytes."""
+    if len(key) != 16:
+        raise ValueError("the key of an index has 16 bytes")
+    return MAGIC + bytes(8) + key + bytes(HEADER - KEY_AT - 16)
+
+
+cdef const unsigned char* _after(
+    const unsigned char* at, const unsigned char* end, const char* text, Py_ssize_t length
+) noexcept nogil:
+    # What stands behind `text`, if that stands here.
+    if at == NULL or end - at < length or memcmp(at, text, length) != 0:
+        return NULL
+    return at + length
+
+
+cdef const unsigned char* _after_digits(
+    const unsigned char* at, const unsigned char* end
+) noexcept nogil:
+    while at != NULL and at < end and 48 <= at[0] <= 57:
+        at += 1
+    return at
+
+
+cdef const unsigned char* _quote(
+    const unsigned char* at, const unsigned char* end
+) noexcept nogil:
+    # The next quote; none of these strings has an escape.
+    if at == NULL or at >= end:
+        return NULL
+    return <const unsigned char*>memchr(at, 34, end - at)
+
+
+cdef uint64_t _hash(
+    const unsigned char* key, const unsigned char* front, Py_ssize_t length
+) noexcept nogil:
+    cdef const unsigned char* end = front + length
+    cdef const unsigned char* at
+    cdef const unsigned char* stop
+    at = _after_digits(_after(front, end, b'{"seq":', 7), end)
+    at = _after_digits(_after(at, end, b',"worker":', 10), end)
+    at = _quote(_after(at, end, b',"boot_id":"', 12), end)
+    at = _quote(_after(at, end, b'","type":"', 10), end)
+    at = _after(at, end, b'","trace_id":"', 14)
+    stop = _quote(at, end)
+    if stop == NULL:
+        return siphash64(key, front, 0)
+    return siphash64(key, at, stop - at)
+
+
+cdef struct Writer:
+    # Entries as they are made, and the line that the last piece did not end.
+    unsigned char* out
+    Py_ssize_t length
+    Py_ssize_t capacity
+    uint64_t start
+    uint64_t at
+    uint32_t seq
+    uint32_t crc
+    Py_ssize_t filled
+    unsigned char[FRONT] front
+
+
+cdef int _enter(
+    Writer* writer, const unsigned char* key, const unsigned char* data, Py_ssize_t length
+) noexcept nogil:
+    # Enters the lines that end in this piece; -1 where there is no memory.
+    cdef const unsigned char* end = data + length
+    cdef const unsigned char* stop
+    cdef Py_ssize_t width, kept
+    cdef unsigned char* more
+    while data < end:
+        stop = <const unsigned char*>memchr(data, 10, end - data)
+        width = (stop + 1 if stop != NULL else end) - data
+        kept = min(width, FRONT - writer.filled)
+        memcpy(writer.front + writer.filled, data, kept)
+        writer.filled += kept
+        writer.crc = _crc(writer.crc, data, width, _wide)
+        writer.at += width
+        data += width
+        if stop == NULL:
+            break
+        if writer.length + ENTRY > writer.capacity:
+            more = <unsigned char*>realloc(writer.out, 2 * writer.capacity)
+            if more == NULL:
+                return -1
+            writer.out = more
+            writer.capacity *= 2
+        more = writer.out + writer.length
+        _store(more, _hash(key, writer.front, writer.filled), 8)
+        _store(more + 8, writer.start, 8)
+        _store(more + 16, writer.seq, 4)
+        _store(more + 20, ~writer.crc, 4)
+        writer.length += ENTRY
+        writer.start = writer.at
+        writer.seq += 1
+        writer.crc = ~<uint32_t>0
+        writer.filled = 0
+    return 0
+
+
+def entries(list pieces not None, bytes key not None, uint64_t offset, uint32_t seq):
+    """Return the entries of whole lines, which stand in as many pieces as they like.
+
+    `offset` is where they begin in the segment, `seq` the number of the first. A piece is
+    anything that shows its bytes.
+
+    Raises:
+        ValueError: they do not end with a line end, or the key has not 16 bytes.
+    """
+    cdef Writer writer
+    cdef Py_buffer view
+    cdef const unsigned char* hash_key = <const unsigned char*>PyBytes_AS_STRING(key)
+    cdef int done
+    if PyBytes_GET_SIZE(key) != 16:
+        raise ValueError("the key of an index has 16 bytes")
+    writer.capacity = 64 * ENTRY
+    writer.out = <unsigned char*>malloc(writer.capacity)
+    if writer.out == NULL:
+        raise MemoryError
+    writer.length = writer.filled = 0
+    writer.start = writer.at = offset
+    writer.seq = seq
+    writer.crc = ~<uint32_t>0
+    try:
+        for piece in pieces:
+            PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
+            done = _enter(&writer, hash_key, <const unsigned char*>view.buf, view.len)
+            PyBuffer_Release(&view)
+            if done < 0:
+                raise MemoryError
+        if writer.start != writer.at:
+            raise ValueError("the last line has no end")
+        return PyBytes_FromStringAndSize(<char*>writer.out, writer.length)
+    finally:
+        free(writer.out)
+
+
+def checks(bytes entries not None, uint32_t first=0):
+    """Return the CRC-32C of each record, 4 bytes each, in order of seq, which begins at `first`.
+
+    Raises:
+        ValueError: there is not exactly one entry for each seq.
+    """
+    cdef Py_ssize_t count = PyBytes_GET_SIZE(entries) // ENTRY
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(entries)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, 4 * count)
+    cdef bytearray seen = bytearray(count)
+    cdef unsigned char* marks = seen
+    cdef char* out = PyBytes_AS_STRING(made)
+    cdef Py_ssize_t at
+    cdef uint32_t place
+    if PyBytes_GET_SIZE(entries) != count * ENTRY:
+        raise ValueError("the last entry is cut")
+    for at in range(count):
+        place = _load32(data + at * ENTRY + 16) - first
+        if place >= <uint64_t>count or marks[place]:
+            raise ValueError("the entries do not number the records")
+        marks[place] = 1
+        memcpy(out + 4 * <Py_ssize_t>place, data + at * ENTRY + 20, 4)
+    return made
+
+
+def checks_sha256(bytes index not None):
+    """Return the digest that a seal's `checks` is, of a whole index, sorted or not.
+
+    Raises:
+        ValueError: it is no index, or has not exactly one entry for each record.
+    """
+    _check_header(index)
+    return hashlib.sha256(checks(index[HEADER:])).hexdigest()
+
+
+cdef int _compare(const void* a, const void* b) noexcept nogil:
+    cdef const unsigned char* left = <const unsigned char*>a
+    cdef const unsigned char* right = <const unsigned char*>b
+    cdef uint64_t left_value = _load64(left)
+    cdef uint64_t right_value = _load64(right)
+    if left_value == right_value:
+        left_value = _load32(left + 16)
+        right_value = _load32(right + 16)
+    return (left_value > right_value) - (left_value < right_value)
+
+
+def sort(bytes index not None):
+    """Return the index with its entries sorted by (hash, seq); a torn entry at the end is left out.
+
+    Raises:
+        ValueError: it is no index.
+    """
+    cdef Py_ssize_t count = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
+    cdef bytes made
+    cdef char* out
+    _check_header(index)
+    made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
+    out = PyBytes_AS_STRING(made)
+    _store(<unsigned char*>out + 8, 1, 4)
+    with nogil:
+        qsort(out + HEADER, count, ENTRY, _compare)
+    return made
+
+
+cdef int _check_header(bytes index) except -1:
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(index)
+    if (
+        PyBytes_GET_SIZE(index) < HEADER or not index.startswith(MAGIC)
+        or _load32(data + 8) > 1 or _load32(data + 12) != 0
+    ):
+        raise ValueError("this is no index")
+    return 0
+
+
+cdef int _read(
+    Source* source, Py_ssize_t first, Py_ssize_t count, unsigned char* out
+) noexcept nogil:
+    # Reads entries; -1 with errno where it can't, -3 where the file is shorter now.
+    cdef Py_ssize_t length = count * ENTRY
+    cdef Py_ssize_t done = 0
+    cdef ssize_t more
+    if source.data != NULL:
+        memcpy(out, source.data + HEADER + first * ENTRY, length)
+        return 0
+    while done < length:
+        more = pread(source.fd, out + done, length - done, HEADER + first * ENTRY + done)
+        if more == 0:
+            return -3
+        if more < 0:
+            if errno == EINTR:
+                continue
+            return -1
+        done += more
+    return 0
+
+
+cdef int _keep(Found* found, const unsigned char* entry) noexcept nogil:
+    cdef uint64_t* more
+    if found.count == found.capacity:
+        more = <uint64_t*>realloc(found.offsets, (2 * found.capacity + 16) * sizeof(uint64_t))
+        if more == NULL:
+            return -2
+        found.offsets = more
+        found.capacity = 2 * found.capacity + 16
+    found.offsets[found.count] = _load64(entry + 8)
+    found.count += 1
+    return 0
+
+
+cdef int _scan(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+    cdef unsigned char[SCANNED * ENTRY] block
+    cdef Py_ssize_t first = 0
+    cdef Py_ssize_t count, at
+    cdef int done
+    while first < source.entries:
+        count = min(SCANNED, source.entries - first)
+        done = _read(source, first, count, block)
+        if done < 0:
+            return done
+        for at in range(count):
+            if _load64(block + at * ENTRY) == wanted:
+                done = _keep(found, block + at * ENTRY)
+                if done < 0:
+                    return done
+        first += count
+    return 0
+
+
+cdef int _search(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+    # The first entry that is not smaller is at `low` to `high`; hashes are evenly spread, but
+    # for an ID that occurs often, so every other step halves what is left.
+    cdef unsigned char[WINDOW * ENTRY] block
+    cdef Py_ssize_t low = 0
+    cdef Py_ssize_t high = source.entries
+    cdef Py_ssize_t first, count, at
+    cdef uint64_t low_hash = 0
+    cdef uint64_t high_hash = <uint64_t>-1
+    cdef bint halve = False
+    cdef int done
+    while low < high:
+        if halve or high_hash <= low_hash:
+            first = low + (high - low) // 2
+        else:
+            first = low + <Py_ssize_t>(
+                <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
+            )
+        halve = not halve
+        first = max(low, min(first - WINDOW // 2, high - WINDOW))
+        count = min(WINDOW, high - first)
+        done = _read(source, first, count, block)
+        if done < 0:
+            return done
+        if _load64(block) >= wanted:
+            high = first
+            # One that is equal has others like it before; where none is, this is the place.
+            high_hash = _load64(block)
+            if first == low:
+                break
+        elif _load64(block + (count - 1) * ENTRY) < wanted:
+            low = first + count
+            low_hash = _load64(block + (count - 1) * ENTRY)
+        else:
+            at = 1
+            while _load64(block + at * ENTRY) < wanted:
+                at += 1
+            low = high = first + at
+    while low < source.entries:
+        count = min(WINDOW, source.entries - low)
+        done = _read(source, low, count, block)
+        if done < 0:
+            return done
+        for at in range(count):
+            if _load64(block + at * ENTRY) != wanted:
+                return 0
+            done = _keep(found, block + at * ENTRY)
+            if done < 0:
+                return done
+        low += count
+    return 0
+
+
+cdef list _offsets(Source* source, bint is_sorted, const unsigned char* key, bytes trace_id):
+    cdef Found found
+    cdef uint64_t wanted = siphash64(
+        key, <const unsigned char*>PyBytes_AS_STRING(trace_id), PyBytes_GET_SIZE(trace_id)
+    )
+    cdef Py_ssize_t at
+    cdef int done
+    cdef int number = 0
+    found.offsets = NULL
+    found.count = found.capacity = 0
+    try:
+        with nogil:
+            if is_sorted:
+                done = _search(source, wanted, &found)
+            else:
+                done = _scan(source, wanted, &found)
+            if done == -1:
+                number = errno
+        if done == -2:
+            raise MemoryError
+        if done == -3:
+            raise OSError("the index was cut")
+        if done < 0:
+            raise OSError(number, os.strerror(number))
+        return [found.offsets[at] for at in range(found.count)]
+    finally:
+        free(found.offsets)
+
+
+def lookup(bytes index not None, str trace_id not None):
+    """Return the offsets, in order, of the records that may be of this trace.
+
+    Others can have the same hash; a torn entry at the end is not looked at.
+
+    Raises:
+        ValueError: it is no index.
+    """
+    cdef Source source
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(index)
+    _check_header(index)
+    source.data = data
+    source.fd = -1
+    source.entries = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
+    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())
+
+
+def lookup_file(int fd, str trace_id not None):
+    """Return the same from an open file, of which as little as possible is read.
+
+    Of a sorted index that is 12 KB or little more, however long it is; of another one all.
+    The interpreter's lock is let go meanwhile.
+
+    Raises:
+        ValueError: it is no index.
+        OSError: it can't be read, or was cut meanwhile.
+    """
+    cdef Source source
+    cdef bytes head = os.pread(fd, HEADER, 0)
+    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(head)
+    _check_header(head)
+    source.data = NULL
+    source.fd = fd
+    source.entries = (os.fstat(fd).st_size - HEADER) // ENTRY
+    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())

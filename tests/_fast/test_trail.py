@@ -1,0 +1,234 @@
+"""Index entries and how they are found, against the plain twin and known vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iatp._fast import record, trail
+from tests.adapters.recording import tail
+from tests.twins import trail as twin
+
+KEY = bytes(range(16))
+MIDDLE = b',"worker":0,"boot_id":"1a2b3c4d-0123456789ab",'
+
+# RFC 3720, B.4, and the usual check value.
+VECTORS = [
+    (bytes(32), 0x8A9136AA),
+    (b"\xff" * 32, 0x62A8AB43),
+    (bytes(range(32)), 0x46DD794E),
+    (bytes(range(31, -1, -1)), 0x113FDB5C),
+    (b"123456789", 0xE3069283),
+    (b"", 0),
+]
+
+
+@pytest.mark.parametrize(("data", "crc"), VECTORS)
+def test_crc_of_the_rfc(data: bytes, crc: int) -> None:
+    assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data) == crc
+
+
+@given(st.binary(max_size=300), st.integers(0, 20))
+def test_crc_is_the_twins(data: bytes, skip: int) -> None:
+    data = data[skip:]
+    assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data)
+
+
+# The reference code's vectors_sip64: the key 00 to 0f, of no, one, two … bytes 00, 01, 02 ….
+SIP = {0: 0x726FDB47DD0E0E31, 1: 0x74F839C593DC67FD, 8: 0x93F5F5799A932462, 15: 0xA129CA6149BE45E5}
+
+
+@pytest.mark.parametrize("length", SIP)
+def test_the_twins_siphash_is_the_references(length: int) -> None:
+    assert twin.siphash64(KEY, bytes(range(length))) == SIP[length]
+
+
+def lines(ids: list[str], fill: int = 0) -> list[bytes]:
+    return record.lines([tail(each, n, fill=fill) for n, each in enumerate(ids)], 0, MIDDLE)
+
+
+names = st.text("abcXYZ019._-", min_size=1, max_size=128)
+
+
+@given(st.lists(names, max_size=12), st.integers(0, 3000), st.data())
+def test_entries_are_the_twins_however_the_pieces_are_cut(
+    ids: list[str], fill: int, data: st.DataObject
+) -> None:
+    pieces = lines(ids, fill)
+    text = b"".join(pieces)
+    offset, seq = data.draw(st.integers(0, 2**40)), data.draw(st.integers(0, 2**32 - 20))
+    expected = twin.entries(text, KEY, offset, seq)
+    assert trail.entries(list(pieces), KEY, offset, seq) == expected
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    bounds = list(zip([0, *cuts], [*cuts, len(text)], strict=True))
+    assert trail.entries([text[a:b] for a, b in bounds], KEY, offset, seq) == expected
+    assert trail.entries([memoryview(bytearray(text))], KEY, offset, seq) == expected
+
+
+@pytest.mark.parametrize("text", [b"x", b'{"a":1}\n{'])
+def test_a_line_without_end_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="no end"):
+        trail.entries([text], KEY, 0, 0)
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 15, b"x" * 17])
+def test_a_key_of_another_length_is_refused(key: bytes) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        trail.entries([], key, 0, 0)
+    with pytest.raises(ValueError, match="16 bytes"):
+        trail.header(key)
+
+
+WHOLE = b"".join(lines(["wanted"]))
+
+
+@pytest.mark.parametrize("end", [*range(WHOLE.index(b'wanted"') + 7), len(WHOLE)])
+def test_a_line_that_is_cut_has_the_hash_of_nothing(end: int) -> None:
+    line = WHOLE[:end].rstrip(b"\n") + b"\n"
+    hashed, _, _, crc = twin.ENTRY.unpack(trail.entries([line], KEY, 0, 0))
+    assert hashed == twin.siphash64(KEY, b"wanted" if end == len(WHOLE) else b"")
+    assert crc == twin.crc32c(line)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\0" * 5000 + b"\n", b'{"trace_id":"wanted"}\n', b'"\n'])
+def test_other_lines_have_the_hash_of_nothing(line: bytes) -> None:
+    made = trail.entries([line], KEY, 0, 0)
+    assert twin.ENTRY.unpack(made) == (twin.siphash64(KEY, b""), 0, 0, twin.crc32c(line))
+
+
+def test_an_id_in_the_payload_is_not_entered() -> None:
+    pieces = record.lines([tail("a")[:-1] + b',"x":"\\",\\"trace_id\\":\\"b\\""}'], 0, MIDDLE)
+    index = trail.header(KEY) + trail.entries(list(pieces), KEY, 0, 0)
+    assert (trail.lookup(index, "a"), trail.lookup(index, "b")) == ([0], [])
+
+
+def index_of(ids: list[str]) -> bytes:
+    return trail.header(KEY) + trail.entries(list(lines(ids)), KEY, 0, 0)
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=40),
+    st.sampled_from("abcdefghi"),
+    st.integers(0, 23),
+)
+def test_lookup_and_sort_are_the_twins(ids: list[str], wanted: str, torn: int) -> None:
+    index = index_of(ids) + b"\xff" * torn
+    expected = twin.lookup(index, wanted)
+    assert len(expected) == ids.count(wanted)
+    assert trail.lookup(index, wanted) == expected
+    made = trail.sort(index)
+    assert made == twin.sort(index)
+    assert trail.lookup(made, wanted) == expected
+    assert trail.checks_sha256(made) == trail.checks_sha256(index[: len(index) - torn])
+
+
+def many(path: Path) -> tuple[dict[str, list[int]], list[Path]]:
+    """60,000 records: most IDs once, some often; the index unsorted and sorted."""
+    chance = random.Random(5)
+    ids = [f"id-{n}" for n in range(40_000)] + ["often"] * 10_000
+    ids += [f"some-{n % 100}" for n in range(10_000)]
+    chance.shuffle(ids)
+    places: dict[str, list[int]] = {}
+    text = []
+    at = 0
+    for n, each in enumerate(ids):
+        line = b'{"seq":%d%b"type":"x","trace_id":"%b"}\n' % (n, MIDDLE, each.encode())
+        places.setdefault(each, []).append(at)
+        text.append(line)
+        at += len(line)
+    index = trail.header(KEY) + trail.entries(list(text), KEY, 0, 0)
+    (path / "unsorted").write_bytes(index)
+    (path / "sorted").write_bytes(trail.sort(index))
+    return places, [path / "unsorted", path / "sorted"]
+
+
+def test_files_are_searched_like_memory(tmp_path: Path) -> None:
+    places, paths = many(tmp_path)
+    chance = random.Random(6)
+    some = [*chance.sample(sorted(places), 1500), "often", *(f"some-{n}" for n in range(100))]
+    for path in paths:
+        index = path.read_bytes()
+        with path.open("rb") as file:
+            for wanted in some if path.name == "sorted" else some[-120:]:
+                assert trail.lookup_file(file.fileno(), wanted) == places[wanted]
+                assert trail.lookup(index, wanted) == places[wanted]
+            for n in range(300):
+                assert trail.lookup_file(file.fileno(), f"none-{n}") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs /proc/self/io")
+@pytest.mark.parametrize(("often", "windows"), [(0, 3.5), (10_000, 6.0)])
+def test_little_of_a_sorted_file_is_read(tmp_path: Path, often: int, windows: float) -> None:
+    path = tmp_path / "sorted"
+    path.write_bytes(trail.sort(index_of([f"id-{n}" for n in range(50_000)] + ["often"] * often)))
+
+    def read_so_far() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    with path.open("rb") as file:
+        overhead = -read_so_far() + read_so_far()
+        before = read_so_far()
+        for n in range(200):
+            trail.lookup_file(file.fileno(), f"id-{n}")
+        each = (read_so_far() - before - overhead) / 200
+    assert each < windows * 512 * 24
+
+
+def test_a_sorted_index_of_bad_hashes_is_searched_to_an_end(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    for size in (1, 511, 512, 513, 2000, 5000):
+        for high in (1, 2**20, 2**64 - 1):
+            rows = sorted((chance.randint(0, high), n) for n in range(size))
+            index = trail.header(KEY)[:8] + b"\1" + trail.header(KEY)[9:]
+            for hashed in (rows[0][0], rows[-1][0], rows[size // 2][0], 0, 2**64 - 1):
+                # Their own ID's hash is put in for some.
+                own = twin.siphash64(KEY, b"mine")
+                changed = sorted((own if row[0] == hashed else row[0], row[1]) for row in rows)
+                text = b"".join(twin.ENTRY.pack(a, b, b, 0) for a, b in changed)
+                expected = [b for a, b in changed if a == own]
+                assert trail.lookup(index + text, "mine") == expected
+
+
+def test_checks_are_in_order_of_seq() -> None:
+    rows = [(9, 0, 7, 111), (1, 5, 5, 222), (5, 6, 6, 333)]
+    made = b"".join(twin.ENTRY.pack(*row) for row in rows)
+    expected = b"".join(crc.to_bytes(4, "little") for crc in (222, 333, 111))
+    assert trail.checks(made, 5) == expected
+    for wrong in (0, 4, 6, 2**32 - 1):
+        with pytest.raises(ValueError, match="do not number"):
+            trail.checks(made, wrong)
+    with pytest.raises(ValueError, match="do not number"):
+        trail.checks(made + made[:24], 5)
+    with pytest.raises(ValueError, match="cut"):
+        trail.checks(made[:-1], 5)
+    assert trail.checks(b"") == b""
+    index = index_of(["a", "b"])
+    assert trail.checks_sha256(index) == hashlib.sha256(trail.checks(index[64:])).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "index", [b"", trail.header(KEY)[:63], bytes(64), trail.header(KEY)[:8] + b"\2" + bytes(55)]
+)
+def test_what_is_no_index(tmp_path: Path, index: bytes) -> None:
+    (tmp_path / "i").write_bytes(index)
+    for call in (trail.sort, trail.checks_sha256, lambda each: trail.lookup(each, "a")):
+        with pytest.raises(ValueError, match="no index"):
+            call(index)
+    with (tmp_path / "i").open("rb") as file, pytest.raises(ValueError, match="no index"):
+        trail.lookup_file(file.fileno(), "a")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(index_of(["a"]))
+    fd = os.open(tmp_path / "i", os.O_WRONLY)
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            trail.lookup_file(fd, "a")
+    finally:
+        os.close(fd)
