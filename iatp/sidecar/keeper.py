@@ -124,6 +124,7 @@ class KeeperProcess:
             "compress": settings.log_compress == LogCompression.ZSTD,
             "compress_after_s": settings.log_compress_after_s,
             "key_file": settings.log_key_file,
+            "idle_s": IDLE_S,
             "log_level": settings.log_level,
             "log_format": settings.log_format,
         }
@@ -199,7 +200,7 @@ def main(given: dict[str, Any]) -> int:
         )
         if not keeper.lock():
             return _BUSY
-        _keep(keeper)
+        _keep(keeper, given["idle_s"])
     except Stopped:
         pass
     except (StartError, OSError) as error:
@@ -208,9 +209,9 @@ def main(given: dict[str, Any]) -> int:
     return 0
 
 
-def _keep(keeper: Keeper) -> None:
+def _keep(keeper: Keeper, idle_s: float) -> None:
     idle_since = time.monotonic()
-    while time.monotonic() - idle_since < IDLE_S:
+    while time.monotonic() - idle_since < idle_s:
         if keeper.work():
             idle_since = time.monotonic()
         if _let_go_of(_PAUSE_S):
