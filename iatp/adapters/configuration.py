@@ -73,6 +73,11 @@ def load(
     )
 
 
+def log_key_file() -> str | None:
+    """The file of IATP_LOG_KEY_FILE, for commands that read a log folder without its sidecar."""
+    return os.environ.get("IATP_LOG_KEY_FILE") or None
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give the parser one flag per setting, and `--config`. Abbreviations should be off."""
     group = parser.add_argument_group(

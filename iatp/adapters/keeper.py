@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import io
 import logging
 import os
@@ -34,9 +33,9 @@ from iatp.adapters.encryption import (
     is_as_appended,
 )
 from iatp.adapters.log_folder import TEMPORARY_SUFFIX, Segment, form_rank, segment_of
-from iatp.adapters.seals import index_name, read_seal, seal_name
+from iatp.adapters.seals import first_digest, index_name, read_seal, seal_name
 from iatp.adapters.segments import SegmentText, open_segment, read_form
-from iatp.values.seals import DIGEST_PREFIX, Final, SealHeader
+from iatp.values.seals import Final, SealHeader
 
 _log = logging.getLogger(__name__)
 
@@ -325,19 +324,13 @@ class _Check:
     """Reads the text of one segment and holds it against its seal."""
 
     def __init__(self, header: SealHeader, final: Final, stopped: Callable[[], bool]) -> None:
-        self._prefix = (
-            DIGEST_PREFIX
-            + header.previous.sha256.encode()
-            + b"\n"
-            + header.segment.encode()
-            + b"\n"
-        )
+        self._digest = first_digest(header.previous, header.segment)
         self._final = final
         self._stopped = stopped
 
     def read(self, name: str, text: Source | SegmentText) -> Iterator[bytes]:
         """Yield the text in pieces of a frame. Raises, behind the last: SegmentError."""
-        digest = hashlib.sha256(self._prefix)
+        digest = self._digest.copy()
         size = text.size
         if size != self._final.bytes:
             raise SegmentError(

@@ -11,20 +11,33 @@ Nothing here is on the hot path.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import fcntl
+import json
 import logging
 import os
 import re
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from iatp.adapters.encryption import LogKeys
+from iatp.adapters.recovery import Leftover, recover
+from iatp.adapters.seals import (
+    INDEX_SUFFIX,
+    SEAL_SUFFIX,
+    last_point,
+    seal_header,
+    timestamp,
+    write_head,
+)
+from iatp.adapters.signing import SigningKey, default_signing_key_path, signing_key
 from iatp.values.errors import StartError
+from iatp.values.records import DeletedSegment, OldestSegment
+from iatp.values.seals import Final
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +57,12 @@ _STEM = (
 _NAME = re.compile(
     _STEM + r"(?:(?P<open>\.open)\.jsonl|\.jsonl(?P<compressed>\.zst)?)(?P<encrypted>\.enc)?"
 )
+_FILE = re.compile(rf"(?P<stem>{_STEM})\..+")
 _TEMPORARY = re.compile(rf"(?:{_STEM}|head\.json)(?:\.[A-Za-z0-9]+)*\.tmp")
 _BOOT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_TAIL_BLOCK = 1 << 16
+_DELETED_AT_ONCE = 256
+"""A record that names so many segments has some 50 KB."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROBE_BYTES = 4096
 """One block: what a nearly full disk refuses."""
 
@@ -107,30 +123,37 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         return [self, *(form for form in later if form != self)]
 
 
-class Leftover(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment whose writer died, closed now by its successor."""
+class Outdated(msgspec.Struct, frozen=True, kw_only=True):
+    """Closed segments that retention is to delete, once a record says so."""
 
-    name: str
-    size: int
-    torn_bytes: int
-    """Bytes behind the last whole record: a write that was cut off. Readers skip them."""
-
-    def __str__(self) -> str:
-        if not self.torn_bytes:
-            return f"Closed segment {self.name}, whose writer had died; it is whole."
-        return (
-            f"Closed segment {self.name}, whose writer had died; its last {self.torn_bytes} "
-            "bytes are a record cut off in writing and are skipped."
-        )
-
-
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """A closed segment that retention removed."""
-
-    name: str
-    size: int
     reason: str
     """`age` or `size`."""
+    size: int
+    """Bytes, of all their files together."""
+    segments: list[DeletedSegment]
+    chains: list[OldestSegment]
+    """Where each worker slot's chain begins then."""
+
+    def tail(self, agent_id: str) -> bytes:
+        """Return the tail of the record that says so."""
+        made_here = os.urandom(16).hex()
+        record = {
+            "type": "retention",
+            "trace_id": made_here,
+            "request_id": made_here,
+            "timestamp": timestamp(),
+            "agent_id": agent_id,
+            "mono_ns": time.monotonic_ns(),
+            "reason": self.reason,
+            "segments": msgspec.to_builtins(self.segments),
+            "chains": msgspec.to_builtins(self.chains),
+        }
+        # All that is not printable ASCII is escaped, line separators included.
+        return json.dumps(record, separators=(",", ":")).encode("ascii")[1:]
+
+    def __str__(self) -> str:
+        why = "too old" if self.reason == "age" else "more than the log may take"
+        return f"{len(self.segments)} segments ({self.size} bytes) are {why} and are deleted."
 
 
 class LogFolder:
@@ -140,8 +163,18 @@ class LogFolder:
         StartError: a symbolic link, of another user, not writable, or in use by another sidecar.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, keys: LogKeys | None = None) -> None:
-        """Take the keys of the log; None: it is not encrypted."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        signing_key: SigningKey | None = None,
+        *,
+        keys: LogKeys | None = None,
+    ) -> None:
+        """Take the key that signs seals; None: that of the default file beside the folder.
+
+        And the keys of the log; None: it is not encrypted.
+        """
+        self._signing_key = signing_key
         self.keys = keys
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
         _make_folder(self.path)
@@ -152,8 +185,15 @@ class LogFolder:
         try:
             self.check_writable()
             self._remove_temporary()
-            self.leftovers = self.close_leftovers()
+            self.leftovers: list[Leftover] = []
             """Segments that an earlier sidecar left open."""
+            try:
+                self.leftovers = self.close_leftovers()
+            except OSError as error:
+                # Retention may make room; each worker tries again before it writes.
+                if error.errno not in NO_ROOM:
+                    raise
+                _log.error("What an earlier sidecar left open cannot be closed yet (%s).", error)
         except OSError as error:
             self.close()
             raise _not_writable(self.path, error) from None
@@ -165,6 +205,13 @@ class LogFolder:
     def control_state_path(self) -> Path:
         """Where the workers' shared control state lives."""
         return self.path / CONTROL_STATE_NAME
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """What seals and heads are signed with."""
+        if self._signing_key is None:
+            self._signing_key = signing_key(default_signing_key_path(self.path))
+        return self._signing_key
 
     def close(self) -> None:
         """Give up this process's hold on the lock."""
@@ -189,7 +236,7 @@ class LogFolder:
         try:
             self.try_write("start")
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno not in NO_ROOM:
                 raise _not_writable(self.path, error) from None
 
     def try_write(self, who: str) -> None:
@@ -223,11 +270,12 @@ class LogFolder:
     def close_leftovers(self, worker: int | None = None) -> list[Leftover]:
         """Close the open segments whose writers are dead, of one worker slot or of all.
 
-        A segment that is still locked by its writer is left alone, so this may run while
-        other workers write. Empty ones are removed.
+        They are cut to their whole records and sealed (iatp/adapters/recovery.py). One that is
+        still locked by its writer is left alone, so this may run while other workers write; so
+        is one that cannot be read. Empty ones are removed.
 
         Raises:
-            OSError: the folder can't be read or changed.
+            OSError: the folder can't be read, or takes no data.
         """
         closed = []
         directory = self.open_directory()
@@ -235,7 +283,14 @@ class LogFolder:
             for segment in self.segments():
                 if segment.closed or worker not in {None, segment.worker}:
                     continue
-                leftover = _close_leftover(segment, directory)
+                try:
+                    leftover = _close_leftover(self, segment, directory)
+                except OSError as error:
+                    if error.errno in NO_ROOM or error.errno == errno.EROFS:
+                        raise
+                    # The log would stand still for it. Its chain shows that it is missing.
+                    _log.error("Segment %s cannot be closed (%s).", segment.name, error)
+                    continue
                 if leftover is not None:
                     closed.append(leftover)
         finally:
@@ -256,39 +311,98 @@ class LogFolder:
         finally:
             os.close(directory)
 
-    def prune(self, max_bytes: int, max_age_s: float, now: float | None = None) -> list[Pruned]:
-        """Remove closed segments that are too old, then the oldest while all are too big.
+    def outdated(
+        self, max_bytes: int, max_age_s: float, now: float | None = None
+    ) -> Outdated | None:
+        """Return what retention is to delete next: what is too old, then what is too much.
 
-        Age and order go by the last write. Open segments count for the size and are never
-        removed. `now` is Unix time.
+        Whole closed segments with all their files, of each worker slot the oldest first, so
+        that what stays is one chain. Their age is that of the last write of their seal, or of
+        their data where they have none. Open segments count for the size. `now` is Unix time.
 
         Raises:
-            OSError: the folder can't be read or changed.
+            OSError: the folder can't be read.
         """
         now = time.time() if now is None else now
         directory = self.open_directory()
         try:
             self._keep_lock()
-            total = 0
-            closed: list[tuple[float, str, int]] = []
-            for segment in self.segments():
-                try:
-                    found = os.stat(segment.name, dir_fd=directory, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                total += found.st_size
-                if segment.closed:
-                    closed.append((found.st_mtime, segment.name, found.st_size))
-            pruned = []
-            for mtime, name, size in sorted(closed):
-                too_old = mtime < now - max_age_s
-                if not too_old and total <= max_bytes:
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=directory)
-                    pruned.append(Pruned(name=name, size=size, reason="age" if too_old else "size"))
-                total -= size
-            return pruned
+            files = _files_by_stem(directory)
+        finally:
+            os.close(directory)
+        segments = [each for each in self.segments() if each.stem in files]
+        reason = "age"
+        chosen = _too_old(segments, files, now - max_age_s)
+        if not chosen:
+            reason = "size"
+            chosen = _too_much(segments, files, max_bytes)
+        if not chosen:
+            return None
+        return Outdated(
+            reason=reason,
+            size=sum(files[segment.stem].size for segment in chosen),
+            segments=[self._deleted(segment) for segment in chosen],
+            chains=self._chains({segment.stem for segment in chosen}, segments),
+        )
+
+    def _deleted(self, segment: Segment) -> DeletedSegment:
+        final = last_point(self.path, segment.stem)
+        if not isinstance(final, Final):
+            return DeletedSegment(segment=segment.stem, records=None, bytes=None, sha256=None)
+        return DeletedSegment(
+            segment=segment.stem, records=final.records, bytes=final.bytes, sha256=final.sha256
+        )
+
+    def _chains(self, deleted: set[str], segments: list[Segment]) -> list[OldestSegment]:
+        oldest: dict[int, str] = {}
+        for segment in segments:
+            if segment.stem not in deleted:
+                oldest.setdefault(segment.worker, segment.stem)
+        chains = []
+        for worker, stem in sorted(oldest.items()):
+            header = seal_header(self.path, stem)
+            previous = header.previous.sha256 if header is not None else None
+            chains.append(OldestSegment(worker=worker, segment=stem, previous=previous))
+        return chains
+
+    def write_head(self, agent_id: str) -> None:
+        """Write down, signed, how far every worker slot's chain is sealed.
+
+        Raises:
+            OSError: it can't be written; the head before stays.
+        """
+        directory = self.open_directory()
+        try:
+            write_head(self.path, directory, agent_id, self.signing_key)
+        finally:
+            os.close(directory)
+
+    def delete(self, outdated: Outdated) -> None:
+        """Delete these segments, with all their files; a record must say so already.
+
+        Raises:
+            OSError: the folder can't be changed.
+        """
+        self._unlink({each.segment for each in outdated.segments}, "")
+
+    def make_room(self, outdated: Outdated) -> None:
+        """Delete the indexes of these segments: room for the record that they are deleted.
+
+        An index is no part of the log, and these would be gone in a moment.
+
+        Raises:
+            OSError: the folder can't be changed.
+        """
+        self._unlink({each.segment for each in outdated.segments}, INDEX_SUFFIX)
+
+    def _unlink(self, stems: set[str], suffix: str) -> None:
+        directory = self.open_directory()
+        try:
+            for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of the folder checked
+                stem = _stem_of(name)
+                if stem in stems and name.endswith(suffix):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=directory)
         finally:
             os.close(directory)
 
@@ -339,6 +453,67 @@ class LogFolder:
         self._lock_fd = fd
 
 
+class _Files(msgspec.Struct):
+    """All files of one segment together."""
+
+    size: int = 0
+    changed: float = 0.0
+    """When its seal, or where it has none its data, was last written."""
+
+
+def _files_by_stem(directory: int) -> dict[str, _Files]:
+    found: dict[str, _Files] = {}
+    sealed = set()
+    for name in os.listdir(directory):
+        stem = _stem_of(name)
+        if stem is None:
+            continue
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        files = found.setdefault(stem, _Files())
+        files.size += status.st_size
+        if name.endswith(SEAL_SUFFIX):
+            sealed.add(stem)
+            files.changed = status.st_mtime
+        elif stem not in sealed and segment_of(name) is not None:
+            files.changed = status.st_mtime
+    return found
+
+
+def _too_old(segments: list[Segment], files: dict[str, _Files], since: float) -> list[Segment]:
+    chosen: list[Segment] = []
+    kept: set[int] = set()
+    for segment in segments:
+        if not segment.closed or files[segment.stem].changed >= since:
+            kept.add(segment.worker)
+        elif segment.worker not in kept and len(chosen) < _DELETED_AT_ONCE:
+            chosen.append(segment)
+    return chosen
+
+
+def _too_much(segments: list[Segment], files: dict[str, _Files], most: int) -> list[Segment]:
+    chosen: list[Segment] = []
+    kept: set[int] = set()
+    total = sum(each.size for each in files.values())
+    for segment in segments:
+        if total <= most or len(chosen) == _DELETED_AT_ONCE:
+            break
+        if not segment.closed:
+            kept.add(segment.worker)
+        elif segment.worker not in kept:
+            chosen.append(segment)
+            total -= files[segment.stem].size
+    return chosen
+
+
+def _stem_of(name: str) -> str | None:
+    """Return the stem of the segment to which a file belongs, or None."""
+    match = _FILE.fullmatch(name)
+    return match["stem"] if match is not None else None
+
+
 def segment_of(name: str) -> Segment | None:
     """Return the segment that a file of this name is, or None."""
     match = _NAME.fullmatch(name)
@@ -383,19 +558,20 @@ def form_rank(segment: Segment) -> tuple[bool, bool, bool]:
 
 
 def create_segment(
-    folder: LogFolder, *, worker: int, boot_id: str, number: int
+    folder: LogFolder, *, worker: int, boot_id: str, number: int, after: str | None = None
 ) -> tuple[int, Segment]:
     """Return a new empty segment, open for appending and locked by this process.
+
+    `after` is the stem of the one before it in its worker slot. A slot's segments sort by name
+    as they were written, also when the wall clock was set back.
 
     Raises:
         OSError: it can't be made.
     """
     if not _BOOT_ID.fullmatch(boot_id):
         raise ValueError("a boot_id consists of 1 to 64 letters, digits and hyphens")
-    now_ns = time.time_ns()
-    day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_ns // 1_000_000_000))
     segment = Segment(
-        created=f"{day}.{now_ns // 1000 % 1_000_000:06d}Z",
+        created=_created(after),
         worker=worker,
         boot_id=boot_id,
         number=number,
@@ -419,6 +595,17 @@ def create_segment(
     finally:
         os.close(directory)
     return fd, segment
+
+
+def _created(after: str | None) -> str:
+    now_us = time.time_ns() // 1000
+    if after is not None:
+        before = datetime.datetime.strptime(after[:22], "%Y%m%dT%H%M%S.%f").replace(
+            tzinfo=datetime.UTC
+        )
+        now_us = max(now_us, round(before.timestamp() * 1e6) + 1)
+    day = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_us // 1_000_000))
+    return f"{day}.{now_us % 1_000_000:06d}Z"
 
 
 def close_segment(folder: LogFolder, segment: Segment, fd: int, size: int) -> None:
@@ -529,7 +716,7 @@ def _not_writable(path: Path, error: OSError) -> StartError:
     )
 
 
-def _close_leftover(segment: Segment, directory: int) -> Leftover | None:
+def _close_leftover(folder: LogFolder, segment: Segment, directory: int) -> Leftover | None:
     """Return what was closed, or None where a live writer holds it or it was empty."""
     try:
         fd = os.open(
@@ -551,31 +738,6 @@ def _close_leftover(segment: Segment, directory: int) -> Leftover | None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        size = os.fstat(fd).st_size
-        if size == 0:
-            os.unlink(segment.name, dir_fd=directory)
-            return None
-        name = segment.as_closed().name
-        os.rename(segment.name, name, src_dir_fd=directory, dst_dir_fd=directory)
-        return Leftover(name=name, size=size, torn_bytes=_torn_bytes(fd, size))
+        return recover(folder.path, directory, segment, fd, folder.signing_key)
     finally:
         os.close(fd)
-
-
-def _torn_bytes(fd: int, size: int) -> int:
-    """Return how many bytes stand behind the last line end."""
-    end = size
-    for block, start in _blocks_backwards(fd, size):
-        found = block.rfind(b"\n")
-        if found >= 0:
-            return size - (start + found + 1)
-        end = start
-    return size - end
-
-
-def _blocks_backwards(fd: int, size: int) -> Iterator[tuple[bytes, int]]:
-    end = size
-    while end > 0:
-        start = max(0, end - _TAIL_BLOCK)
-        yield os.pread(fd, end - start, start), start
-        end = start

@@ -11,6 +11,10 @@ runs and `end_sync` says what came of it. While a sync runs no segment takes the
 After one that failed, what it was to cover is cut off and the segment left for good: a second
 `fdatasync` of that file would say nothing about the pages that the first one lost.
 
+Each segment has a seal (iatp/adapters/seals.py). It takes in what stands in the file, with `power`
+what the disk has. `tick` marks it; where that fails, records go on and the seal follows later. A
+segment has its closed name only once its seal is closed.
+
 Not thread-safe: but for `Sync.run` all calls come from the thread that runs the event loop.
 """
 
@@ -25,24 +29,28 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from iatp.adapters.log_folder import (
-    Leftover,
     LogFolder,
-    Pruned,
     Segment,
     close_segment,
     create_segment,
     new_boot_id,
 )
 from iatp.adapters.page_cache import PIECE_BYTES, DropBehind
+from iatp.adapters.recovery import Leftover
+from iatp.adapters.seals import NOTHING_BEFORE, SealWriter, chain_end, sealed_stems
+from iatp.values.seals import Previous
 
-__all__ = ["Leftover", "LogFolder", "Pruned", "Recorder", "new_boot_id"]
+__all__ = ["Leftover", "LogFolder", "Recorder", "new_boot_id"]
 
 _log = logging.getLogger(__name__)
 
 _CHECK_INTERVAL_S = 1.0
-_MAX_SEGMENT_AGE_S = 86_400.0
-"""A quiet sidecar still closes a segment a day, so that retention by age reaches it."""
+_SEGMENT_AGE_S = 86_400.0
+_MAX_UNFINISHED = 16
+"""So many segments wait for their seal, each with open files; the next start sees to any other."""
 _ROOM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """After these the same file may well be written again; after any other a new one is tried."""
 _MAX_PIECES = 1024
@@ -101,6 +109,15 @@ class Sync:
             os.close(self._fd)
 
 
+class _Closing(msgspec.Struct, frozen=True):
+    """A segment that is not written any more."""
+
+    segment: Segment
+    fd: int
+    size: int
+    seal: SealWriter
+
+
 class Recorder:
     """Appends records to the segments of one worker.
 
@@ -115,6 +132,7 @@ class Recorder:
         boot_id: str,
         segment_bytes: int,
         *,
+        segment_age_s: float = _SEGMENT_AGE_S,
         join: Join = join_lines,
         power: bool = False,
     ) -> None:
@@ -143,6 +161,15 @@ class Recorder:
         self._rotate_at = segment_bytes
         self._drop_behind = DropBehind(folder, worker)
         self._drop_at = PIECE_BYTES
+        self._segment_age_s = segment_age_s
+        self._seal: SealWriter | None = None
+        # What the first segment names as the one before, and the newest name of this slot.
+        self._chain_end: Previous = NOTHING_BEFORE
+        self._newest: str | None = None
+        # With `power`: what the seal takes in once the disk has it.
+        self._unsealed: list[tuple[list[bytes], int, int]] = []
+        self._unfinished: list[_Closing] = []
+        self._seal_lags = False
         # Whether bytes of an append that failed may stand behind _size.
         self._uncut = False
         self._suspect = False
@@ -152,8 +179,7 @@ class Recorder:
         self._proved_until = 0.0
         self.leftovers: list[Leftover] = []
         try:
-            self.leftovers = folder.close_leftovers(worker)
-            self._replace()
+            self._begin()
             if power:
                 _sync_directory(folder.path.parent)
         except OSError as error:
@@ -181,6 +207,7 @@ class Recorder:
         except OSError as error:
             self._failed(error)
             raise
+        self._seal_later(pieces, len(tails), length)
         self._seq += len(tails)
         self.written += len(tails)
         if self.failing and not self._power:
@@ -215,6 +242,7 @@ class Recorder:
         assert sync is not None  # noqa: S101 - for the type checker
         self._synced_size, self._synced_seq = sync.size, sync.seq
         self._entry_synced = True
+        self._seal_unsealed()
         if self.failing:
             self._recovered()
 
@@ -233,11 +261,12 @@ class Recorder:
             self._replace()
 
     def tick(self) -> None:
-        """Check the file and close a segment older than a day; for a worker's slow timer."""
+        """Check the file, close a segment that is old, mark the seal; for a call each second."""
         try:
             self._check()
         except OSError as error:
             self._failed(error)
+        self._mark()
 
     def probe(self) -> bool:
         """Return whether records can be written now; heals what can be healed.
@@ -263,13 +292,13 @@ class Recorder:
         """Close the segment. The recorder can't be used after it."""
         if self._segment is None:
             return
-        try:
+        with contextlib.suppress(OSError):
             self._cut()
-            self._sync_rest()
-            close_segment(self.folder, self._segment, self._fd, self._size)
-        except OSError as error:
-            _log.warning("The last segment could not be closed (%s).", error.strerror)
-        self._segment = None
+        self._sync_rest()
+        self._seal_unsealed()
+        self._unfinished.append(self._closing())
+        self._finish(last=True)
+        self._segment = self._seal = None
         self._fd = -1
         self._drop_behind.close()
 
@@ -281,6 +310,71 @@ class Recorder:
         if self._size >= self._drop_at:
             self._drop_at = self._size + PIECE_BYTES
             self._drop_behind.written()
+
+    def _seal_later(self, pieces: list[bytes], records: int, length: int) -> None:
+        """Have the seal take in what stands in the file now."""
+        if self._power:
+            self._unsealed.append((pieces, records, length))
+        elif self._seal is not None:
+            self._seal.add(pieces, records, length)
+
+    def _seal_unsealed(self) -> None:
+        for pieces, records, length in self._unsealed:
+            assert self._seal is not None  # noqa: S101 - for the type checker
+            self._seal.add(pieces, records, length)
+        self._unsealed.clear()
+
+    def _mark(self) -> None:
+        """Mark the seal, and finish those that could not be; records go on where it can't."""
+        self._finish()
+        if self._seal is None:
+            return
+        try:
+            self._seal.mark()
+        except OSError as error:
+            self._lags(error)
+        else:
+            self._seal_lags = bool(self._unfinished)
+
+    def _lags(self, error: OSError) -> None:
+        if not self._seal_lags:
+            self._seal_lags = True
+            _log.error("The log's seal cannot be written (%s); it will be later.", error.strerror)
+
+    def _closing(self) -> _Closing:
+        assert self._segment is not None  # noqa: S101 - for the type checker
+        assert self._seal is not None  # noqa: S101 - for the type checker
+        return _Closing(self._segment, self._fd, self._size, self._seal)
+
+    def _finish(self, *, last: bool = False) -> None:
+        """Close the segments that are not written any more; `last`: there is no later."""
+        waiting, self._unfinished = self._unfinished, []
+        for each in waiting:
+            try:
+                if each.size:
+                    each.seal.finish(sync=self._power)
+                else:
+                    each.seal.discard()
+            except OSError as error:
+                self._lags(error)
+                if not last:
+                    self._unfinished.append(each)
+                    continue
+                _log.warning("Segment %s is left for the next start to close.", each.segment.name)
+                os.close(each.fd)
+            else:
+                try:
+                    close_segment(self.folder, each.segment, each.fd, each.size)
+                except OSError as error:
+                    # Its records are on disk, and sealed; the next start gives it its name.
+                    _log.warning(
+                        "Segment %s could not be closed (%s).", each.segment.name, error.strerror
+                    )
+            each.seal.close()
+        while len(self._unfinished) > _MAX_UNFINISHED:
+            oldest = self._unfinished.pop(0)
+            os.close(oldest.fd)
+            oldest.seal.close()
 
     def _rotate_for(
         self, tails: list[bytes], pieces: list[bytes], length: int
@@ -301,7 +395,7 @@ class Recorder:
         if self._sync is not None:
             return
         if self._fd < 0:
-            self._replace()
+            self._begin()
             return
         now = time.monotonic()
         if self._left:
@@ -338,26 +432,32 @@ class Recorder:
 
     def _leave_lost(self) -> None:
         """Go on in a new segment; records of a deleted file since the last look go with it."""
-        assert self._segment is not None  # noqa: S101 - for the type checker
         saved = self._since_last_look()
-        fd, segment = create_segment(
-            self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
-        )
+        lost = self._closing()
+        fd, segment, seal = self._make()
         data = b"".join(self._join(saved, 0, self._middle))
         try:
             _write_all(fd, [data], len(data))
         except OSError:
             # The lost file stays at hand, so that the next call saves its records again.
+            seal.discard()
             close_segment(self.folder, segment, fd, 0)
             raise
-        lost_fd, lost = self._fd, self._segment
-        self._take(fd, segment)
+        self._take(fd, segment, seal)
         self._seq, self._size = len(saved), len(data)
-        os.close(lost_fd)
+        self._seal_later([data], len(saved), len(data))
+        os.close(lost.fd)
+        # What was lost stays on record: in its seal, which the chain names.
+        with contextlib.suppress(OSError):
+            if lost.size:
+                lost.seal.finish(sync=self._power)
+            else:
+                lost.seal.discard()
+        lost.seal.close()
         _log.error(
             "Segment %s was removed or moved by something else; "
             "%d records were saved and recording goes on in %s.",
-            lost.name,
+            lost.segment.name,
             len(saved),
             segment.name,
         )
@@ -372,34 +472,57 @@ class Recorder:
                 return [tail for _, found, tail in parts if found]
         return []
 
+    def _begin(self) -> None:
+        """Close what a dead predecessor left, and open the first segment behind it."""
+        self.leftovers += self.folder.close_leftovers(self.worker)
+        path = self.folder.path
+        self._chain_end = chain_end(path, self.worker)
+        self._newest = max(sealed_stems(path, self.worker), default=None)
+        self._replace()
+
+    def _make(self) -> tuple[int, Segment, SealWriter]:
+        """Return a new segment, and its seal, behind the one at hand."""
+        previous = self._seal.as_previous() if self._seal is not None else self._chain_end
+        fd, segment = create_segment(
+            self.folder,
+            worker=self.worker,
+            boot_id=self.boot_id,
+            number=self._number,
+            after=self._newest,
+        )
+        seal = SealWriter(
+            self.folder.open_directory, segment.stem, previous, self.folder.signing_key
+        )
+        try:
+            seal.begin()
+        except OSError as error:
+            self._lags(error)
+        return fd, segment, seal
+
     def _replace(self) -> None:
         """Open a new segment and close the one before."""
-        fd, segment = create_segment(
-            self.folder, worker=self.worker, boot_id=self.boot_id, number=self._number
-        )
-        old_fd, old, old_size = self._fd, self._segment, self._size
-        if old is not None:
+        if self._segment is not None:
             self._sync_rest()
-        self._take(fd, segment)
-        if old is not None:
-            try:
-                close_segment(self.folder, old, old_fd, old_size)
-            except OSError as error:
-                # Its records are on disk; the next start gives it its name.
-                _log.warning("Segment %s could not be closed (%s).", old.name, error.strerror)
+            self._seal_unsealed()
+        fd, segment, seal = self._make()
+        if self._segment is not None:
+            self._unfinished.append(self._closing())
+        self._take(fd, segment, seal)
+        self._finish()
 
-    def _take(self, fd: int, segment: Segment) -> None:
+    def _take(self, fd: int, segment: Segment, seal: SealWriter) -> None:
         # Pieces are counted on from one segment to the next.
         self._drop_at -= self._size
         now = time.monotonic()
-        self._fd, self._segment = fd, segment
+        self._fd, self._segment, self._seal = fd, segment, seal
+        self._newest = segment.stem
         self._number += 1
         self._seq = self._size = self._checked_size = 0
         self._suspect = self._uncut = self._left = self._entry_synced = False
         self._synced_size = self._synced_seq = 0
         self._rotate_at = self.segment_bytes
         self._check_due = now + _CHECK_INTERVAL_S
-        self._age_due = now + _MAX_SEGMENT_AGE_S
+        self._age_due = now + self._segment_age_s
 
     def _failed(self, error: OSError) -> None:
         self._proved_until = 0.0
@@ -431,7 +554,10 @@ class Recorder:
         """Write no more to this segment; the next record goes to a new one."""
         if self._segment is not None and not self._left:
             unsynced = self._size - self._synced_size
-            if not keep:
+            if keep:
+                self._seal_unsealed()
+            else:
+                self._unsealed.clear()
                 self._size, self._seq = self._synced_size, self._synced_seq
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, self._size)

@@ -1,27 +1,47 @@
-"""The log's seals and heads as files (docs/log-format.md)."""
+"""The log's seals, indexes and heads as files (docs/log-format.md).
+
+A `SealWriter` goes with a segment that is being written. What is appended is collected and
+digested in larger pieces, since a call for each small one would cost more than the digest. Only
+`mark` and `finish` touch the disk; where it refuses, the next call writes all that is missing.
+So a seal may lag, and never says what is not so.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
+import hashlib
 import io
+import logging
 import os
+import re
 import stat
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from iatp._fast import trail
+from iatp.adapters.signing import SigningKey
 from iatp.values.seals import (
+    DIGEST_PREFIX,
     HEAD_FORMAT,
+    NO_DIGEST,
     SEAL_FORMAT,
+    Chain,
     Final,
     Head,
     Mark,
+    Previous,
     SealHeader,
     SignedFinal,
     SignedHead,
 )
+
+_log = logging.getLogger(__name__)
 
 SEAL_SUFFIX = ".seal"
 INDEX_SUFFIX = ".index"
@@ -33,6 +53,15 @@ SEAL_PREFIX = b"iatp-seal-1\n"
 HEAD_PREFIX = b"iatp-head-1\n"
 
 _HEAD_LIMIT = 1 << 20
+_GROUP_BYTES = 64 << 10
+"""Digested at once: some 50 µs, during which nothing else runs."""
+_LAGGING_BYTES = 4 << 20
+"""So many entries are kept for an index that cannot be written, then it is given up."""
+_TAIL_BYTES = 64 << 10
+"""Holds the last lines of a seal, whatever they are."""
+_SEAL_NAME = re.compile(r"(\d{8}T\d{6}\.\d{6}Z-w(\d{1,5})-[A-Za-z0-9-]{1,64}-\d{6,12})\.seal")
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NOTHING_BEFORE = Previous(segment=None, sha256=NO_DIGEST)
 
 _T = TypeVar("_T")
 
@@ -148,8 +177,8 @@ def _decoded(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T | None:
     return None
 
 
-def _read_file(path: Path) -> bytes | None:
-    """Return all of a file; None where there is none, or something that is no file."""
+def _read_file(path: Path, last_bytes: int | None = None) -> bytes | None:
+    """Return all of a file, or its end; None where there is none, or something that is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -162,4 +191,371 @@ def _read_file(path: Path) -> bytes | None:
         os.close(fd)
         return None
     with io.FileIO(fd) as file:
+        if last_bytes is not None:
+            file.seek(max(0, os.fstat(fd).st_size - last_bytes))
         return file.readall()
+
+
+def sealed_stems(folder: str | os.PathLike[str], worker: int) -> list[str]:
+    """Return the stems of the segments of a worker slot that have a seal, oldest first.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    return sorted(_stems_by_worker(folder).get(worker, []))
+
+
+def _stems_by_worker(folder: str | os.PathLike[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for name in os.listdir(folder):  # noqa: PTH208 - names are wanted
+        match = _SEAL_NAME.fullmatch(name)
+        if match is not None:
+            found.setdefault(int(match[2]), []).append(match[1])
+    return found
+
+
+def last_point(folder: str | os.PathLike[str], stem: str) -> Mark | Final | None:
+    """Return the last thing that a segment's seal says, or None where it says nothing.
+
+    Reads its end only: a segment that was open for a day may have 86,400 marks.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    data = _read_file(Path(folder, seal_name(stem)), _TAIL_BYTES)
+    for line in reversed((data or b"").split(b"\n")[:-1]):
+        signed = _decoded(_signed_finals, line)
+        if signed is not None:
+            return _decoded(_finals, bytes(signed.final))
+        mark = _decoded(_marks, line)
+        if mark is not None:
+            return mark
+    return None
+
+
+def seal_header(folder: str | os.PathLike[str], stem: str) -> SealHeader | None:
+    """Return the first line of a segment's seal, or None where there is none.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    try:
+        with Path(folder, seal_name(stem)).open("rb") as file:
+            return parse_seal(file.readline(_TAIL_BYTES)).header
+    except FileNotFoundError:
+        return None
+
+
+def chain_end(folder: str | os.PathLike[str], worker: int, before: str | None = None) -> Previous:
+    """Return what the next segment of a worker slot names as the one before it.
+
+    That is the newest whose seal is closed; older than `before` where that is given.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    for stem in reversed(sealed_stems(folder, worker)):
+        if before is None or stem < before:
+            point = last_point(folder, stem)
+            if isinstance(point, Final):
+                return Previous(segment=stem, sha256=point.sha256)
+    return NOTHING_BEFORE
+
+
+def write_head(
+    folder: str | os.PathLike[str], directory: int, agent_id: str, key: SigningKey
+) -> None:
+    """Write down, signed, how far every worker slot's chain is sealed.
+
+    `directory` is a descriptor of the folder.
+
+    Raises:
+        OSError: it can't be written; the one before stays.
+    """
+    chains = []
+    for worker, stems in sorted(_stems_by_worker(folder).items()):
+        for stem in sorted(stems, reverse=True):
+            # It may have been removed meanwhile: one that was empty, or by retention.
+            point = last_point(folder, stem)
+            if point is not None:
+                chains.append(
+                    Chain(
+                        worker=worker,
+                        segment=stem,
+                        records=point.records,
+                        bytes=point.bytes,
+                        sha256=point.sha256,
+                    )
+                )
+                break
+    head = Head(
+        format=HEAD_FORMAT,
+        timestamp=timestamp(),
+        agent_id=agent_id,
+        key=key.key_id,
+        public_key=base64.b64encode(key.public_key).decode("ascii"),
+        chains=chains,
+    )
+    raw = msgspec.json.encode(head)
+    signed = SignedHead(head=msgspec.Raw(raw), signature=key.sign(HEAD_PREFIX, raw))
+    replace_file(directory, HEAD_NAME, [msgspec.json.encode(signed), b"\n"])
+
+
+def replace_file(directory: int, name: str, pieces: Iterable[bytes]) -> None:
+    """Give a file this content, whole and durable, or leave it as it is.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    temporary = f"{name}.{os.urandom(4).hex()}.tmp"
+    try:
+        with open_new(directory, temporary) as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def open_new(directory: int, name: str) -> io.BufferedWriter:
+    """Return a new file of the folder, to be written. Raises: OSError."""
+    return io.BufferedWriter(io.FileIO(os.open(name, _NEW_FILE, 0o600, dir_fd=directory), "w"))
+
+
+def first_digest(previous: Previous, stem: str) -> hashlib._Hash:
+    """Return the digest of a segment without records."""
+    text = f"{previous.sha256}\n{stem}\n"
+    return hashlib.sha256(DIGEST_PREFIX + text.encode("ascii"))
+
+
+def timestamp() -> str:
+    """Return the wall clock as records have it."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{day}.{nanoseconds // 1000:06d}Z"
+
+
+def header_line(stem: str, previous: Previous) -> bytes:
+    """Return the first line of a seal."""
+    header = SealHeader(format=SEAL_FORMAT, segment=stem, previous=previous)
+    return msgspec.json.encode(header) + b"\n"
+
+
+def final_line(final: Final, key: SigningKey) -> bytes:
+    """Return the last line of a seal, signed."""
+    raw = msgspec.json.encode(final)
+    signature = key.sign(SEAL_PREFIX, raw)
+    return msgspec.json.encode(SignedFinal(final=msgspec.Raw(raw), signature=signature)) + b"\n"
+
+
+class SealWriter:
+    """The digest, the seal and the index of one segment while it is written.
+
+    Not thread-safe. `open_directory` returns a descriptor of the log folder.
+    """
+
+    def __init__(
+        self, open_directory: Callable[[], int], stem: str, previous: Previous, key: SigningKey
+    ) -> None:
+        self.stem = stem
+        self.previous = previous
+        self.records = 0
+        self.bytes = 0
+        self._open_directory = open_directory
+        self._key = key
+        self._digest = first_digest(previous, stem)
+        self._checks = hashlib.sha256()
+        # What was added since the last digest.
+        self._pieces: list[bytes] = []
+        self._pending = 0
+        self._digested_records = self._digested_bytes = 0
+        self._marked_records = 0
+        self._seal = _File(stem + SEAL_SUFFIX)
+        self._index = _File(stem + INDEX_SUFFIX)
+        self._index_key = os.urandom(16)
+        # Entries that are not in the file yet, behind the header that may not be either.
+        self._entries = bytearray(trail.header(self._index_key))
+        self._gave_up = False
+        self._finished = False
+
+    def add(self, pieces: list[bytes], records: int, length: int) -> None:
+        """Take in whole records that stand in the file now, of `length` bytes in all."""
+        self._pieces += pieces
+        self.records += records
+        self.bytes += length
+        self._pending += length
+        if self._pending >= _GROUP_BYTES:
+            self._settle()
+
+    def as_previous(self) -> Previous:
+        """Return what the next segment names: this one, or where it is empty the one before."""
+        if not self.records:
+            return self.previous
+        self._settle()
+        return Previous(segment=self.stem, sha256=self._digest.hexdigest())
+
+    def begin(self) -> None:
+        """Make the files, where that was not done yet.
+
+        Raises:
+            OSError: they can't be made; the next mark tries again.
+        """
+        self._write(b"")
+
+    def mark(self) -> None:
+        """Write down the digest so far and the entries up to it, if there is anything new.
+
+        Raises:
+            OSError: it is not, or not all, written; the next call makes it good.
+        """
+        if self.records == self._marked_records and not self._entries and not self._seal.is_lost():
+            return
+        self._settle()
+        mark = Mark(
+            records=self.records,
+            bytes=self.bytes,
+            sha256=self._digest.hexdigest(),
+            timestamp=timestamp(),
+        )
+        self._write(msgspec.json.encode(mark) + b"\n" if self.records else b"")
+
+    def finish(self, *, sync: bool = False) -> None:
+        """Write the rest of the index and the signed end of the seal; `sync`: durably.
+
+        Raises:
+            OSError: it is not written; the next call makes it good.
+        """
+        if self._finished:
+            return
+        self._settle()
+        final = Final(
+            segment=self.stem,
+            records=self.records,
+            bytes=self.bytes,
+            sha256=self._digest.hexdigest(),
+            checks=self._checks.hexdigest(),
+            timestamp=timestamp(),
+            key=self._key.key_id,
+        )
+        # The index first: a segment with a whole seal has a whole index.
+        self._write(b"")
+        if sync:
+            self._index.sync()
+        self._write(final_line(final, self._key))
+        if sync:
+            self._seal.sync()
+        self._finished = True
+
+    def discard(self) -> None:
+        """Remove the files, of a segment that held no record."""
+        self.close()
+        with contextlib.suppress(OSError):
+            directory = self._open_directory()
+            try:
+                for file in (self._index, self._seal):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(file.name, dir_fd=directory)
+            finally:
+                os.close(directory)
+
+    def close(self) -> None:
+        """Close the files as they are."""
+        self._seal.close()
+        self._index.close()
+
+    def _settle(self) -> None:
+        """Digest what was collected."""
+        if not self._pieces:
+            return
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self._pending = 0
+        self._digest.update(data)
+        made = trail.entries([data], self._index_key, self._digested_bytes, self._digested_records)
+        self._checks.update(trail.checks(made, self._digested_records))
+        self._digested_bytes, self._digested_records = self.bytes, self.records
+        if self._gave_up:
+            return
+        self._entries += made
+        if len(self._entries) > _LAGGING_BYTES:
+            self._give_up_index()
+
+    def _write(self, line: bytes) -> None:
+        """Append a line to the seal and what there is to the index; makes them first."""
+        directory = self._open_directory()
+        try:
+            if self._seal.is_lost():
+                # Removed under us: what is sealed from now on is sealed anew.
+                self._seal.close()
+            if not self._seal.size:
+                self._seal.append(directory, header_line(self.stem, self.previous))
+            if line:
+                self._seal.append(directory, line)
+                self._marked_records = self.records
+            if self._entries:
+                self._index.append(directory, self._entries)
+                self._entries.clear()
+        finally:
+            os.close(directory)
+
+    def _give_up_index(self) -> None:
+        self._gave_up = True
+        self._entries.clear()
+        self._index.close()
+        _log.error("The index of segment %s cannot be written and is given up.", self.stem)
+        with contextlib.suppress(OSError):
+            directory = self._open_directory()
+            try:
+                os.unlink(self._index.name, dir_fd=directory)
+            finally:
+                os.close(directory)
+
+
+class _File:
+    """A file that grows by whole pieces; a piece that was not written whole is written again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size = 0
+        """Of the whole pieces."""
+        self._fd = -1
+        self._uncut = False
+
+    def append(self, directory: int, data: bytes | bytearray) -> None:
+        """Write a piece behind those before; makes the file. Raises: OSError."""
+        if self._fd < 0:
+            self._fd = os.open(self.name, _NEW_FILE, 0o600, dir_fd=directory)
+            self.size = 0
+        if self._uncut:
+            os.ftruncate(self._fd, self.size)
+        self._uncut = True
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                more = os.pwrite(self._fd, view[done:], self.size + done)
+                if not more:
+                    raise OSError(errno.EIO, "a write took no bytes")
+                done += more
+        self.size += len(data)
+        self._uncut = False
+
+    def is_lost(self) -> bool:
+        """Whether the file was removed."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
+    def sync(self) -> None:
+        """Wait until the disk has it. Raises: OSError."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close it; what is appended next makes it anew."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+        self.size = 0
+        self._uncut = False

@@ -39,6 +39,7 @@ from iatp.adapters.seals import (
     read_seal,
     seal_name,
 )
+from iatp.adapters.segments import LogKeys, SegmentError, SegmentText, open_segment
 from iatp.adapters.signing import key_id
 from iatp.adapters.signing import verify as is_signed
 from iatp.values.records import DeletedSegment, RetentionRecord, envelope
@@ -150,6 +151,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     keys: Keys
     entries: IndexEntries
     sort: SortIndex
+    log_keys: LogKeys | None
     patience_s: float
 
 
@@ -271,26 +273,21 @@ class _Check:
         asked = sorted(self.asked)
         found: dict[int, tuple[int, str]] = {0: (0, self.digest.hexdigest())}
         self.points[0] = found[0]
-        try:
-            for block, end in self._blocks():
-                with memoryview(block) as view, view[:end] as lines:
-                    made = self.means.entries([lines], key, self.bytes, self.records)
-                self.entries += made
-                self._find_retentions(block, end)
-                start = 0
-                for records, stop in self._cuts(made, end, wanted, asked):
-                    with memoryview(block) as view:
-                        self.digest.update(view[start:stop])
+        for block in self._blocks():
+            made = self.means.entries([block], key, self.bytes, self.records)
+            self.entries += made
+            self._find_retentions(block)
+            start = 0
+            with memoryview(block) as view:
+                for records, stop in self._cuts(made, len(block), wanted, asked):
+                    self.digest.update(view[start:stop])
                     start = stop
                     digest = self.digest.hexdigest()
                     found[self.bytes + stop] = (records, digest)
                     self.points[records] = (self.bytes + stop, digest)
-                with memoryview(block) as view:
-                    self.digest.update(view[start:end])
-                self.bytes += end
-                self.records += len(made) // _ENTRY_BYTES
-        except ValueError as error:
-            self.damage = str(error)
+                self.digest.update(view[start:])
+            self.bytes += len(block)
+            self.records += len(made) // _ENTRY_BYTES
         return found
 
     def _cuts(
@@ -316,19 +313,19 @@ class _Check:
             cuts.add((asked[at], stop))
         return sorted(cuts, key=lambda cut: cut[1])
 
-    def _find_retentions(self, block: bytearray, end: int) -> None:
+    def _find_retentions(self, block: bytes) -> None:
         if self.segment.worker != 0:
             return
-        at = block.find(_RETENTION, 0, end)
+        at = block.find(_RETENTION)
         while at >= 0:
             start = block.rfind(b"\n", 0, at) + 1
             stop = block.index(b"\n", at)
-            line = bytes(block[start:stop])
+            line = block[start:stop]
             common = envelope(line)
             if common is not None and common.type == "retention":
                 with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                     self.retentions.append(_retentions.decode(line))
-            at = block.find(_RETENTION, stop, end)
+            at = block.find(_RETENTION, stop)
 
     def _judge(self, seal: Seal, found: dict[int, tuple[int, str]], index: bytes | None) -> None:
         """Hold what was read against what was sealed."""
@@ -341,10 +338,11 @@ class _Check:
                 self._name_first_bad(seal, good, point.records, index)
                 return
             good = point.records
-        if seal.final is None:
-            if self.damage and self.segment.closed:
-                self._add(self.records, self.damage)
-        elif self.records > seal.final.records:
+        if self.damage:
+            # Behind all that is sealed; or in an open segment, whose last second is not.
+            self._add(self.records, self.damage)
+            return
+        if seal.final is not None and self.records > seal.final.records:
             self._add(
                 seal.final.records,
                 "it stands behind the last record that was sealed",
@@ -391,22 +389,43 @@ class _Check:
         if why:
             self._add(None, why)
 
-    def _blocks(self) -> Iterator[tuple[bytearray, int]]:
-        """Yield buffers and where their last whole line ends; at the end `rest` is known."""
-        path = self.folder / self.segment.name
-        with path.open("rb", buffering=0) as file:
-            block = bytearray(_BLOCK_BYTES)
-            filled = 0
-            while count := file.readinto(memoryview(block)[filled:]):
-                filled += count
-                end = block.rfind(b"\n", 0, filled) + 1
-                if end:
-                    yield block, end
-                    block[: filled - end] = block[end:filled]
-                    filled -= end
-                elif filled == len(block):
-                    block.extend(bytes(len(block)))
-            self.rest = filled
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield whole lines in large pieces, up to where the file is damaged."""
+        try:
+            text = open_segment(self.means.folder, self.segment, self.means.log_keys)
+        except SegmentError as error:
+            self.damage = error.strerror or str(error)
+            return
+        if text is None:
+            raise FileNotFoundError
+        with text:
+            size = text.size
+            at = 0
+            try:
+                for start, block in text.blocks(block_bytes=_BLOCK_BYTES):
+                    yield block
+                    at = start + len(block)
+            except SegmentError as error:
+                self.damage = error.strerror or str(error)
+                # What stands before the damage is still known; so is then which record is first.
+                block = _readable(text, at, _BLOCK_BYTES)
+                yield block[: block.rfind(b"\n") + 1]
+            else:
+                self.rest = max(size - at, 0)
+
+
+def _readable(text: SegmentText, start: int, length: int) -> bytes:
+    """Return as much of a piece as can be read before what is damaged."""
+    data = b""
+    good, bad = 0, length
+    while good < bad:
+        middle = (good + bad + 1) // 2
+        try:
+            data = text.read(start, middle)
+            good = middle
+        except SegmentError:
+            bad = middle - 1
+    return data
 
 
 def _seal_is_wrong(seal: Seal, stem: str) -> str:
@@ -503,6 +522,8 @@ def verify(
     sort: SortIndex,
     public_keys: Iterable[bytes] = (),
     heads: Iterable[bytes] = (),
+    log_keys: LogKeys | None = None,
+    excerpt: bool = False,
     processes: int = 1,
     progress: Progress | None = None,
     patience_s: float = PATIENCE_S,
@@ -519,6 +540,8 @@ def verify(
     check = _Verification(os.fspath(folder), public_keys, heads)
     check.entries = entries
     check.sort = sort
+    check.log_keys = log_keys
+    check.excerpt = excerpt
     check.processes = processes
     check.progress = progress
     check.patience_s = patience_s
@@ -530,6 +553,8 @@ class _Verification:
 
     entries: IndexEntries
     sort: SortIndex
+    log_keys: LogKeys | None
+    excerpt: bool
     processes: int
     progress: Progress | None
     patience_s: float
@@ -629,6 +654,7 @@ class _Verification:
             keys=self.keys,
             entries=self.entries,
             sort=self.sort,
+            log_keys=self.log_keys,
             patience_s=self.patience_s,
         )
         tasks = [(means, segment, frozenset(asked.get(segment.stem, ()))) for segment in waiting]
@@ -692,7 +718,7 @@ class _Verification:
             earlier = chain.get(before)
             if earlier is not None:
                 self._hold_together(worker, earlier, found)
-            elif not self._is_vouched_for(found):
+            elif not (self._is_vouched_for(found) or (self.excerpt and stem == min(chain))):
                 self._add(worker, before, 0, f"it is gone; {stem} follows it")
 
     def _hold_together(self, worker: int, earlier: Checked, later: Checked) -> None:
@@ -722,7 +748,7 @@ class _Verification:
         for chain in head.chains:
             found = self.checked.get(chain.segment)
             if found is None:
-                if not self._head_is_pruned(head, chain):
+                if not (self.excerpt or self._head_is_pruned(head, chain)):
                     why = f"it is gone; {source} names it"
                     self._add(chain.worker, chain.segment, 0, why)
                 continue
@@ -749,7 +775,7 @@ class _Verification:
 
     def _miss_kept(self) -> None:
         """What the newest retention record says stays must be there."""
-        if self.newest is not None:
+        if self.newest is not None and not self.excerpt:
             for kept in self.newest.chains:
                 if kept.segment not in self.checked:
                     why = "it is gone; retention had kept it"

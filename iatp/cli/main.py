@@ -28,6 +28,9 @@ COMMANDS = {
     "verify": "validate a manifest file and explain its trust score",
     "scan": "fetch the manifest of a running agent and judge it",
     "trace": "show the flight record of one trace ID",
+    "log": "check, search and back up the flight record",
+    "report": "sum up the flight record of the last days",
+    "replay": "send a recorded request again and compare the answers",
     "demo": "show the sidecar at work before a real agent",
     "version": "show the version",
 }

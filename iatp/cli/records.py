@@ -18,22 +18,34 @@ _STYLES = {
     "user_override": (YELLOW,),
     "error": (RED,),
     "access": (DIM,),
+    "retention": (DIM,),
 }
 _TYPE_WIDTH = max(map(len, _STYLES))
 _SHOWN_CHARACTERS = 400
 
 
-def show_records(screen: Screen, records: Iterable[dict[str, Any]], *, indent: int = 2) -> None:
+def show_records(
+    screen: Screen,
+    records: Iterable[dict[str, Any]],
+    *,
+    indent: int = 2,
+    with_trace: bool = False,
+) -> None:
     """Print records in their order: one line each, then what it holds.
 
-    Records may come from a peer, so no field is trusted to have its type.
+    Records may come from a peer, so no field is trusted to have its type. `with_trace`: they are
+    of several traces and days, so each says of which.
     """
     margin = " " * indent
     for record in records:
         kind = plain(str(record.get("type", "?")))
-        clock = plain(str(record.get("timestamp", "")))[11:26]
+        clock = plain(str(record.get("timestamp", "")))
+        clock = f"{clock[:10]} {clock[11:26]}" if with_trace else clock[11:26]
         label = screen.paint(f"{kind:<{_TYPE_WIDTH}}", *_STYLES.get(kind, ()))
-        screen.line(f"{margin}{screen.paint(clock, DIM)}  {label}  {_summary(record)}")
+        said = _summary(record)
+        if with_trace:
+            said = f"{screen.paint(plain(str(record.get('trace_id', ''))), BOLD)}  {said}"
+        screen.line(f"{margin}{screen.paint(clock, DIM)}  {label}  {said}")
         for name in ("payload", "response"):
             if name in record:
                 screen.line(f"{margin}{'':17}{name}: {screen.marked(_content(record, name))}")

@@ -27,6 +27,7 @@ from iatp.adapters.encryption import LogKeys
 from iatp.adapters.keys import installation_key
 from iatp.adapters.recorder import LogFolder
 from iatp.adapters.shared_memory import SharedMemory
+from iatp.adapters.signing import signing_key
 from iatp.sidecar.listeners import Listener, open_listeners
 from iatp.sidecar.logs import set_up_logs
 from iatp.values.config import Loaded, limits_warnings
@@ -63,8 +64,10 @@ def run(loaded: Loaded) -> int:
 
 def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     settings = loaded.settings
+    # Until a worker serves there is nothing to rotate; left alone it would end the process.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keys = LogKeys.load(settings.log_key_file) if settings.log_key_file is not None else None
-    folder = LogFolder(settings.log_dir, keys=keys)
+    folder = LogFolder(settings.log_dir, signing_key(settings.signing_key_file), keys=keys)
     folder.check_writable()
     for leftover in folder.leftovers:
         _log.warning("%s", leftover)
@@ -77,6 +80,11 @@ def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     try:
         return supervisor.run()
     finally:
+        # All workers have closed their segments.
+        try:
+            folder.write_head(settings.agent_id)
+        except OSError as error:
+            _log.warning("The log's head could not be written (%s).", error)
         folder.close()
 
 
@@ -116,6 +124,7 @@ class Supervisor:
         self._lifeline = os.pipe()
         for each in _SIGNALS:
             signal.signal(each, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._on_rotate)
         for number in range(count):
             self._start(number)
         return self._watch()
@@ -137,14 +146,16 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         # A signal that arrives meanwhile is handled once the new worker can be told of it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_SIGNALS, signal.SIGUSR1))
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 for each in _SIGNALS:
                     signal.signal(each, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+                # Until its recorder is there; it then has a new segment anyway.
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGUSR1))
                 os.close(self._lifeline[1])
                 for listener in self._listeners:
                     listener.keep_only(number)
@@ -157,7 +168,7 @@ class Supervisor:
         self._workers[pid] = number
         self._started[number] = time.monotonic()
         self._memory.set_worker(number, pid, WorkerState.READY)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_SIGNALS, signal.SIGUSR1))
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         """Have the workers drain; on the second signal, or when they are overdue, kill them."""
@@ -171,6 +182,12 @@ class Supervisor:
         for pid in tuple(self._workers):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, told)
+
+    def _on_rotate(self, _number: int, _frame: object) -> None:
+        """Have every worker begin a new segment."""
+        for pid in tuple(self._workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
 
     def _watch(self) -> int:
         """Wait for workers; replace those that die, until all are told to stop."""

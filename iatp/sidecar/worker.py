@@ -117,6 +117,7 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGUSR1, self._rotate)
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
@@ -126,6 +127,7 @@ class Worker:
             self._number,
             new_boot_id(),
             settings.log_segment_bytes,
+            segment_age_s=settings.log_segment_age_s,
             join=record.lines,
             power=settings.durability == Durability.POWER,
         )
@@ -202,8 +204,10 @@ class Worker:
         _reuse_memory()
         self._background(self._tick())
         self._background(self._housekeep())
+        if self._prunes:
+            self._background(self._keep_log())
         if self._keeper is not None:
-            self._background(self._keep())
+            self._background(self._look_for_keeping(self._keeper))
         if self._number == 0 and settings.ready_check_agent:
             self._background(self._look_for_agent())
         await self._stop.wait()
@@ -412,8 +416,7 @@ class Worker:
             )
 
     async def _housekeep(self) -> None:
-        loop = asyncio.get_running_loop()
-        last_prune = last_probe = float("-inf")
+        last_probe = float("-inf")
         while True:
             try:
                 self._front.flush_refusals()
@@ -422,27 +425,67 @@ class Worker:
                 if time.monotonic() - last_probe >= PROBE_S:
                     last_probe = time.monotonic()
                     self._recorder.probe()
-                if self._prunes and time.monotonic() - last_prune >= PRUNE_S:
-                    last_prune = time.monotonic()
-                    with contextlib.suppress(OSError, StateUnavailable):
-                        await loop.run_in_executor(self._readers, self._prune)
             except Exception:
                 _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
 
-    async def _keep(self) -> None:
-        assert self._keeper is not None  # noqa: S101 - for the type checker
+    async def _look_for_keeping(self, keeper: KeeperProcess) -> None:
+        """Have closed segments compressed and encrypted, by a process of its own."""
         loop = asyncio.get_running_loop()
         while True:
-            await loop.run_in_executor(self._readers, self._keeper.look)
+            await loop.run_in_executor(self._readers, keeper.look)
             await asyncio.sleep(LOOK_S)
 
-    def _prune(self) -> None:
+    async def _keep_log(self) -> None:
+        """Each minute: write the head, delete what retention says, and what the state forgets."""
+        loop = asyncio.get_running_loop()
+        agent_id = self._settings.agent_id
+        while True:
+            for work in (
+                lambda: loop.run_in_executor(self._readers, self._folder.write_head, agent_id),
+                self._retain,
+                lambda: loop.run_in_executor(self._readers, self._prune_state),
+            ):
+                try:
+                    await work()
+                except (OSError, StateUnavailable) as error:
+                    _log.warning("the log could not be kept in order (%s)", error)
+                except Exception:
+                    _log.exception("the housekeeping failed")
+            await asyncio.sleep(PRUNE_S)
+
+    async def _retain(self) -> None:
+        """Delete what is too old or too much, each time after a record says so."""
+        loop = asyncio.get_running_loop()
         settings = self._settings
-        for pruned in self._folder.prune(settings.log_max_size_bytes, settings.log_max_age_s):
-            _log.info("%s", pruned)
+        folder = self._folder
+        while True:
+            outdated = await loop.run_in_executor(
+                self._readers, folder.outdated, settings.log_max_size_bytes, settings.log_max_age_s
+            )
+            if outdated is None:
+                return
+            try:
+                await self._record_access(outdated.tail(settings.agent_id))
+                if self._outbox.failing:
+                    raise OSError("the record of it is not written")
+            except OSError:
+                # A full disk would stay full.
+                await loop.run_in_executor(self._readers, folder.make_room, outdated)
+                raise
+            _log.info("%s", outdated)
+            await loop.run_in_executor(self._readers, folder.delete, outdated)
+
+    def _prune_state(self) -> None:
         if self._folder.control_state_path.exists():
             self._state.prune()
+
+    def _rotate(self) -> None:
+        """Close the segment, if it holds anything, and begin another: SIGUSR1."""
+        try:
+            self._recorder.rotate()
+        except OSError as error:
+            _log.error("the log could not be rotated (%s)", error.strerror)
 
     # The end.
 

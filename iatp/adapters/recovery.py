@@ -1,0 +1,278 @@
+"""Closes a segment whose writer died: what is whole stays, is sealed, and is signed as recovered.
+
+What was sealed is taken as it stands, whatever it is: if it was changed, the marks say so, and
+taking it away would take evidence away. Behind the last mark the first line that is not the
+record that must stand there ends the segment; it and what follows is set aside in `.torn`. A
+crash during recovery leaves what another one can do again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from iatp._fast import trail
+from iatp.adapters.seals import (
+    INDEX_SUFFIX,
+    SEAL_SUFFIX,
+    TORN_SUFFIX,
+    Seal,
+    chain_end,
+    final_line,
+    first_digest,
+    header_line,
+    read_seal,
+    replace_file,
+    timestamp,
+)
+from iatp.values.seals import Final, Mark, Previous
+
+if TYPE_CHECKING:
+    from iatp.adapters.log_folder import Segment
+    from iatp.adapters.signing import SigningKey
+
+_log = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 256 << 10
+_decode = msgspec.json.Decoder().decode
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment whose writer died, closed now by its successor."""
+
+    name: str
+    size: int
+    """Bytes of its whole records."""
+    torn_bytes: int
+    """Bytes behind the last whole record, set aside: a write that was cut off, or zeros."""
+    changed_after: int | None = None
+    """The records behind so many are not those that were sealed."""
+
+    def __str__(self) -> str:
+        said = f"Closed segment {self.name}, whose writer had died; "
+        if not self.torn_bytes:
+            said += "it is whole."
+        else:
+            said += (
+                f"its last {self.torn_bytes} bytes are no whole records and were set aside "
+                f"in a file that ends in {TORN_SUFFIX}."
+            )
+        if self.changed_after is not None:
+            said += (
+                f" ITS RECORDS FROM NUMBER {self.changed_after} ON ARE NOT THOSE THAT WERE "
+                "SEALED; iatp log verify says more."
+            )
+        return said
+
+
+def recover(
+    folder: str | os.PathLike[str], directory: int, segment: Segment, fd: int, key: SigningKey
+) -> Leftover | None:
+    """Seal a plain segment, to which `fd` is open, and close it; None where it held nothing.
+
+    Raises:
+        OSError: it can't; the segment stays as it is, or is cut to its whole records.
+    """
+    stem = segment.stem
+    seal = read_seal(folder, stem)
+    size = os.fstat(fd).st_size
+    if size == 0 and (seal is None or not seal.marks) and _torn_size(directory, stem) == 0:
+        for name in (stem + INDEX_SUFFIX, stem + SEAL_SUFFIX, segment.name):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+        return None
+    if seal is not None and seal.final is not None:
+        # Its writer died between the last line of the seal and the segment's new name.
+        return _rename(directory, segment, Leftover(name="", size=seal.final.bytes, torn_bytes=0))
+    previous = _previous(folder, segment, seal)
+    marks = seal.marks if seal is not None else []
+    whole = _find_end(fd, size, first_digest(previous, stem), marks)
+    if whole.end < size:
+        _set_aside(directory, stem, fd, whole.end, size)
+    digest = first_digest(previous, stem)
+    made = _make_index(directory, stem, fd, whole.end, digest)
+    final = Final(
+        segment=stem,
+        records=made.records,
+        bytes=whole.end,
+        sha256=digest.hexdigest(),
+        checks=made.checks,
+        timestamp=timestamp(),
+        key=key.key_id,
+        recovered=True,
+        torn_bytes=_torn_size(directory, stem),
+    )
+    line = final_line(final, key)
+    if seal is None or seal.header is None:
+        if seal is not None:
+            _log.error("The seal of segment %s was damaged and is made anew.", stem)
+        replace_file(directory, stem + SEAL_SUFFIX, [header_line(stem, previous), line])
+    else:
+        _append(directory, stem + SEAL_SUFFIX, seal.torn_bytes, line)
+    return _rename(
+        directory,
+        segment,
+        Leftover(
+            name="",
+            size=whole.end,
+            torn_bytes=final.torn_bytes,
+            changed_after=whole.changed_after,
+        ),
+    )
+
+
+def _rename(directory: int, segment: Segment, leftover: Leftover) -> Leftover:
+    name = segment.as_closed().name
+    os.rename(segment.name, name, src_dir_fd=directory, dst_dir_fd=directory)
+    return msgspec.structs.replace(leftover, name=name)
+
+
+def _previous(folder: str | os.PathLike[str], segment: Segment, seal: Seal | None) -> Previous:
+    if seal is not None and seal.header is not None and seal.header.segment == segment.stem:
+        return seal.header.previous
+    return chain_end(folder, segment.worker, segment.stem)
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    """How far a segment's records go."""
+
+    end: int
+    changed_after: int | None
+
+
+class _Made(msgspec.Struct, frozen=True):
+    records: int
+    checks: str
+
+
+def _find_end(fd: int, size: int, digest: hashlib._Hash, marks: list[Mark]) -> _Whole:
+    """Return where the last record that counts ends."""
+    end = seq = 0
+    changed_after = None
+    for mark in marks:
+        if end <= mark.bytes <= size:
+            records = seq
+            for block in _blocks(fd, end, mark.bytes):
+                digest.update(block)
+                records += block.count(b"\n")
+            if (records, digest.hexdigest()) == (mark.records, mark.sha256):
+                end, seq = mark.bytes, mark.records
+                continue
+        changed_after = seq
+        break
+    # Where the marks are right, what was sealed ends here.
+    sealed = end if changed_after is None else min(size, max(mark.bytes for mark in marks))
+    for start, stop, line in _lines(fd, end, size):
+        found = _seq(line)
+        if found is not None and (found == seq or (start < sealed and found > seq)):
+            end = stop
+            seq = found
+        elif start >= sealed:
+            break
+        seq += 1
+    return _Whole(end, changed_after)
+
+
+def _seq(line: bytes) -> int | None:
+    """Return the number of a record, or None where the line is none."""
+    try:
+        record = _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    seq = record.get("seq") if isinstance(record, dict) else None
+    return seq if type(seq) is int and "type" in record else None
+
+
+def _blocks(fd: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        block = os.pread(fd, min(_BLOCK_BYTES, end - start), start)
+        if not block:
+            raise OSError(errno.EIO, "the segment became shorter while it was read")
+        yield block
+        start += len(block)
+
+
+def _lines(fd: int, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where each whole line begins and where the next does, and it without its end.
+
+    Of a line that holds a zero byte, and so is no record, none may be given: a crash can leave
+    gigabytes of them.
+    """
+    rest = bytearray()
+    skipped = 0
+    for block in _blocks(fd, start, end):
+        if b"\n" not in block:
+            rest += block
+            if b"\0" in block:
+                skipped += len(rest)
+                rest.clear()
+            continue
+        *lines, last = block.split(b"\n")
+        lines[0] = bytes(rest) + lines[0]
+        for line in lines:
+            stop = start + skipped + len(line) + 1
+            yield start, stop, b"" if skipped else line
+            start, skipped = stop, 0
+        rest = bytearray(last)
+
+
+def _torn_size(directory: int, stem: str) -> int:
+    try:
+        return os.stat(stem + TORN_SUFFIX, dir_fd=directory, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _set_aside(directory: int, stem: str, fd: int, end: int, size: int) -> None:
+    """Move what stands behind the last whole record to a file of its own."""
+    replace_file(directory, stem + TORN_SUFFIX, _blocks(fd, end, size))
+    os.ftruncate(fd, end)
+    os.fsync(fd)
+
+
+def _make_index(directory: int, stem: str, fd: int, end: int, digest: hashlib._Hash) -> _Made:
+    """Make the index anew, and feed the digest with all records."""
+    checks = hashlib.sha256()
+    index_key = os.urandom(16)
+    records = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal records
+        yield trail.header(index_key)
+        rest, at = b"", 0
+        for block in _blocks(fd, 0, end):
+            data = rest + block
+            stop = data.rfind(b"\n") + 1
+            rest = data[stop:]
+            lines = data[:stop]
+            digest.update(lines)
+            made = trail.entries([lines], index_key, at, records)
+            checks.update(trail.checks(made, records))
+            at += stop
+            records += len(made) // trail.ENTRY_BYTES
+            yield made
+
+    replace_file(directory, stem + INDEX_SUFFIX, pieces())
+    return _Made(records, checks.hexdigest())
+
+
+def _append(directory: int, name: str, torn_bytes: int, line: bytes) -> None:
+    """Write a line behind the whole ones of a file, durably."""
+    fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        size = os.fstat(fd).st_size - torn_bytes
+        os.ftruncate(fd, size)
+        while line:
+            done = os.pwrite(fd, line, size)
+            line = line[done:]
+            size += done
+        os.fsync(fd)
+    finally:
+        os.close(fd)
