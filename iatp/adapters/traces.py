@@ -138,6 +138,8 @@ def _hits(
         return
     with text:
         rest = found.rest
+        if rest is not None and rest >= text.size:
+            rest = 0
         known = set()
         for offset in found.offsets:
             line = _line_at(text, offset)
