@@ -325,6 +325,18 @@ class EncryptedFile:
         return plain
 
 
+def is_as_appended(path: str | os.PathLike[str]) -> bool:
+    """Return whether an encrypted file still stands in one block for each append.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - any kind of path
+        head = file.read(HEADER_BYTES + _LENGTH.size)[HEADER_BYTES:]
+    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+    return not (length == BLOCK_BYTES or length & _LAST)
+
+
 def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(b"iatp-log-key\n" + key).digest()[:8]
 
