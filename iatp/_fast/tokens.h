@@ -96,7 +96,9 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
 }
 
 /* Whether the fixed part of a token stands where it would if the token began at `p`. */
-static inline int token_anchor(const TokenTable *t, const unsigned char *p, Py_ssize_t left) {
+static __attribute__((noinline)) int token_anchor(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t left
+) {
     for (int i = 0; i < t->head_count && t->heads[i].head < left; i++) {
         const Head *x = &t->heads[i];
         unsigned char c = p[x->head];
@@ -189,16 +191,11 @@ static inline Py_ssize_t token_run(
                 break;
             slash = slash < 0 ? i : slash;
         }
-        if (i >= at + TOKEN_ESCAPE) {
-            if (alnum && token_prefix(t, p + i, high - i))
-                return i;
-            continue;
-        }
-        if (token_joined(p, low, i))
+        if (i < at + TOKEN_ESCAPE && token_joined(p, low, i))
             continue;
         if (alnum && token_prefix(t, p + i, high - i))
             return i;
-        if (high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
+        if (i < at + TOKEN_ESCAPE && high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
             && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')
             && token_anchor(t, p + i, high - i))
             return i;
