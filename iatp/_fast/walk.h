@@ -513,6 +513,10 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
             return 1;
         }
         at++;
+    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
+        /* A string that is a UUID holds nothing. */
+        w->coded_end = at + 36;
+        return 0;
     }
     end = w->coded_end = at + coded_end(p + at, w->n - at);
     if (end == w->n || (end - at < WALK_RUN && p[end] != '\\'))
@@ -524,9 +528,6 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
         if ((p[end + 1] == 'n' || p[end + 1] == 'r') && (end - at) % 4 == 0 && end - at >= WALK_RUN)
             return 1;
     }
-    /* A string that is a UUID holds nothing. */
-    if (end - at == 36 && p[at - 1] == '"' && p[end] == '"' && uuid_bytes(p + at))
-        return 0;
     return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
 }
 
