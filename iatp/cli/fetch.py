@@ -1,4 +1,4 @@
-"""One bounded GET from a peer that may be hostile.
+"""One bounded request to a peer that may be hostile.
 
 No proxy, no redirect, no cookie, no credentials from a .netrc; the whole call, name lookup
 included, ends at its deadline; no answer longer than the limit is read.
@@ -30,6 +30,15 @@ class Fetched(NamedTuple):
     status: int
     content_type: str
     body: bytes
+
+
+class _Question(NamedTuple):
+    """What is sent."""
+
+    method: str
+    target: str
+    body: bytes | None
+    headers: dict[str, str]
 
 
 class UnixUrl(SplitResult):
@@ -101,18 +110,21 @@ def fetch(
     headers: dict[str, str] | None = None,
     limit_bytes: int = LIMIT_BYTES,
     ca_file: str | None = None,
+    method: str = "GET",
+    body: bytes | None = None,
 ) -> Fetched:
-    """GET `target` (origin-form) from the host of `url`.
+    """Ask the host of `url` for `target` (origin-form).
 
     Raises:
         FetchError: nothing within `timeout_s`, or nothing that can be used.
     """
     outcome: list[Fetched | FetchError] = []
     connection = _connection(url, timeout_s, ca_file)
+    question = _Question(method, target, body, headers or {})
 
     def work() -> None:
         try:
-            outcome.append(_exchange(connection, target, headers or {}, limit_bytes))
+            outcome.append(_exchange(connection, question, limit_bytes))
         except (OSError, http.client.HTTPException, ValueError) as error:
             outcome.append(FetchError(_sentence(error)))
         except FetchError as error:
@@ -145,21 +157,19 @@ def _connection(
 
 
 def _exchange(
-    connection: http.client.HTTPConnection,
-    target: str,
-    headers: dict[str, str],
-    limit_bytes: int,
+    connection: http.client.HTTPConnection, question: _Question, limit_bytes: int
 ) -> Fetched:
     try:
         connection.request(
-            "GET",
-            target,
+            question.method,
+            question.target,
+            question.body,
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",
                 "User-Agent": "iatp",
-                **headers,
+                **question.headers,
             },
         )
         answer = connection.getresponse()

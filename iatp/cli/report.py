@@ -35,6 +35,7 @@ _MOST_GROUPS = 20_000
 _BLOCK_BYTES = 1 << 20
 _TOP = 10
 _BAR = 32
+_REASON_CHARACTERS = 40
 
 
 class Read(NamedTuple):
@@ -325,7 +326,9 @@ _OUTCOMES = (("answered", GREEN), ("blocked", RED), ("warned", YELLOW), ("refuse
 
 
 def _because(row: dict[str, Any]) -> str:
-    return ", ".join(text for text in (row["rule"], row["reason"] or row["code"]) if text)
+    why = row["reason"] or row["code"]
+    shown = why if len(why) <= _REASON_CHARACTERS else why[: _REASON_CHARACTERS - 1] + "…"
+    return ": ".join(text for text in (row["rule"], shown) if text)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -27,7 +27,7 @@ _PAGE_BYTES = 64 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The ID, and where to look for it."""
-    parser.add_argument("trace_id", type=_trace_id, metavar="ID")
+    parser.add_argument("trace_id", type=trace_id_argument, metavar="ID")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--log-dir", metavar="DIR", help="the flight recorder's folder")
     where.add_argument(
@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _trace_id(text: str) -> str:
+def trace_id_argument(text: str) -> str:
+    """A trace ID, for argparse."""
     if not _TRACE_ID.fullmatch(text) or text in (".", ".."):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a trace ID (1 to 128 letters, digits, dots, hyphens, underscores)"
