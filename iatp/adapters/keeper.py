@@ -380,6 +380,7 @@ def _encrypted(stored: Iterable[bytes], writer: BlockWriter) -> Iterator[bytes]:
         # A last block is there in any case, so what would fill one waits for more.
         while len(waiting) > BLOCK_BYTES:
             yield from writer.block([bytes(waiting[:BLOCK_BYTES])])
+            writer.written()
             del waiting[:BLOCK_BYTES]
     yield from writer.block([bytes(waiting)], last=True)
 

@@ -576,6 +576,7 @@ def create_segment(
         boot_id=boot_id,
         number=number,
         closed=False,
+        encrypted=folder.keys is not None,
     )
     directory = folder.open_directory()
     try:
@@ -738,6 +739,6 @@ def _close_leftover(folder: LogFolder, segment: Segment, directory: int) -> Left
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        return recover(folder.path, directory, segment, fd, folder.signing_key)
+        return recover(folder.path, directory, segment, fd, folder.signing_key, keys=folder.keys)
     finally:
         os.close(fd)

@@ -23,7 +23,8 @@ import msgspec
 from iatp.adapters.compression import CompressedFile, Source
 from iatp.adapters.encryption import HEADER_BYTES, EncryptedFile, LogKeys, PlainFile, SegmentError
 from iatp.adapters.log_folder import Segment, list_segments
-from iatp.adapters.seals import read_seal
+from iatp.adapters.seals import last_point, read_seal
+from iatp.values.seals import Final
 
 __all__ = [
     "BLOCK_BYTES",
@@ -174,13 +175,20 @@ def read_form(
             raise SegmentError(
                 form.name, "is encrypted; set IATP_LOG_KEY_FILE to the file with its key"
             )
-        if not form.closed and file.size < HEADER_BYTES:
-            # Made this instant, or as far as a crash let it.
+        if file.size < HEADER_BYTES and not _should_hold_records(folder, form):
             return _Nothing(file)
         source = EncryptedFile(file, keys, form.stem, form.name)
         if form.closed and not source.complete:
             _check_end(folder, form, source)
     return CompressedFile(source, form.name) if form.compressed else source
+
+
+def _should_hold_records(folder: str | os.PathLike[str], form: Segment) -> bool:
+    """False where a file may be empty: just made, or one of which a crash left nothing."""
+    if not form.closed:
+        return False
+    final = last_point(folder, form.stem)
+    return not isinstance(final, Final) or final.bytes > 0
 
 
 def _check_end(folder: str | os.PathLike[str], form: Segment, source: EncryptedFile) -> None:
@@ -193,7 +201,7 @@ def _check_end(folder: str | os.PathLike[str], form: Segment, source: EncryptedF
 
 
 class _Nothing:
-    """An open segment that holds no records yet."""
+    """A segment that holds no records."""
 
     size = 0
 

@@ -215,6 +215,8 @@ def _is_whole(
 
 def _line_at(text: SegmentText, offset: int) -> bytes:
     """Return the line that begins there, without its end; empty where none does."""
+    if offset >= text.size:
+        return b""
     before = min(offset, 1)
     wanted = _LINE_BYTES
     while True:

@@ -19,6 +19,7 @@ _STYLES = {
     "error": (RED,),
     "access": (DIM,),
     "retention": (DIM,),
+    "retention": (DIM,),
 }
 _TYPE_WIDTH = max(map(len, _STYLES))
 _SHOWN_CHARACTERS = 400

@@ -127,7 +127,11 @@ class Supervisor:
         signal.signal(signal.SIGUSR1, self._on_rotate)
         for number in range(count):
             self._start(number)
-        return self._watch()
+        status = self._watch()
+        # While Python ends these have no handler, and would end it at once.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return status
 
     def _serve(self, number: int, lifeline: int | None = None) -> int:
         from iatp.sidecar.worker import Worker  # noqa: PLC0415  (after the settings are right)

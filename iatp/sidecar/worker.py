@@ -567,6 +567,9 @@ class Worker:
         while not self._outbox.settled and time.monotonic() < left:
             await asyncio.sleep(TICK_S / 10)
         self._recorder.close()
+        # With the loop its handler goes, and a late one would end the process at once.
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._syncs.shutdown(wait=False)
         if self._keeper is not None:
             self._keeper.close()

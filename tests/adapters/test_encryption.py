@@ -41,6 +41,7 @@ def write(path: Path, blocks: list[bytes], *, last: bool = True, keys: LogKeys =
     data = writer.header()
     for number, block in enumerate(blocks, 1):
         data += b"".join(writer.block([block], last=last and number == len(blocks)))
+        writer.written()
     path.write_bytes(data)
     return data
 
@@ -193,6 +194,7 @@ def test_an_open_file_grows(tmp_path: Path) -> None:
             text += b"%d," % number
             for piece in writer.block([b"%d" % number, b","]):
                 out.write(piece)
+            writer.written()
             assert file.read(0, 100) == text
         block = b"".join(writer.block([b"half"]))
         out.write(block[:-1])
@@ -206,6 +208,15 @@ def test_a_tail_of_zeros_holds_nothing(tmp_path: Path) -> None:
     data = write(tmp_path / "f", [b"one", b"two"], last=False)
     (tmp_path / "f").write_bytes(data + bytes(5000))
     assert read_all(tmp_path / "f") == b"onetwo"
+
+
+def test_no_number_is_used_twice() -> None:
+    writer = KEYS.writer(STEM)
+    writer.block([b"one"])
+    with pytest.raises(OSError, match="ends where a block was not written"):
+        writer.block([b"two"])
+    writer.written()
+    writer.block([b"two"])
 
 
 # What was changed is not given out.

@@ -63,6 +63,7 @@ def encrypt_as_written(log: Log, made: Made, *, last: bool = True) -> Path:
     data = writer.header()
     for number, line in enumerate(made.lines, 1):
         data += b"".join(writer.block([line], last=last and number == len(made.lines)))
+        writer.written()
     path = log.path(made, ".jsonl.enc")
     path.write_bytes(data)
     log.path(made).unlink()
