@@ -179,9 +179,9 @@ def _look_up(folder: str | os.PathLike[str], stem: str, trace_id: str) -> _Found
         head = os.pread(fd, trail.HEADER_BYTES, 0)
         status = os.fstat(fd)
         count = (status.st_size - trail.HEADER_BYTES) // trail.ENTRY_BYTES
-        if head.startswith(_SORTED):
-            return _Found(offsets, None) if _is_whole(folder, stem, status, count) else _UNKNOWN
-        if not count:
+        if _is_whole(folder, stem, status, count):
+            return _Found(offsets, None)
+        if head.startswith(_SORTED) or not count:
             return _UNKNOWN
         # In the order of writing: what is behind its last entry is searched.
         at = trail.HEADER_BYTES + (count - 1) * trail.ENTRY_BYTES + _OFFSET_AT
@@ -193,17 +193,18 @@ def _look_up(folder: str | os.PathLike[str], stem: str, trace_id: str) -> _Found
 
 
 _whole: dict[str, tuple[int, int, int]] = {}
-"""Sorted indexes that were found to have all records of their segment, as they were then."""
+"""Indexes that were found to have all records of their segment, as they were then."""
 
 
 def _is_whole(
     folder: str | os.PathLike[str], stem: str, status: os.stat_result, count: int
 ) -> bool:
-    """Whether a sorted index has as many entries as the seal says that there are records."""
+    """Whether an index has as many entries as the seal says that there are records."""
     identity = (status.st_ino, status.st_size, status.st_mtime_ns)
     key = f"{os.fspath(folder)}/{stem}"
     if _whole.get(key) == identity:
         return True
+    # An open segment has marks, and is asked again each time.
     final = last_point(folder, stem)
     if not isinstance(final, Final) or final.records != count:
         return False

@@ -19,7 +19,6 @@ _STYLES = {
     "error": (RED,),
     "access": (DIM,),
     "retention": (DIM,),
-    "retention": (DIM,),
 }
 _TYPE_WIDTH = max(map(len, _STYLES))
 _SHOWN_CHARACTERS = 400

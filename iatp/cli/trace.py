@@ -13,9 +13,11 @@ import re
 import urllib.parse
 from typing import Any
 
+from iatp.adapters.segments import SegmentError
 from iatp.adapters.traces import MAX_LIMIT, read_trace
 from iatp.cli.fetch import FetchError, fetch, seconds_argument, url_argument
 from iatp.cli.files import read_file
+from iatp.cli.folder import Log, open_log
 from iatp.cli.records import show_records
 from iatp.cli.screen import BOLD, RED, Screen, plain, print_json
 from iatp.values.errors import StartError
@@ -36,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="URL",
         help="the admin (or data) listener of a running sidecar; may be given several times",
+    )
+    parser.add_argument(
+        "--log-key-file",
+        metavar="FILE",
+        help="keys of the log, where it is encrypted; default: IATP_LOG_KEY_FILE",
     )
     parser.add_argument(
         "--token-file", metavar="FILE", help="holds the IATP_ADMIN_TOKEN of those sidecars"
@@ -72,18 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
         # Sidecars on one machine share a clock; on several the wall clock is all there is.
         records.sort(key=lambda record: str(record.get("timestamp", "")))
     else:
-        records = _read(arguments.log_dir or _configured_log_dir(), arguments.trace_id)
+        records = _read(open_log(arguments), arguments.trace_id)
     if arguments.json:
         print_json({"trace_id": arguments.trace_id, "logs": records, "errors": errors})
     else:
         _show(arguments.trace_id, records, errors)
     return 0 if records and not errors else 1
-
-
-def _configured_log_dir() -> str:
-    from iatp.adapters.configuration import load  # noqa: PLC0415
-
-    return load().settings.log_dir
 
 
 def _token(file: str | None) -> str | None:
@@ -95,14 +96,18 @@ def _token(file: str | None) -> str | None:
     return token
 
 
-def _read(folder: str, trace_id: str) -> list[dict[str, Any]]:
+def _read(log: Log, trace_id: str) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     after = None
     while True:
         try:
-            page = read_trace(folder, trace_id, limit=MAX_LIMIT, after=after)
+            page = read_trace(log.folder, trace_id, log.keys, limit=MAX_LIMIT, after=after)
+        except SegmentError as error:
+            raise StartError(str(error.strerror)) from None
         except OSError as error:
-            raise StartError(f"the log folder {folder} cannot be read: {error.strerror}") from None
+            raise StartError(
+                f"the log folder {log.folder} cannot be read: {error.strerror}"
+            ) from None
         records += [json.loads(bytes(line)) for line in page.logs]
         after = page.next
         if after is None:

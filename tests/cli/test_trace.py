@@ -91,7 +91,7 @@ def test_unknown_id(folder: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     done = iatp("trace", "t-1", "--log-dir", str(tmp_path / "none"))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"iatp-sidecar: the log folder {tmp_path / 'none'} cannot be")
+    assert done.stderr.startswith(f"iatp-sidecar: the log folder {tmp_path / 'none'} is not there")
 
 
 @pytest.mark.parametrize("trace_id", ["", ".", "..", "a/b", "a b", "x" * 129, "é"])
