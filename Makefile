@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check check-ruff check-format check-types check-stubs check-cython \
-        bench peers detection load load-full proof debug package lock clean setup-run setup-dev
+        bench peers costs detection load load-full proof debug package lock clean setup-run setup-dev
 
 BIN := .venv/bin
 ARGS ?=
@@ -16,6 +16,7 @@ help:
 	@echo "make check      lint, format, types, stubs"
 	@echo "make bench      benchmarks; fails on a regression (ARGS=--renew: a new baseline)"
 	@echo "make peers      the sidecar beside nginx, HAProxy, Envoy, aiohttp (ARGS=--help; 12 minutes)"
+	@echo "make costs      the flight recorder's parts side by side (ARGS=--help; 2 minutes)"
 	@echo "make detection  what the scan finds, beside Presidio and detect-secrets (ARGS=--help)"
 	@echo "make load       a load test of about a minute (locust, wrk); fails where anything is wrong"
 	@echo "make load-full  soak and 10,000 users too: nine minutes (ARGS='--only soak')"
@@ -65,6 +66,9 @@ bench: setup-dev
 # Needs Debian's nginx-light, haproxy and wrk, and two cores.
 peers: setup-dev
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+costs: setup-dev
+	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
 # Installs the peers below build/ at its first run.
 detection: setup-dev

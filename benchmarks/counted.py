@@ -9,10 +9,8 @@ from __future__ import annotations
 import functools
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
-
-from benchmarks.cases import cases
 
 RUNS = 40
 """Calls that are counted; before them as many that are not, so that every cache is warm."""
@@ -34,10 +32,15 @@ def call(function: Callable[[], object]) -> None:
 
 def main() -> None:
     """Run all: first nothing, which is taken off the others, then Python itself."""
+    from benchmarks.cases import cases  # noqa: PLC0415  (what else is counted needs none)
+
+    run([("calibration", python), *((case.name, case.ours) for case in cases())])
+
+
+def run(measured: Sequence[tuple[str, Callable[[], object]]]) -> None:
+    """Run these between marks, nothing before them."""
     gc.disable()
-    measured = [("nothing", functools.partial(id, None)), ("calibration", python)]
-    measured += [(case.name, case.ours) for case in cases()]
-    for name, function in measured:
+    for name, function in [("nothing", functools.partial(id, None)), *measured]:
         call(function)
         os.getppid()
         call(function)

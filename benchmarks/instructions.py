@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.counted import RUNS
@@ -40,8 +41,12 @@ def machine() -> dict[str, str]:
     }
 
 
-def count() -> dict[str, int]:
+def count(
+    program: Sequence[str] = ("benchmarks.counted",), variables: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Instructions of one call of each case; under "calibration" those of Python itself.
+
+    `program` is a module with its arguments that runs its cases as benchmarks/counted.py does.
 
     Raises:
         UnavailableError: there is no valgrind, or it cannot run this Python.
@@ -58,10 +63,12 @@ def count() -> dict[str, int]:
                 "--dump-before=getppid",
                 sys.executable,
                 "-m",
-                "benchmarks.counted",
+                *program,
             ],
             cwd=ROOT,
-            env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ
+            | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+            | dict(variables or {}),
             capture_output=True,
             text=True,
             timeout=WITHIN_S,

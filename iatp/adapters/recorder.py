@@ -177,6 +177,8 @@ class Recorder:
         self._check_due = 0.0
         self._age_due = 0.0
         self._proved_until = 0.0
+        # What the last look at the disk, or a failure since, has shown.
+        self._proved = True
         self.leftovers: list[Leftover] = []
         try:
             self._begin()
@@ -275,7 +277,7 @@ class Recorder:
         """
         now = time.monotonic()
         if now < self._proved_until or self._sync is not None:
-            return not self.failing
+            return self._proved
         self._proved_until = now + _CHECK_INTERVAL_S
         try:
             self._check()
@@ -283,6 +285,7 @@ class Recorder:
         except OSError as error:
             self._failed(error)
             return False
+        self._proved = True
         # With `power` only a sync shows whether the disk takes what it was given.
         if self.failing and not self._power:
             self._recovered()
@@ -525,6 +528,7 @@ class Recorder:
         self._age_due = now + self._segment_age_s
 
     def _failed(self, error: OSError) -> None:
+        self._proved = False
         self._proved_until = 0.0
         self._check_due = 0.0
         if error.errno not in _ROOM_ERRORS:

@@ -367,8 +367,10 @@ class _Check:
                         why = self.damage or "it is gone, with all behind it"
                     self._add(seq // 4, why)
                     return
-            self._add(None, "its records are those that were sealed, but its seal was changed")
-            return
+            if seal.final is None or not seal.final.recovered:
+                self._add(None, "its records are those that were sealed, but its seal was changed")
+                return
+            # Recovery seals what it finds: what was there before only the marks know.
         if self.records <= good:
             self._add(self.records, self.damage or "it is gone, with all behind it")
             return

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from iatp._fast import trail
+from iatp.adapters.signing import default_signing_key_path, signing_key
+from iatp.adapters.verification import Verdict, verify
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -66,3 +70,22 @@ def start_python(script: str, *args: object) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
+
+
+def verdict(folder: Path, *heads: bytes) -> Verdict:
+    """What verification says of a log whose key lies beside it."""
+    key = signing_key(default_signing_key_path(folder))
+    return verify(
+        str(folder),
+        entries=trail.entries,
+        sort=trail.sort,
+        public_keys=[key.public_key],
+        heads=heads,
+        patience_s=0,
+    )
+
+
+def check_sound(folder: Path, *heads: bytes) -> Verdict:
+    said = verdict(folder, *heads)
+    assert said.sound, said.problems
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from iatp.adapters import log_folder
 from iatp.adapters.log_folder import LogFolder, Segment, list_segments, segment_of
 from iatp.adapters.recorder import Recorder, new_boot_id
 from iatp.values.errors import StartError
-from tests.adapters.recording import run_python, start_python, tail
+from iatp.values.records import RetentionRecord, validate
+from tests.adapters.recording import check_sound, run_python, start_python, stored, tail, verdict
 from tests.forks import unprivileged
 
 
@@ -195,7 +198,8 @@ def fill(folder: LogFolder, count: int) -> list[str]:
         recorder.rotate()
         closed = [segment.name for segment in folder.segments() if segment.closed]
         [name] = set(closed) - set(names)
-        os.utime(folder.path / name, (day * 86_400, day * 86_400))
+        for file in folder.path.glob(segment_of_name(name).stem + ".*"):
+            os.utime(file, (day * 86_400, day * 86_400))
         names.append(name)
     recorder.close()
     return names
@@ -205,29 +209,58 @@ def left(folder: LogFolder) -> list[str]:
     return [segment.name for segment in folder.segments()]
 
 
-def test_prune_by_age(folder: LogFolder) -> None:
+def segment_of_name(name: str) -> Segment:
+    found = segment_of(name)
+    assert found is not None
+    return found
+
+
+def size_of(folder: LogFolder, name: str) -> int:
+    """Of all files of a segment together."""
+    files = folder.path.glob(segment_of_name(name).stem + ".*")
+    return sum(file.stat().st_size for file in files)
+
+
+def stems(names: list[str]) -> list[str]:
+    return [segment_of_name(name).stem for name in names]
+
+
+def test_what_is_too_old(folder: LogFolder) -> None:
     names = fill(folder, 5)
-    pruned = folder.prune(1 << 30, 2 * 86_400, now=5 * 86_400 + 1)
-    assert [(each.name, each.reason) for each in pruned] == [(name, "age") for name in names[:3]]
+    found = folder.outdated(1 << 30, 2 * 86_400, now=5 * 86_400 + 1)
+    assert found is not None
+    assert found.reason == "age"
+    assert [each.segment for each in found.segments] == stems(names[:3])
+    assert found.size == sum(size_of(folder, name) for name in names[:3])
+    folder.delete(found)
     assert left(folder) == names[3:]
+    assert {file.name[:40] for file in folder.path.glob("*-w0-*")} == {
+        name[:40] for name in names[3:]
+    }
+    assert folder.outdated(1 << 30, 2 * 86_400, now=5 * 86_400 + 1) is None
 
 
-def test_prune_by_size_takes_the_oldest(folder: LogFolder) -> None:
+def test_what_is_too_much_is_the_oldest(folder: LogFolder) -> None:
     names = fill(folder, 5)
-    size = (folder.path / names[0]).stat().st_size
-    pruned = folder.prune(2 * size + 10, 30 * 86_400, now=6 * 86_400)
-    assert [(each.name, each.reason) for each in pruned] == [(name, "size") for name in names[:3]]
-    assert all(each.size == size for each in pruned)
-    assert left(folder) == names[3:]
+    sizes = [size_of(folder, name) for name in names]
+    found = folder.outdated(sum(sizes[3:]), 30 * 86_400, now=6 * 86_400)
+    assert found is not None
+    assert found.reason == "size"
+    assert [each.segment for each in found.segments] == stems(names[:3])
+    assert found.size == sum(sizes[:3])
+    assert folder.outdated(sum(sizes), 30 * 86_400, now=6 * 86_400) is None
+    less = folder.outdated(sum(sizes) - 1, 30 * 86_400, now=6 * 86_400)
+    assert less is not None
+    assert [each.segment for each in less.segments] == stems(names[:1])
 
 
-def test_prune_never_takes_an_open_segment(folder: LogFolder) -> None:
+def test_an_open_segment_is_never_outdated(folder: LogFolder) -> None:
     recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
     recorder.append([tail("t", 0, fill=5000)])
-    [name] = left(folder)
-    os.utime(folder.path / name, (0, 0))
-    assert folder.prune(1, 1.0) == []
-    assert left(folder) == [name]
+    recorder.tick()
+    for file in folder.path.glob("*-w0-*"):
+        os.utime(file, (0, 0))
+    assert folder.outdated(1, 1.0) is None
     recorder.close()
 
 
@@ -235,21 +268,94 @@ def test_open_segments_count_for_the_size(folder: LogFolder) -> None:
     names = fill(folder, 2)
     recorder = Recorder(folder, 1, new_boot_id(), 1 << 20)
     recorder.append([tail("t", 0, fill=5000)])
-    pruned = folder.prune(5000, 1e9, now=3 * 86_400)
-    assert [each.name for each in pruned] == names
+    found = folder.outdated(5000, 1e9, now=3 * 86_400)
+    assert found is not None
+    assert [each.segment for each in found.segments] == stems(names)
     recorder.close()
 
 
-def test_prune_touches_nothing_else(folder: LogFolder) -> None:
+def test_other_files_are_none_of_it(folder: LogFolder) -> None:
     (folder.path / "notes.jsonl").write_text("x" * 1000)
     os.utime(folder.path / "notes.jsonl", (0, 0))
-    assert folder.prune(0, 1.0) == []
-    assert (folder.path / "notes.jsonl").exists()
+    assert folder.outdated(0, 1.0) is None
 
 
-def test_prune_locks_a_replaced_folder_anew(folder: LogFolder, tmp_path: Path) -> None:
+def test_of_each_slot_the_oldest_go_first(folder: LogFolder) -> None:
+    """One that was touched stays, and so do those behind it in its slot, but not in others."""
+    names = fill(folder, 3)
+    other = Recorder(folder, 1, new_boot_id(), 1 << 20)
+    other.append([tail("t", 0)])
+    other.close()
+    for file in folder.path.glob("*-w1-*"):
+        os.utime(file, (86_400, 86_400))
+    for file in folder.path.glob(stems(names)[1] + ".*"):
+        os.utime(file, (100 * 86_400, 100 * 86_400))
+    found = folder.outdated(1 << 30, 86_400, now=100 * 86_400)
+    assert found is not None
+    assert [each.segment.split("-")[1] for each in found.segments] == ["w0", "w1"]
+    assert found.segments[0].segment == stems(names)[0]
+
+
+def test_the_record_says_what_goes_and_where_the_chains_begin(folder: LogFolder) -> None:
+    names = fill(folder, 3)
+    recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
+    found = folder.outdated(1 << 30, 2 * 86_400, now=4 * 86_400 + 1)
+    assert found is not None
+    recorder.append([found.tail("bank")])
+    folder.delete(found)
+    recorder.close()
+    last = list(stored(folder.path).items())[-1][1][0]
+    record = validate(json.dumps(last).encode())
+    assert isinstance(record, RetentionRecord)
+    assert [each.segment for each in record.segments] == stems(names[:2])
+    assert all(each.records == 1 and each.sha256 for each in record.segments)
+    [chain] = record.chains
+    assert (chain.worker, chain.segment) == (0, stems(names)[2])
+    assert chain.previous == record.segments[-1].sha256
+    check_sound(folder.path)
+
+
+def test_without_its_record_the_rest_does_not_verify(folder: LogFolder) -> None:
+    names = fill(folder, 3)
+    for file in folder.path.glob(stems(names)[0] + ".*"):
+        file.unlink()
+    assert not verdict(folder.path).sound
+
+
+def test_segments_of_an_older_version_go_too(folder: LogFolder) -> None:
+    [name] = fill(folder, 1)
+    for suffix in (".seal", ".index"):
+        (folder.path / (stems([name])[0] + suffix)).unlink()
+    found = folder.outdated(1 << 30, 86_400, now=9 * 86_400)
+    assert found is not None
+    assert [(each.segment, each.records, each.sha256) for each in found.segments] == [
+        (stems([name])[0], None, None)
+    ]
+
+
+def test_room_for_the_record_is_made_of_indexes(folder: LogFolder) -> None:
+    names = fill(folder, 3)
+    found = folder.outdated(1 << 30, 2 * 86_400, now=4 * 86_400 + 1)
+    assert found is not None
+    folder.make_room(found)
+    assert left(folder) == names
+    assert [file.name for file in folder.path.glob("*.index")] == [stems(names)[2] + ".index"]
+    assert len(list(folder.path.glob("*.seal"))) == 3
+
+
+def test_many_go_some_at_a_time(folder: LogFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = fill(folder, 5)
+    monkeypatch.setattr(log_folder, "_DELETED_AT_ONCE", 2)
+    for expected in (names[:2], names[2:4], names[4:]):
+        found = folder.outdated(0, 1e9, now=6 * 86_400)
+        assert found is not None
+        assert [each.segment for each in found.segments] == stems(expected)
+        folder.delete(found)
+
+
+def test_looking_locks_a_replaced_folder_anew(folder: LogFolder, tmp_path: Path) -> None:
     folder.path.rename(tmp_path / "away")
     folder.path.mkdir(mode=0o700)
-    folder.prune(1 << 30, 1e9)
+    folder.outdated(1 << 30, 1e9)
     with pytest.raises(StartError, match="in use"):
         LogFolder(folder.path)

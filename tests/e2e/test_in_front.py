@@ -6,13 +6,15 @@ import contextlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.agents import agent
+from tests.e2e.agents import Agent, Seen, agent
 from tests.e2e.sidecars import TRUSTED, Sidecar, free_ports, is_ready, sidecar, wait_until
 
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
@@ -124,6 +126,8 @@ def test_a_web_page_does_not_reach_the_admin_port(tmp_path: Path) -> None:
 
 _CALL = re.compile(r"\b(?:write|writev|sendto|sendmsg|pwrite64)\(\d+<(.*?)>, (.*)")
 
+_SYNCED = re.compile(r"\bfdatasync(?:\(\d+<[^>]*\.open\.jsonl>| resumed>)\) += 0")
+
 
 @contextlib.contextmanager
 def strace(
@@ -135,6 +139,7 @@ def strace(
     process = subprocess.Popen(
         [
             program,
+            "-f",
             "-yy",
             "-s",
             "600",
@@ -156,24 +161,73 @@ def strace(
         process.communicate(timeout=10)
 
 
+def _steps(output: Path, running: Sidecar, behind: Agent) -> list[str]:
+    """What strace saw: types of records written, syncs done, what went where."""
+    steps = []
+    for line in output.read_text().splitlines():
+        if re.search(
+            r"\bfdatasync\(\d+<[^>]*\.open\.jsonl>\) += 0|fdatasync resumed>\) += 0", line
+        ):
+            steps.append("sync")
+        found = _CALL.search(line)
+        if not found:
+            continue
+        target, data = found.groups()
+        if ".open.jsonl" in target:
+            steps += re.findall(r'\\"type\\":\\"(\w+)\\"', data)
+        elif f":{behind.port}" in target and "POST / HTTP/1.1" in data:
+            steps.append("to the agent")
+        elif f":{running.port}" in target and data.startswith(END_OF_STREAM):
+            steps.append("end of it")
+        elif f":{running.port}" in target and "HTTP/1.1" in data:
+            steps.append("to the caller")
+    return steps
+
+
+END_OF_STREAM = r'"0\r\n\r\n"'
+"""As strace writes it: the last bytes of a chunked answer."""
+
+
 @pytest.mark.servers
-def test_a_record_is_on_disk_before_what_it_records_leaves(tmp_path: Path) -> None:
-    with agent() as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
-        with strace(running, tmp_path / "strace"):
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_a_record_is_on_disk_before_what_it_records_leaves(durability: str, tmp_path: Path) -> None:
+    settings = TRUSTED | {"IATP_DURABILITY": durability}
+    calls = "write,writev,sendto,sendmsg,pwrite64,fdatasync"
+    sync = ["sync"] if durability == "power" else []
+    with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
+        with strace(running, tmp_path / "strace", calls):
             for number in range(5):
                 assert running.post(b'{"n":%d}' % number).status == 200
             assert running.post("{").status == 400
-        steps = []
-        for line in (tmp_path / "strace").read_text().splitlines():
-            found = _CALL.search(line)
-            if not found:
-                continue
-            target, data = found.groups()
-            if ".open.jsonl" in target:
-                steps += re.findall(r'\\"type\\":\\"(\w+)\\"', data)
-            elif f":{behind.port}" in target and "POST / HTTP/1.1" in data:
-                steps.append("to the agent")
-            elif f":{running.port}" in target and "HTTP/1.1" in data:
-                steps.append("to the caller")
-        served = ["request", "to the agent", "response", "to the caller"]
-        assert steps == served * 5 + ["error", "to the caller"]
+        served = ["request", *sync, "to the agent", "response", *sync, "to the caller"]
+        assert _steps(tmp_path / "strace", running, behind) == [
+            *(served * 5),
+            *("error", *sync, "to the caller"),
+        ]
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_the_end_of_a_stream_leaves_behind_its_record(durability: str, tmp_path: Path) -> None:
+    settings = TRUSTED | {"IATP_DURABILITY": durability}
+    calls = "write,writev,sendto,sendmsg,pwrite64,fdatasync"
+    sync = ["sync"] if durability == "power" else []
+
+    def reply(connection: socket.socket, _: Seen) -> bool:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n"
+        )
+        time.sleep(0.1)
+        connection.sendall(b"9\r\ndata: 2\n\n\r\n")
+        time.sleep(0.1)
+        connection.sendall(b"0\r\n\r\n")
+        return True
+
+    with agent(reply) as behind, sidecar(tmp_path, behind.url, settings) as running:
+        with strace(running, tmp_path / "strace", calls):
+            for _ in range(3):
+                assert running.post().body == b"data: 1\n\ndata: 2\n\n"
+        served = ["request", *sync, "to the agent", "to the caller"]
+        served += ["response", *sync, "end of it"]
+        assert _steps(tmp_path / "strace", running, behind) == served * 3

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agents import Agent, Seen, agent, says
+from tests.e2e.disks import check_log
 from tests.e2e.load import Load, kill, lives, load
 from tests.e2e.sidecars import STRANGER, Sidecar, sidecar, wait_until
 
@@ -36,9 +37,16 @@ def _kill(running: Sidecar, what: str) -> None:
         os.killpg(running.process.pid, signal.SIGKILL)
 
 
-def _round(tmp_path: Path, behind: Agent, number: int, workers: int, what: str) -> None:
+def _round(
+    tmp_path: Path, behind: Agent, number: int, workers: int, what: str, durability: str
+) -> None:
     """One start on the same folder, a load, a kill in the middle of it."""
-    settings = SETTINGS | {"IATP_WORKERS": str(workers)}
+    behind.seen.clear()
+    settings = SETTINGS | {
+        "IATP_WORKERS": str(workers),
+        "IATP_DURABILITY": durability,
+        "IATP_LOG_SEGMENT": "256KiB",
+    }
     with sidecar(tmp_path, behind.url, settings) as running, contextlib.ExitStack() as stack:
         children = running.workers()
         loads = [
@@ -58,10 +66,12 @@ def _round(tmp_path: Path, behind: Agent, number: int, workers: int, what: str) 
         running.process.wait(10)
         wait_until(lambda: not any(map(lives, children)))
         _check(running, behind, loads)
+    _told(tmp_path, loads, behind)
 
 
 def _check(running: Sidecar, behind: Agent, loads: list[Load]) -> None:
-    # A line that is torn would raise here.
+    # A line that is torn would raise here, as would a record that stands there twice.
+    check_log(running)
     records = running.records()
     requests = {record["trace_id"] for record in records if record["type"] == "request"}
     reached = {one.header("x-agent-trace-id") for one in behind.seen}
@@ -78,17 +88,28 @@ def _check(running: Sidecar, behind: Agent, loads: list[Load]) -> None:
     assert {one.answer.status for one in told} == {200, 403, 449}
 
 
-def _rounds(tmp_path: Path, rounds: list[tuple[int, str]]) -> None:
+def _told(tmp_path: Path, loads: list[Load], behind: Agent) -> None:
+    """Remember one answered request, and one that reached the agent, for the last start."""
+    with (tmp_path / "remembered").open("a") as file:
+        for trace_id in (
+            random.choice(random.choice(loads).told).trace_id,
+            behind.seen[-1].header("x-agent-trace-id"),
+        ):
+            file.write(f"{trace_id}\n")
+
+
+def _rounds(tmp_path: Path, rounds: list[tuple[int, str, str]]) -> None:
     with agent(_answer) as behind:
-        for number, (workers, what) in enumerate(rounds):
-            _round(tmp_path, behind, number, workers, what)
+        for number, (workers, what, durability) in enumerate(rounds):
+            _round(tmp_path, behind, number, workers, what, durability)
         # One more start on what all of these left.
         with sidecar(tmp_path, behind.url, SETTINGS) as running:
-            (first, *_) = behind.seen
-            assert running.trace(first.header("x-agent-trace-id") or "")[0]["type"] == "request"
+            for trace_id in (tmp_path / "remembered").read_text().split():
+                assert running.trace(trace_id), trace_id
             assert running.post(headers=CONFIRMED).status == 200
             assert running.stop() == 0
             assert not list(running.logs.glob("*.open.jsonl"))
+            check_log(running)
 
 
 _says = says(b'{"done":true}' + b" " * 500)
@@ -99,11 +120,28 @@ def _answer(connection: socket.socket, seen: Seen) -> bool | None:
 
 
 def test_nothing_that_was_promised_is_lost(tmp_path: Path) -> None:
-    _rounds(tmp_path, [(1, "all"), (2, "worker"), (2, "supervisor")])
+    rounds = [(1, "all", "power"), (2, "worker", "process"), (2, "supervisor", "process")]
+    _rounds(tmp_path, rounds)
+
+
+KINDS_OF_KILLS = [(4, "worker"), (1, "all"), (4, "supervisor"), (4, "all"), (1, "all")]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_nothing_that_was_promised_is_lost_in_twenty_kills(tmp_path: Path) -> None:
-    kinds = [(1, "all"), (2, "worker"), (1, "all"), (2, "supervisor"), (2, "all")]
-    _rounds(tmp_path, kinds * 4)
+    _rounds(tmp_path, _kills(20))
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(2400)
+def test_nothing_that_was_promised_is_lost_in_two_hundred_kills(tmp_path: Path) -> None:
+    _rounds(tmp_path, _kills(200))
+
+
+def _kills(count: int) -> list[tuple[int, str, str]]:
+    """So many, of all kinds, in both durabilities."""
+    return [
+        (*KINDS_OF_KILLS[number % 5], ("process", "power")[number // 5 % 2])
+        for number in range(count)
+    ]
