@@ -7,7 +7,10 @@ import os
 import pytest
 
 GATED = {
-    "servers": ("IATP_TEST_SERVERS", "they need nginx, strace or curl; .ci/run always runs them"),
+    "servers": (
+        "IATP_TEST_SERVERS",
+        "they need nginx, strace, curl or zstd; .ci/run always runs them",
+    ),
     "proof": ("IATP_TEST_PROOF", "they take minutes; make proof runs them"),
 }
 """Marker: the variable that lets its tests run when it is 1, and why they are left out."""

@@ -139,14 +139,16 @@ class LogKeys:
 class BlockWriter:
     """Encrypts one file, block after block.
 
-    A number is used once: where a block was not written whole, the file must end there, since
-    another block of the same number would give both away.
+    A number is used once: where a block was not written whole the file must end there, since
+    another block of the same number would give both away. So each `block` is followed by
+    `written`, or by no other.
     """
 
     def __init__(self, header: bytes, cipher: AESGCM) -> None:
         self._header = header
         self._cipher = cipher
         self._number = 0
+        self._ended = False
 
     def header(self) -> bytes:
         """Return what stands before the first block."""
@@ -155,15 +157,29 @@ class BlockWriter:
     def block(self, pieces: list[bytes], *, last: bool = False) -> list[bytes]:
         """Return the pieces as they stand in the file: encrypted, as the next block.
 
-        Costs some 2 µs and 0.3 ns a byte with AES-NI. Raises: ValueError for 1 GiB or more.
+        Costs some 2 µs and 0.3 ns a byte with AES-NI.
+
+        Raises:
+            OSError: the block before was the last, or was not written.
         """
+        if self._ended:
+            raise OSError(errno.EIO, "an encrypted file ends where a block was not written")
+        self._ended = True
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if len(data) > _MAX_BLOCK_BYTES:
-            raise ValueError("a block has at most 1 GiB")
+            raise OSError(errno.EFBIG, "a block of the log has at most 1 GiB")
         length = _LENGTH.pack(len(data) | (_LAST if last else 0))
         nonce = self._number.to_bytes(_NONCE_BYTES, "little")
         self._number += 1
         return [length, self._cipher.encrypt(nonce, data, length + self._header)]
+
+    def end(self) -> None:
+        """Say that blocks were cut off: there may be no other."""
+        self._ended = True
+
+    def written(self) -> None:
+        """Say that the block stands whole in the file: there may be another."""
+        self._ended = False
 
 
 class PlainFile:
@@ -245,6 +261,32 @@ class EncryptedFile:
             offset += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def sound_size(self) -> int:
+        """Return how many bytes are to be had from the first on: up to a block that was changed.
+
+        Reads all of them.
+        """
+        offset = 0
+        size = self.size
+        while offset < size:
+            number, start, stop = self._block_at(offset)
+            try:
+                self._block(number, start, stop)
+            except SegmentError:
+                break
+            offset = stop
+        return offset
+
+    def place_behind(self, offset: int) -> int:
+        """Return where in the file the block ends with which so many bytes are whole."""
+        if offset >= self.size:
+            if self._each:
+                return self._file.size
+            return HEADER_BYTES + len(self._starts) * _OVERHEAD + self._known_end
+        number, start, stop = self._block_at(offset)
+        behind = offset > start
+        return HEADER_BYTES + (number + behind) * _OVERHEAD + (stop if behind else start)
+
     def close(self) -> None:
         """Give up the file."""
         self._file.close()
@@ -323,6 +365,18 @@ class EncryptedFile:
             ) from None
         self._kept = (number, plain)
         return plain
+
+
+def is_as_appended(path: str | os.PathLike[str]) -> bool:
+    """Return whether an encrypted file still stands in one block for each append.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 - any kind of path
+        head = file.read(HEADER_BYTES + _LENGTH.size)[HEADER_BYTES:]
+    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+    return not (length == BLOCK_BYTES or length & _LAST)
 
 
 def _key_id(key: bytes) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from iatp.values.errors import StartError
 
 KEY_BYTES = 32
-_READ_LIMIT = 1 << 20
+_READ_LIMIT = 64 << 10
 
 
 def default_key_path(log_dir: str | os.PathLike[str]) -> Path:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from iatp.adapters.encryption import LogKeys
 from iatp.adapters.recovery import Leftover, recover
 from iatp.adapters.seals import (
     INDEX_SUFFIX,
@@ -162,9 +163,19 @@ class LogFolder:
         StartError: a symbolic link, of another user, not writable, or in use by another sidecar.
     """
 
-    def __init__(self, path: str | os.PathLike[str], signing_key: SigningKey | None = None) -> None:
-        """Take the key that signs seals; None: that of the default file beside the folder."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        signing_key: SigningKey | None = None,
+        *,
+        keys: LogKeys | None = None,
+    ) -> None:
+        """Take the key that signs seals; None: that of the default file beside the folder.
+
+        And the keys of the log; None: it is not encrypted.
+        """
         self._signing_key = signing_key
+        self.keys = keys
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
         _make_folder(self.path)
         try:
@@ -536,12 +547,13 @@ def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
         if segment is None:
             continue
         other = found.get(segment.stem)
-        if other is None or _form_rank(segment) > _form_rank(other):
+        if other is None or form_rank(segment) > form_rank(other):
             found[segment.stem] = segment
     return [found[stem] for stem in sorted(found)]
 
 
-def _form_rank(segment: Segment) -> tuple[bool, bool, bool]:
+def form_rank(segment: Segment) -> tuple[bool, bool, bool]:
+    """Return what sorts the files of one segment, the one that has taken the others' place last."""
     return segment.closed, segment.compressed, segment.encrypted
 
 
@@ -564,6 +576,7 @@ def create_segment(
         boot_id=boot_id,
         number=number,
         closed=False,
+        encrypted=folder.keys is not None,
     )
     directory = folder.open_directory()
     try:
@@ -726,6 +739,6 @@ def _close_leftover(folder: LogFolder, segment: Segment, directory: int) -> Left
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        return recover(folder.path, directory, segment, fd, folder.signing_key)
+        return recover(folder.path, directory, segment, fd, folder.signing_key, keys=folder.keys)
     finally:
         os.close(fd)

@@ -15,6 +15,9 @@ Each segment has a seal (iatp/adapters/seals.py). It takes in what stands in the
 what the disk has. `tick` marks it; where that fails, records go on and the seal follows later. A
 segment has its closed name only once its seal is closed.
 
+With the keys of the log (`LogFolder.keys`) each append is encrypted as one block. Such a segment
+ends where an append failed: the number of a block is used once.
+
 Not thread-safe: but for `Sync.run` all calls come from the thread that runs the event loop.
 """
 
@@ -31,6 +34,7 @@ from pathlib import Path
 
 import msgspec
 
+from iatp.adapters.encryption import BlockWriter, EncryptedFile, PlainFile
 from iatp.adapters.log_folder import (
     LogFolder,
     Segment,
@@ -83,12 +87,15 @@ def join_lines(tails: list[bytes], first: int, middle: bytes) -> list[bytes]:
 class Sync:
     """Makes the records of one moment durable."""
 
-    def __init__(self, fd: int, folder: LogFolder | None, size: int, seq: int) -> None:
+    def __init__(
+        self, fd: int, folder: LogFolder | None, size: int, seq: int, file_size: int
+    ) -> None:
         """Take a descriptor of its own; `folder` where the file's entry in it is new."""
         self._fd = fd
         self._folder = folder
         self.size = size
-        """Bytes of the segment that are durable once it has run."""
+        """Bytes of records that are durable once it has run."""
+        self.file_size = file_size
         self.seq = seq
 
     def run(self) -> None:
@@ -146,8 +153,11 @@ class Recorder:
         """The last attempt to write, or to sync, failed."""
         self._power = power
         self._sync: Sync | None = None
+        # What encrypts the segment, and how long its file is then: longer than the records.
+        self._blocks: BlockWriter | None = None
+        self._file_size = 0
         # Up to where the segment was synced, and whether its entry in the folder was.
-        self._synced_size = self._synced_seq = 0
+        self._synced_size = self._synced_seq = self._synced_file_size = 0
         self._entry_synced = False
         # Nothing more is written to the segment at hand: a sync of it has failed.
         self._left = False
@@ -229,7 +239,7 @@ class Recorder:
             self._leave_unsynced(error, keep=False)
             raise
         folder = None if self._entry_synced else self.folder
-        self._sync = Sync(fd, folder, self._size, self._seq)
+        self._sync = Sync(fd, folder, self._size, self._seq, self._file_size)
         return self._sync
 
     def end_sync(self, error: OSError | None, keep: bool) -> None:  # noqa: FBT001  (the outbox calls it)
@@ -243,6 +253,7 @@ class Recorder:
             return
         assert sync is not None  # noqa: S101 - for the type checker
         self._synced_size, self._synced_seq = sync.size, sync.seq
+        self._synced_file_size = sync.file_size
         self._entry_synced = True
         self._seal_unsealed()
         if self.failing:
@@ -306,10 +317,19 @@ class Recorder:
         self._drop_behind.close()
 
     def _write(self, pieces: list[bytes], length: int) -> None:
+        stored, stored_length = pieces, length
+        if self._blocks is not None:
+            stored = self._blocks.block(pieces)
+            if not self._file_size:
+                stored = [self._blocks.header(), *stored]
+            stored_length = sum(map(len, stored))
         self._uncut = True
-        _write_all(self._fd, pieces, length)
+        _write_all(self._fd, stored, stored_length)
         self._size += length
+        self._file_size += stored_length
         self._uncut = False
+        if self._blocks is not None:
+            self._blocks.written()
         if self._size >= self._drop_at:
             self._drop_at = self._size + PIECE_BYTES
             self._drop_behind.written()
@@ -347,7 +367,19 @@ class Recorder:
     def _closing(self) -> _Closing:
         assert self._segment is not None  # noqa: S101 - for the type checker
         assert self._seal is not None  # noqa: S101 - for the type checker
+        self._write_last_block()
         return _Closing(self._segment, self._fd, self._size, self._seal)
+
+    def _write_last_block(self) -> None:
+        """Say where an encrypted file ends; where it can't be written the seal says so alone."""
+        if self._blocks is None or not self._file_size or self._uncut:
+            return
+        with contextlib.suppress(OSError):
+            stored = self._blocks.block([], last=True)
+            try:
+                _write_all(self._fd, stored, sum(map(len, stored)))
+            except OSError:
+                os.ftruncate(self._fd, self._file_size)
 
     def _finish(self, *, last: bool = False) -> None:
         """Close the segments that are not written any more; `last`: there is no later."""
@@ -407,7 +439,7 @@ class Recorder:
             self._leave_lost()
         else:
             self._cut()
-            if os.fstat(self._fd).st_size != self._size:
+            if os.fstat(self._fd).st_size != self._file_size:
                 _log.error("Something else wrote to the segment; recording goes on in another.")
                 self._replace()
             elif self._suspect or (now >= self._age_due and self._size):
@@ -419,8 +451,8 @@ class Recorder:
         """Take away what a failed append may have left behind the last whole record."""
         if not self._uncut:
             return
-        if os.fstat(self._fd).st_size > self._size:
-            os.ftruncate(self._fd, self._size)
+        if os.fstat(self._fd).st_size > self._file_size:
+            os.ftruncate(self._fd, self._file_size)
         self._uncut = False
 
     def _in_place(self) -> bool:
@@ -437,17 +469,21 @@ class Recorder:
         """Go on in a new segment; records of a deleted file since the last look go with it."""
         saved = self._since_last_look()
         lost = self._closing()
-        fd, segment, seal = self._make()
+        fd, segment, seal, blocks = self._make()
         data = b"".join(self._join(saved, 0, self._middle))
+        stored = data
         try:
-            _write_all(fd, [data], len(data))
+            if blocks is not None and data:
+                stored = b"".join([blocks.header(), *blocks.block([data])])
+                blocks.written()
+            _write_all(fd, [stored], len(stored))
         except OSError:
             # The lost file stays at hand, so that the next call saves its records again.
             seal.discard()
             close_segment(self.folder, segment, fd, 0)
             raise
-        self._take(fd, segment, seal)
-        self._seq, self._size = len(saved), len(data)
+        self._take(fd, segment, seal, blocks)
+        self._seq, self._size, self._file_size = len(saved), len(data), len(stored)
         self._seal_later([data], len(saved), len(data))
         os.close(lost.fd)
         # What was lost stays on record: in its seal, which the chain names.
@@ -470,10 +506,21 @@ class Recorder:
         with contextlib.suppress(OSError):
             # One that has another name now, or that a mount hides, still has its records.
             if os.fstat(self._fd).st_nlink == 0:
-                data = os.pread(self._fd, self._size - self._checked_size, self._checked_size)
+                data = self._read_back(self._checked_size, self._size - self._checked_size)
                 parts = [line.partition(self._middle) for line in data.split(b"\n")[:-1]]
                 return [tail for _, found, tail in parts if found]
         return []
+
+    def _read_back(self, offset: int, length: int) -> bytes:
+        assert self._segment is not None  # noqa: S101 - for the type checker
+        file = PlainFile(os.dup(self._fd))
+        keys = self.folder.keys
+        with contextlib.closing(file):
+            if keys is None or not self._segment.encrypted:
+                return file.read(offset, length)
+            return EncryptedFile(file, keys, self._segment.stem, self._segment.name).read(
+                offset, length
+            )
 
     def _begin(self) -> None:
         """Close what a dead predecessor left, and open the first segment behind it."""
@@ -483,8 +530,8 @@ class Recorder:
         self._newest = max(sealed_stems(path, self.worker), default=None)
         self._replace()
 
-    def _make(self) -> tuple[int, Segment, SealWriter]:
-        """Return a new segment, and its seal, behind the one at hand."""
+    def _make(self) -> tuple[int, Segment, SealWriter, BlockWriter | None]:
+        """Return a new segment, its seal, behind the one at hand, and what encrypts it."""
         previous = self._seal.as_previous() if self._seal is not None else self._chain_end
         fd, segment = create_segment(
             self.folder,
@@ -500,29 +547,33 @@ class Recorder:
             seal.begin()
         except OSError as error:
             self._lags(error)
-        return fd, segment, seal
+        keys = self.folder.keys
+        return fd, segment, seal, keys.writer(segment.stem) if keys is not None else None
 
     def _replace(self) -> None:
         """Open a new segment and close the one before."""
         if self._segment is not None:
             self._sync_rest()
             self._seal_unsealed()
-        fd, segment, seal = self._make()
+        fd, segment, seal, blocks = self._make()
         if self._segment is not None:
             self._unfinished.append(self._closing())
-        self._take(fd, segment, seal)
+        self._take(fd, segment, seal, blocks)
         self._finish()
 
-    def _take(self, fd: int, segment: Segment, seal: SealWriter) -> None:
+    def _take(
+        self, fd: int, segment: Segment, seal: SealWriter, blocks: BlockWriter | None
+    ) -> None:
         # Pieces are counted on from one segment to the next.
         self._drop_at -= self._size
         now = time.monotonic()
-        self._fd, self._segment, self._seal = fd, segment, seal
+        self._fd, self._segment, self._seal, self._blocks = fd, segment, seal, blocks
         self._newest = segment.stem
         self._number += 1
         self._seq = self._size = self._checked_size = 0
         self._suspect = self._uncut = self._left = self._entry_synced = False
         self._synced_size = self._synced_seq = 0
+        self._file_size = self._synced_file_size = 0
         self._rotate_at = self.segment_bytes
         self._check_due = now + _CHECK_INTERVAL_S
         self._age_due = now + self._segment_age_s
@@ -531,7 +582,8 @@ class Recorder:
         self._proved = False
         self._proved_until = 0.0
         self._check_due = 0.0
-        if error.errno not in _ROOM_ERRORS:
+        # An encrypted file ends where an append failed.
+        if error.errno not in _ROOM_ERRORS or self._blocks is not None:
             self._suspect = True
         if self._fd >= 0:
             # Where it can't, it stays uncut, and nothing is written here before it can.
@@ -563,8 +615,11 @@ class Recorder:
             else:
                 self._unsealed.clear()
                 self._size, self._seq = self._synced_size, self._synced_seq
+                self._file_size = self._synced_file_size
+                if self._blocks is not None:
+                    self._blocks.end()
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._fd, self._size)
+                    os.ftruncate(self._fd, self._file_size)
             _log.error(
                 "Segment %s could not be synced (%s); its last %d bytes %s, and it is left.",
                 self._segment.name,

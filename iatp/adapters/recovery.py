@@ -14,11 +14,18 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from iatp._fast import trail
+from iatp.adapters.encryption import (
+    HEADER_BYTES,
+    EncryptedFile,
+    LogKeys,
+    PlainFile,
+    SegmentError,
+)
 from iatp.adapters.seals import (
     INDEX_SUFFIX,
     SEAL_SUFFIX,
@@ -73,17 +80,24 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover(
-    folder: str | os.PathLike[str], directory: int, segment: Segment, fd: int, key: SigningKey
+    folder: str | os.PathLike[str],
+    directory: int,
+    segment: Segment,
+    fd: int,
+    key: SigningKey,
+    *,
+    keys: LogKeys | None = None,
 ) -> Leftover | None:
-    """Seal a plain segment, to which `fd` is open, and close it; None where it held nothing.
+    """Seal a segment, to which `fd` is open, and close it; None where it held nothing.
 
     Raises:
-        OSError: it can't; the segment stays as it is, or is cut to its whole records.
+        OSError: it can't, or its key is not among `keys`; the segment stays as it is, or is cut
+            to its whole records.
     """
     stem = segment.stem
     seal = read_seal(folder, stem)
-    size = os.fstat(fd).st_size
-    if size == 0 and (seal is None or not seal.marks) and _torn_size(directory, stem) == 0:
+    text = _text(segment, fd, keys)
+    if not text.stored and (seal is None or not seal.marks) and _torn_size(directory, stem) == 0:
         for name in (stem + INDEX_SUFFIX, stem + SEAL_SUFFIX, segment.name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
@@ -93,11 +107,10 @@ def recover(
         return _rename(directory, segment, Leftover(name="", size=seal.final.bytes, torn_bytes=0))
     previous = _previous(folder, segment, seal)
     marks = seal.marks if seal is not None else []
-    whole = _find_end(fd, size, first_digest(previous, stem), marks)
-    if whole.end < size:
-        _set_aside(directory, stem, fd, whole.end, size)
+    whole = _find_end(text, first_digest(previous, stem), marks)
+    _set_aside(directory, stem, fd, text.place_behind(whole.end))
     digest = first_digest(previous, stem)
-    made = _make_index(directory, stem, fd, whole.end, digest)
+    made = _make_index(directory, stem, text, whole.end, digest)
     final = Final(
         segment=stem,
         records=made.records,
@@ -152,14 +165,15 @@ class _Made(msgspec.Struct, frozen=True):
     checks: str
 
 
-def _find_end(fd: int, size: int, digest: hashlib._Hash, marks: list[Mark]) -> _Whole:
+def _find_end(text: _Text, digest: hashlib._Hash, marks: list[Mark]) -> _Whole:
     """Return where the last record that counts ends."""
+    size = text.size
     end = seq = 0
     changed_after = None
     for mark in marks:
         if end <= mark.bytes <= size:
             records = seq
-            for block in _blocks(fd, end, mark.bytes):
+            for block in _blocks(text, end, mark.bytes):
                 digest.update(block)
                 records += block.count(b"\n")
             if (records, digest.hexdigest()) == (mark.records, mark.sha256):
@@ -169,7 +183,7 @@ def _find_end(fd: int, size: int, digest: hashlib._Hash, marks: list[Mark]) -> _
         break
     # Where the marks are right, what was sealed ends here.
     sealed = end if changed_after is None else min(size, max(mark.bytes for mark in marks))
-    for start, stop, line in _lines(fd, end, size):
+    for start, stop, line in _lines(text, end, size):
         found = _seq(line)
         if found is not None and (found == seq or (start < sealed and found > seq)):
             end = stop
@@ -190,16 +204,85 @@ def _seq(line: bytes) -> int | None:
     return seq if type(seq) is int and "type" in record else None
 
 
-def _blocks(fd: int, start: int, end: int) -> Iterator[bytes]:
+class _Text(Protocol):
+    """The records of a segment, and where in its file they stand."""
+
+    size: int
+    stored: bool
+    """Whether the file holds anything."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return so many bytes of the records from there."""
+
+    def place_behind(self, offset: int) -> int:
+        """Return where in the file so many bytes of records end."""
+
+
+class _Plain:
+    def __init__(self, fd: int) -> None:
+        self.size = os.fstat(fd).st_size
+        self.stored = self.size > 0
+        self._fd = fd
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._fd, length, offset)
+
+    def place_behind(self, offset: int) -> int:
+        return offset
+
+
+class _Encrypted:
+    """Ends at the first block that cannot be decrypted: a write that was cut off, or zeros."""
+
+    def __init__(self, file: EncryptedFile, file_size: int) -> None:
+        self.size = file.sound_size()
+        self.stored = file_size > HEADER_BYTES
+        self._file = file
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def place_behind(self, offset: int) -> int:
+        return self._file.place_behind(offset)
+
+
+class _Headless:
+    """An encrypted file that ends within its header."""
+
+    size = 0
+
+    def __init__(self, file_size: int) -> None:
+        self.stored = file_size > 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        del offset, length
+        return b""
+
+    def place_behind(self, offset: int) -> int:
+        return offset
+
+
+def _text(segment: Segment, fd: int, keys: LogKeys | None) -> _Text:
+    if not segment.encrypted:
+        return _Plain(fd)
+    file_size = os.fstat(fd).st_size
+    if not any(os.pread(fd, HEADER_BYTES, 0)) or file_size < HEADER_BYTES:
+        return _Headless(file_size)
+    if keys is None:
+        raise SegmentError(segment.name, "is encrypted; set IATP_LOG_KEY_FILE to its key file")
+    return _Encrypted(EncryptedFile(PlainFile(fd), keys, segment.stem, segment.name), file_size)
+
+
+def _blocks(text: _Text, start: int, end: int) -> Iterator[bytes]:
     while start < end:
-        block = os.pread(fd, min(_BLOCK_BYTES, end - start), start)
+        block = text.read(start, min(_BLOCK_BYTES, end - start))
         if not block:
             raise OSError(errno.EIO, "the segment became shorter while it was read")
         yield block
         start += len(block)
 
 
-def _lines(fd: int, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+def _lines(text: _Text, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield where each whole line begins and where the next does, and it without its end.
 
     Of a line that holds a zero byte, and so is no record, none may be given: a crash can leave
@@ -207,7 +290,7 @@ def _lines(fd: int, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
     """
     rest = bytearray()
     skipped = 0
-    for block in _blocks(fd, start, end):
+    for block in _blocks(text, start, end):
         if b"\n" not in block:
             rest += block
             if b"\0" in block:
@@ -230,14 +313,17 @@ def _torn_size(directory: int, stem: str) -> int:
         return 0
 
 
-def _set_aside(directory: int, stem: str, fd: int, end: int, size: int) -> None:
-    """Move what stands behind the last whole record to a file of its own."""
-    replace_file(directory, stem + TORN_SUFFIX, _blocks(fd, end, size))
+def _set_aside(directory: int, stem: str, fd: int, end: int) -> None:
+    """Move what stands in the file behind the last whole record to one of its own, as it is."""
+    file = _Plain(fd)
+    if end >= file.size:
+        return
+    replace_file(directory, stem + TORN_SUFFIX, _blocks(file, end, file.size))
     os.ftruncate(fd, end)
     os.fsync(fd)
 
 
-def _make_index(directory: int, stem: str, fd: int, end: int, digest: hashlib._Hash) -> _Made:
+def _make_index(directory: int, stem: str, text: _Text, end: int, digest: hashlib._Hash) -> _Made:
     """Make the index anew, and feed the digest with all records."""
     checks = hashlib.sha256()
     index_key = os.urandom(16)
@@ -247,7 +333,7 @@ def _make_index(directory: int, stem: str, fd: int, end: int, digest: hashlib._H
         nonlocal records
         yield trail.header(index_key)
         rest, at = b"", 0
-        for block in _blocks(fd, 0, end):
+        for block in _blocks(text, 0, end):
             data = rest + block
             stop = data.rfind(b"\n") + 1
             rest = data[stop:]

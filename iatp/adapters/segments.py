@@ -23,6 +23,8 @@ import msgspec
 from iatp.adapters.compression import CompressedFile, Source
 from iatp.adapters.encryption import HEADER_BYTES, EncryptedFile, LogKeys, PlainFile, SegmentError
 from iatp.adapters.log_folder import Segment, list_segments
+from iatp.adapters.seals import last_point, read_seal
+from iatp.values.seals import Final
 
 __all__ = [
     "BLOCK_BYTES",
@@ -129,7 +131,7 @@ def open_segment(
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 file.close()
                 return None
-            return SegmentText(form, _source(form, file, keys))
+            return SegmentText(form, read_form(folder, form, file, keys))
         except BaseException:
             file.close()
             raise
@@ -160,24 +162,46 @@ def iter_records(
                     start = stop + 1
 
 
-def _source(form: Segment, file: PlainFile, keys: LogKeys | None) -> Source:
+def read_form(
+    folder: str | os.PathLike[str], form: Segment, file: PlainFile, keys: LogKeys | None
+) -> Source:
+    """Return what reads the plain text of a file of this form; it closes the file.
+
+    Raises: as `open_segment`.
+    """
     source: Source = file
     if form.encrypted:
         if keys is None:
             raise SegmentError(
                 form.name, "is encrypted; set IATP_LOG_KEY_FILE to the file with its key"
             )
-        if not form.closed and file.size < HEADER_BYTES:
-            # Made this instant, or as far as a crash let it.
+        if file.size < HEADER_BYTES and not _should_hold_records(folder, form):
             return _Nothing(file)
         source = EncryptedFile(file, keys, form.stem, form.name)
-        if form.compressed and not source.complete:
-            raise SegmentError(form.name, "was cut off: its last block is missing")
+        if form.closed and not source.complete:
+            _check_end(folder, form, source)
     return CompressedFile(source, form.name) if form.compressed else source
 
 
+def _should_hold_records(folder: str | os.PathLike[str], form: Segment) -> bool:
+    """False where a file may be empty: just made, or one of which a crash left nothing."""
+    if not form.closed:
+        return False
+    final = last_point(folder, form.stem)
+    return not isinstance(final, Final) or final.bytes > 0
+
+
+def _check_end(folder: str | os.PathLike[str], form: Segment, source: EncryptedFile) -> None:
+    """A closed file without a last block was cut, unless a crash ended it and its seal says so."""
+    if not form.compressed:
+        seal = read_seal(folder, form.stem)
+        if seal is not None and (seal.final is None or seal.final.bytes <= source.size):
+            return
+    raise SegmentError(form.name, "was cut off: its last block is missing")
+
+
 class _Nothing:
-    """An open segment that holds no records yet."""
+    """A segment that holds no records."""
 
     size = 0
 

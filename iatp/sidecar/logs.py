@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-from iatp.values.config import LogFormat, Settings
+from iatp.values.settings import LogFormat, LogLevel
 
 
-def set_up_logs(settings: Settings) -> None:
-    """Send the loggers of this package to standard error, as the settings say."""
+def set_up_logs(level: LogLevel, form: LogFormat) -> None:
+    """Send the loggers of this package to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if settings.log_format == LogFormat.JSON else _Text())
+    handler.setFormatter(_Json() if form == LogFormat.JSON else _Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("iatp").setLevel(settings.log_level.value.upper())
+    logging.getLogger("iatp").setLevel(level.value.upper())
 
 
 def _timestamp(created: float) -> str:

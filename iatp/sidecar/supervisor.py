@@ -23,6 +23,7 @@ from pathlib import Path
 
 from iatp.adapters.configuration import memory_limit, raise_file_limit
 from iatp.adapters.control_state import ControlState
+from iatp.adapters.encryption import LogKeys
 from iatp.adapters.keys import installation_key
 from iatp.adapters.recorder import LogFolder
 from iatp.adapters.shared_memory import SharedMemory
@@ -49,7 +50,7 @@ def run(loaded: Loaded) -> int:
     Raises: StartError.
     """
     settings = loaded.settings
-    set_up_logs(settings)
+    set_up_logs(settings.log_level, settings.log_format)
     for warning in [*loaded.warnings, *limits_warnings(loaded, raise_file_limit(), memory_limit())]:
         _log.warning("%s", warning)
     listeners = open_listeners(settings)
@@ -65,7 +66,8 @@ def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     settings = loaded.settings
     # Until a worker serves there is nothing to rotate; left alone it would end the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    folder = LogFolder(settings.log_dir, signing_key(settings.signing_key_file))
+    keys = LogKeys.load(settings.log_key_file) if settings.log_key_file is not None else None
+    folder = LogFolder(settings.log_dir, signing_key(settings.signing_key_file), keys=keys)
     folder.check_writable()
     for leftover in folder.leftovers:
         _log.warning("%s", leftover)
@@ -125,7 +127,11 @@ class Supervisor:
         signal.signal(signal.SIGUSR1, self._on_rotate)
         for number in range(count):
             self._start(number)
-        return self._watch()
+        status = self._watch()
+        # While Python ends these have no handler, and would end it at once.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return status
 
     def _serve(self, number: int, lifeline: int | None = None) -> int:
         from iatp.sidecar.worker import Worker  # noqa: PLC0415  (after the settings are right)

@@ -34,6 +34,7 @@ from iatp.server.app import build_app
 from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
 from iatp.sidecar.connector import AgentConnector, ApplicationConnector
+from iatp.sidecar.keeper import LOOK_S, KeeperProcess
 from iatp.sidecar.listeners import BACKLOG, Listener
 from iatp.values.config import ControlOnData, Durability, Loaded, RecordFailure
 from iatp.values.exchange import Claim
@@ -104,6 +105,7 @@ class Worker:
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._metrics: Metrics | None = None
+        self._keeper = KeeperProcess(loaded.settings) if prunes else None
 
     def run(self) -> int:
         """Serve; return the exit status once drained."""
@@ -204,6 +206,8 @@ class Worker:
         self._background(self._housekeep())
         if self._prunes:
             self._background(self._keep_log())
+        if self._keeper is not None:
+            self._background(self._look_for_keeping(self._keeper))
         if self._number == 0 and settings.ready_check_agent:
             self._background(self._look_for_agent())
         await self._stop.wait()
@@ -319,7 +323,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._readers,
-            lambda: read_trace(self._folder.path, trace_id, limit=limit, after=after),
+            lambda: read_trace(
+                self._folder.path, trace_id, self._folder.keys, limit=limit, after=after
+            ),
         )
 
     async def _quarantine(self, trace_id: str) -> dict[str, Any] | None:
@@ -422,6 +428,13 @@ class Worker:
             except Exception:
                 _log.exception("the housekeeping failed")
             await asyncio.sleep(1.0)
+
+    async def _look_for_keeping(self, keeper: KeeperProcess) -> None:
+        """Have closed segments compressed and encrypted, by a process of its own."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(self._readers, keeper.look)
+            await asyncio.sleep(LOOK_S)
 
     async def _keep_log(self) -> None:
         """Each minute: write the head, delete what retention says, and what the state forgets."""
@@ -541,6 +554,11 @@ class Worker:
         front.abort()
         self._agent.abort()
         await asyncio.sleep(0)
+        await self._end()
+        return 0
+
+    async def _end(self) -> None:
+        """Close what is not a connection."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -549,11 +567,15 @@ class Worker:
         while not self._outbox.settled and time.monotonic() < left:
             await asyncio.sleep(TICK_S / 10)
         self._recorder.close()
+        # With the loop its handler goes, and a late one would end the process at once.
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._syncs.shutdown(wait=False)
+        if self._keeper is not None:
+            self._keeper.close()
         self._state.close()
         self._thread.shutdown(wait=False)
         self._readers.shutdown(wait=False)
-        return 0
 
 
 def _reuse_memory() -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from iatp.adapters.configuration import load
 from iatp.sidecar.logs import set_up_logs
+from iatp.values.settings import LogFormat, LogLevel
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def raised(error: Exception) -> None:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_no_word_of_an_exception(form: str, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logs(load({"log_format": form}).settings)
+    set_up_logs(LogLevel.INFO, LogFormat(form))
     raised(ValueError("4111 1111 1111 1111"))
     raised(OSError(28, "No space left on device", "/a/file"))
     said = capsys.readouterr().err
@@ -42,7 +42,7 @@ def test_no_word_of_an_exception(form: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logs(load({"log_format": "json"}).settings)
+    set_up_logs(LogLevel.INFO, LogFormat.JSON)
     logging.getLogger("iatp").warning("two\nlines %s", "and a value")
     raised(KeyError("x"))
     entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]

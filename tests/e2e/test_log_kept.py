@@ -1,0 +1,218 @@
+"""The log while it is rotated, sealed, pruned and restarted under load."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iatp.adapters.log_folder import list_segments
+from iatp.adapters.seals import last_point, parse_head, read_head, read_seal, sealed_stems
+from iatp.adapters.segments import iter_records
+from iatp.values.records import RetentionRecord, validate
+from tests.adapters.recording import check_sound, verdict
+from tests.e2e.agents import agent
+from tests.e2e.load import Load, load
+from tests.e2e.sidecars import TRUSTED, Sidecar, sidecar, wait_until
+
+FOUR = TRUSTED | {"IATP_WORKERS": "4"}
+
+
+@contextlib.contextmanager
+def rotating(running: Sidecar, every_s: float) -> Iterator[None]:
+    """Tell the sidecar again and again to rotate its log."""
+    ended = threading.Event()
+
+    def rotate() -> None:
+        while not ended.wait(every_s):
+            os.kill(running.process.pid, signal.SIGUSR1)
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    return [(one.segment.stem, json.loads(one.line)) for one in iter_records(folder)]
+
+
+def check_storm(folder: Path, loads: list[Load]) -> int:
+    """None lost, none doubled, `seq` without gaps, what was deleted said so; returns how many."""
+    check_sound(folder)
+    found = records(folder)
+    by_segment: dict[str, list[int]] = {}
+    for stem, record in found:
+        by_segment.setdefault(stem, []).append(record["seq"])
+    assert all(seqs == list(range(len(seqs))) for seqs in by_segment.values())
+    seen = Counter((record["request_id"], record["type"]) for _, record in found)
+    assert max(seen.values()) == 1
+    said = [validate(json.dumps(one).encode()) for _, one in found if one["type"] == "retention"]
+    deleted = [each for one in said if isinstance(one, RetentionRecord) for each in one.segments]
+    assert not {each.segment for each in deleted} & set(by_segment)
+    told = [each for one in loads for each in one.told]
+    assert not [lost for one in loads for lost in one.lost]
+    assert all(each.answer.status == 200 for each in told)
+    # Of each request two records, and those of retention, some of which were deleted themselves.
+    total = len(found) + sum(each.records or 0 for each in deleted)
+    assert total - 2 * len(told) >= len(said)
+    if not deleted:
+        assert total == 2 * len(told)
+        assert len({record["trace_id"] for _, record in found}) == len(told)
+    return len(deleted)
+
+
+def storm(tmp_path: Path, seconds: float, every_s: float, more: dict[str, str]) -> tuple[Path, int]:
+    folder = tmp_path / "logs"
+    loads = []
+    with agent() as behind:
+        with sidecar(tmp_path, behind.url, FOUR | more) as running, rotating(running, every_s):
+            with load(running.port, 64) as callers:
+                time.sleep(seconds)
+            loads.append(callers)
+            assert running.stop() == 0
+        assert check_storm(folder, loads) == 0
+        half = sum(path.stat().st_size for path in folder.glob("*-w*")) // 2
+        small = FOUR | more | {"IATP_LOG_MAX_SIZE": f"{half}B"}
+        with sidecar(tmp_path, behind.url, small) as running, rotating(running, every_s):
+            with load(running.port, 64) as callers:
+                time.sleep(seconds)
+            loads.append(callers)
+            assert running.stop() == 0
+        return folder, check_storm(folder, loads)
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_rotation_and_retention_under_load(tmp_path: Path, durability: str) -> None:
+    more = {"IATP_DURABILITY": durability, "IATP_LOG_COMPRESS": "off"}
+    folder, deleted = storm(tmp_path, 2.5, 0.25, more)
+    assert deleted
+    assert len(list_segments(folder)) > 20
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(400)
+def test_rotation_every_second_and_retention_each_minute(tmp_path: Path) -> None:
+    more = {"IATP_LOG_COMPRESS_AFTER": "0s", "IATP_LOG_SEGMENT_AGE": "1s"}
+    _, deleted = storm(tmp_path, 75, 1.0, more)
+    assert deleted
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_usr1_rotates_also_a_worker_without_traffic(tmp_path: Path, workers: str) -> None:
+    with agent() as behind:
+        settings = TRUSTED | {"IATP_WORKERS": workers}
+        with sidecar(tmp_path, behind.url, settings) as running:
+
+            def of(closed: bool) -> set[int]:
+                return {one.worker for one in list_segments(running.logs) if one.closed == closed}
+
+            every = set(range(int(workers)))
+            wait_until(lambda: running.post().status == 200 and written(running) == every)
+            os.kill(running.process.pid, signal.SIGUSR1)
+            wait_until(lambda: of(True) == every)
+            assert of(False) == every
+            before = len(list_segments(running.logs))
+            # Nothing has been written since: nothing to rotate.
+            os.kill(running.process.pid, signal.SIGUSR1)
+            time.sleep(0.5)
+            assert len(list_segments(running.logs)) == before
+            assert running.stop() == 0
+        check_sound(tmp_path / "logs")
+
+
+def written(running: Sidecar) -> set[int]:
+    return {record["worker"] for _, record in records(running.logs)}
+
+
+def test_usr1_before_it_serves_does_not_end_it(tmp_path: Path) -> None:
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, TRUSTED | {"IATP_WORKERS": "2"}, ready=False) as running,
+    ):
+        wait_until((tmp_path / "logs").exists, 15.0)
+        while len(running.workers()) < 2:
+            os.kill(running.process.pid, signal.SIGUSR1)
+        for pid in running.workers():
+            os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: running.ask("GET", "/readyz").status == 200, 15.0)
+        assert running.stop() == 0
+
+
+def test_an_old_segment_is_closed_without_traffic(tmp_path: Path) -> None:
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, TRUSTED | {"IATP_LOG_SEGMENT_AGE": "1s"}) as running,
+    ):
+        assert running.post().status == 200
+        wait_until(lambda: any(one.closed for one in list_segments(running.logs)))
+        assert running.stop() == 0
+
+
+def test_the_head_is_there_from_the_start_and_last_of_all(tmp_path: Path) -> None:
+    with agent() as behind:
+        with sidecar(tmp_path, behind.url, TRUSTED | {"IATP_WORKERS": "2"}) as running:
+            wait_until(lambda: read_head(running.logs) is not None)
+            first = (running.logs / "head.json").read_bytes()
+            for _ in range(40):
+                assert running.post().status == 200
+            # Each second a mark.
+            wait_until(lambda: marked(running.logs) == 80)
+            assert running.stop() == 0
+        folder = tmp_path / "logs"
+        last = read_head(folder)
+        assert last is not None
+        assert sum(chain.records for chain in last.head.chains) == 80
+        assert last.head.agent_id == "the-agent"
+        for chain in last.head.chains:
+            seal = read_seal(folder, chain.segment)
+            assert seal is not None
+            assert seal.final is not None
+            assert seal.final.sha256 == chain.sha256
+        check_sound(folder, first, (folder / "head.json").read_bytes())
+        assert parse_head(first) is not None
+
+
+def marked(folder: Path) -> int:
+    points = [last_point(folder, stem) for n in range(2) for stem in sealed_stems(folder, n)]
+    return sum(point.records for point in points if point is not None)
+
+
+def test_a_worker_that_dies_has_its_segment_sealed_while_others_write(tmp_path: Path) -> None:
+    with agent() as behind:
+        with sidecar(tmp_path, behind.url, TRUSTED | {"IATP_WORKERS": "2"}) as running:
+            with load(running.port, 8) as callers:
+                for _ in range(3):
+                    time.sleep(0.6)
+                    victim = running.workers()[0]
+                    os.kill(victim, signal.SIGKILL)
+                    wait_until(
+                        lambda victim=victim: (
+                            victim not in running.workers() and len(running.workers()) == 2
+                        )
+                    )
+                time.sleep(0.5)
+            assert callers.told
+            assert running.stop() == 0
+            assert "whose writer had died" in running.log()
+        folder = tmp_path / "logs"
+        check_sound(folder)
+        finals = [last_point(folder, stem) for n in range(2) for stem in sealed_stems(folder, n)]
+        assert sum(getattr(final, "recovered", False) for final in finals) == 3
+        kept = Counter(record["trace_id"] for _, record in records(folder))
+        assert all(kept[each.trace_id] == 2 for each in callers.told)
+        victim_path = next(folder.glob("*-w0-*.jsonl"))
+        victim_path.write_bytes(victim_path.read_bytes().replace(b'"request"', b'"requesT"', 1))
+        assert not verdict(folder).sound
