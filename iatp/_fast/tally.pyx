@@ -23,7 +23,7 @@ cdef enum:
     BUCKETS = (64 - SUB_BITS + 1) << SUB_BITS
 
 SEPARATOR = b"\x1f"
-ERROR = 1 / (2 * SUBS)
+ERROR = 1.0 / (2 * SUBS)
 """By how much of itself a value of the histogram may be off."""
 
 # What a walk over nested values stops at: the quote and the brackets.
@@ -97,8 +97,8 @@ def bucket_middle(Py_ssize_t bucket):
     if bucket < 2 * SUBS:
         return float(bucket)
     cdef int shift = (bucket >> SUB_BITS) - 1
-    low = ((bucket & (SUBS - 1)) + SUBS) << shift
-    return low + ((1 << shift) - 1) / 2
+    cdef double low = <double>((bucket & (SUBS - 1)) + SUBS) * (<long long>1 << shift)
+    return low + ((<long long>1 << shift) - 1) / 2.0
 
 
 @cython.final

@@ -7,6 +7,7 @@ choose freely (their names, above all) is kept in a bounded number, so that memo
 from __future__ import annotations
 
 import collections
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -150,6 +151,7 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
+@functools.lru_cache(maxsize=4096)
 def _value(raw: bytes) -> Any:
     try:
         return json.loads(raw)
