@@ -1,12 +1,11 @@
 cimport cython
 
-cdef enum:
-    KIND_COUNT = 5
+from iatp._fast.text cimport MOST_FINDINGS
 
 
 @cython.final
 cdef class Flow:
-    cdef long[KIND_COUNT] counts
+    cdef long[MOST_FINDINGS] counts      # by their numbers in FINDINGS
     cdef int _form
     cdef bint _bordered
     cdef unsigned char* _text
@@ -35,4 +34,4 @@ cdef class Answer:
 
 
 cdef Py_ssize_t settled(bytes text)
-cpdef bytes scrub_deltas(bytes text, bint whole, list counts)
+cpdef bytes scrub_deltas(bytes text, bint whole, list found)

@@ -16,11 +16,11 @@ from libc.string cimport memchr, memcpy, memmove, memset
 import re
 import zlib
 
-from iatp._fast.text cimport AS_JSON, AS_TARGET, Reader, Span, Spans, read_text_from
+from iatp._fast.text cimport (
+    AS_JSON, AS_TARGET, MOST_FINDINGS, Reader, Span, Spans, finding_of, read_text_from,
+)
 
 from iatp.values import exchange
-
-assert len(exchange.KINDS) == KIND_COUNT
 
 cdef enum:
     # What decides whether a finding begins at a place: so many code points before and behind
@@ -93,7 +93,7 @@ cdef Py_ssize_t _margin(const unsigned char* p, Py_ssize_t at, int form) noexcep
 
 @cython.final
 cdef class Flow:
-    """Counts the findings of one text that comes in pieces; `counts` are as KINDS has them.
+    """Counts the findings of one text that comes in pieces.
 
     `bordered`: only those that are not within one piece.
     """
@@ -172,7 +172,7 @@ cdef class Flow:
             if not self._bordered or memchr(
                 self._borders + span.start + 1, 1, span.end - span.start - 1
             ) != NULL:
-                self.counts[span.kind] += 1
+                self.counts[finding_of(span)] += 1
             limit = max(limit, span.end)
         start = limit - _margin(self._text, limit, self._form)
         self._length -= start
@@ -271,20 +271,23 @@ cdef class Answer:
         return 0
 
     cdef tuple end(self):
-        """How many of each kind there are, in the order of KINDS."""
-        cdef int kind
+        """What there is: pairs of a number in FINDINGS and how many, in that order."""
+        cdef long* counts = self._flow.counts
+        cdef long* across
+        cdef int finding
         self._flow.end()
-        if self._deltas is None:
-            return tuple([self._flow.counts[kind] for kind in range(KIND_COUNT)])
-        (<_Deltas>self._deltas).end()
+        if self._deltas is not None:
+            (<_Deltas>self._deltas).end()
+            across = (<_Deltas>self._deltas).flow.counts
+            for finding in range(MOST_FINDINGS):
+                counts[finding] += across[finding]
         return tuple([
-            self._flow.counts[kind] + (<_Deltas>self._deltas).flow.counts[kind]
-            for kind in range(KIND_COUNT)
+            (finding, counts[finding]) for finding in range(MOST_FINDINGS) if counts[finding]
         ])
 
 
 def count(list pieces not None, int form, *, bint events=False):
-    """How many of each kind are in the text that these pieces make, in the order of KINDS."""
+    """What is in the text that these pieces make: pairs of a number in FINDINGS and how many."""
     cdef Answer answer = Answer(form, events, None, 0)
     cdef bytes piece
     for piece in pieces:
@@ -292,13 +295,13 @@ def count(list pieces not None, int form, *, bint events=False):
     return answer.end()
 
 
-cpdef bytes scrub_deltas(bytes text, bint whole, list counts):
+cpdef bytes scrub_deltas(bytes text, bint whole, list found):
     """The events of a stream without the values that are spread over several of them.
 
-    `counts` takes how many of each kind were found so. Where the stream goes on behind `text`
+    `found` takes the number in FINDINGS of each of these. Where the stream goes on behind `text`
     (not `whole`), what is left ends before whatever the rest may make a value of.
     """
-    cdef list places = [found.span(1) for found in _delta.finditer(text)]
+    cdef list places = [delta.span(1) for delta in _delta.finditer(text)]
     cdef bytes joined = b"".join([text[start:end] for start, end in places])
     cdef Py_ssize_t cut, end
     cdef Py_ssize_t at = 0
@@ -333,7 +336,7 @@ cpdef bytes scrub_deltas(bytes text, bint whole, list counts):
                 i += 1
                 continue
             if span.start >= offset:
-                counts[span.kind] += 1
+                found.append(finding_of(span))
                 out.append(text[at:start + span.start - offset])
                 out.append(_redacted[span.kind])
             else:

@@ -56,8 +56,8 @@ cdef class Counters:
     cdef void observe_loop_lag_us(self, double us) noexcept nogil
     cdef void trust(self, int score) noexcept nogil
     cdef void policy(self, int result) noexcept nogil
-    cdef void finding(self, int kind, int64_t n) noexcept nogil
-    cdef void answer_finding(self, int kind, int64_t n) noexcept nogil
+    cdef void finding(self, int finding, int64_t n) noexcept nogil
+    cdef void answer_finding(self, int finding, int64_t n) noexcept nogil
     cdef void override(self, int result) noexcept nogil
     cdef void quarantined(self) noexcept nogil
     cdef void upstream_error(self, int reason) noexcept nogil

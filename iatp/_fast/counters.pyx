@@ -10,7 +10,7 @@ cimport cython
 from libc.stdint cimport int64_t, uintptr_t
 
 from iatp.values import layout
-from iatp.values.exchange import KINDS as _KINDS
+from iatp.values.exchange import FINDINGS as _FINDINGS
 
 cdef extern from *:
     """
@@ -174,11 +174,11 @@ cdef class Counters:
     cdef void policy(self, int result) noexcept nogil:
         add(self._cells, policy_s, result, 1)
 
-    cdef void finding(self, int kind, int64_t n) noexcept nogil:
-        add(self._cells, finding_s, kind, n)
+    cdef void finding(self, int finding, int64_t n) noexcept nogil:
+        add(self._cells, finding_s, finding, n)
 
-    cdef void answer_finding(self, int kind, int64_t n) noexcept nogil:
-        add(self._cells, answer_finding_s, kind, n)
+    cdef void answer_finding(self, int finding, int64_t n) noexcept nogil:
+        add(self._cells, answer_finding_s, finding, n)
 
     cdef void override(self, int result) noexcept nogil:
         add(self._cells, override_s, result, 1)
@@ -216,11 +216,11 @@ cdef class Counters:
     def count_policy(self, str result):
         self.policy(layout.POLICY_RESULTS.index(result))
 
-    def count_findings(self, str kind, int64_t n=1):
-        self.finding(_KINDS.index(kind), n)
+    def count_findings(self, str name, int64_t n=1):
+        self.finding(_FINDINGS.index(name), n)
 
-    def count_answer_findings(self, str kind, int64_t n=1):
-        self.answer_finding(_KINDS.index(kind), n)
+    def count_answer_findings(self, str name, int64_t n=1):
+        self.answer_finding(_FINDINGS.index(name), n)
 
     def count_override(self, str result):
         self.override(layout.OVERRIDE_RESULTS.index(result))

@@ -27,7 +27,7 @@ from iatp._fast.counters cimport (
     POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
     UPSTREAM_TRUNCATED,
 )
-from iatp._fast.gate cimport NO_FINDINGS, Forward, Gate
+from iatp._fast.gate cimport Forward, Gate
 from iatp._fast.http cimport (
     AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, FORWARDED, HEAD_TOO_LARGE,
@@ -932,8 +932,8 @@ cdef class Door(Exchange):
         """Sends what the gate let pass to the agent."""
         cdef Forward forward = self.forward
         cdef bytes body
-        cdef int kind
-        cdef long found
+        cdef int finding
+        cdef long long count
         cdef Py_ssize_t grown
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
@@ -946,10 +946,8 @@ cdef class Door(Exchange):
             self.front.counters.policy(POLICY_OBSERVE)
         else:
             self.front.counters.policy(POLICY_ALLOW)
-        for kind in range(len(forward.findings)):
-            found = forward.findings[kind]
-            if found:
-                self.front.counters.finding(kind, found)
+        for finding, count in forward.findings:
+            self.front.counters.finding(finding, count)
         body = self.request.body
         if forward.body is not None:
             body = forward.body
@@ -1092,15 +1090,15 @@ cdef class Door(Exchange):
         """Sends an answer of the sidecar's own, its records before it."""
         cdef bint lingers = not self.keep
         cdef bytes body = respond.body
-        cdef int kind
+        cdef int finding
+        cdef long long count
         if respond.closes:
             self.keep = False
             lingers = True
         for record in respond.records:
             self.outbox.record(record)
-        for kind in range(len(respond.findings)):
-            if respond.findings[kind]:
-                self.front.counters.finding(kind, respond.findings[kind])
+        for finding, count in <tuple>respond.findings:
+            self.front.counters.finding(finding, count)
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
         if self.front.draining or (self.at_eof and self.pending is None and not self.more):
@@ -1412,16 +1410,13 @@ cdef class Door(Exchange):
     cdef int _settle_end(self, object outcome, long long now) except -1:
         """Records the answer, and counts what was found in it."""
         cdef Forward forward = self.forward
-        cdef tuple found
-        cdef int kind
+        cdef int finding
+        cdef long long count
         self.outbox.record(self.front.gate.settle_end(
             forward, outcome, (now - self.received_ns) // 1000, wall_ns(), now
         ))
-        found = forward.answer_findings
-        if found is not NO_FINDINGS:
-            for kind in range(len(found)):
-                if found[kind]:
-                    self.front.counters.answer_finding(kind, found[kind])
+        for finding, count in forward.answer_findings:
+            self.front.counters.answer_finding(finding, count)
         return 0
 
     cdef int _prove(self) except -1:

@@ -4,10 +4,6 @@ from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line
 
 
-# No finding of any kind.
-cdef tuple NO_FINDINGS
-
-
 @cython.final
 cdef class Forward:
     # Only Gate makes one; only a Forward may be sent to the agent.
@@ -47,11 +43,13 @@ cdef class Gate:
     cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
-    cdef tuple _rows                     # a _Row for each set of kinds, a bit for each kind
-    cdef int _off                        # kinds that are not judged
+    cdef object _clear                   # the _Row where nothing is found
+    cdef dict _rows                      # those of sets of findings that were met
+    # Sets of findings, a bit for each; gate.pyx says how.
+    cdef object _off                     # not judged
     cdef bint _observes
-    cdef int _answer_redacts             # kinds
-    cdef int _answer_blocks
+    cdef object _answer_redacts
+    cdef object _answer_blocks
     cdef object _mode
     cdef bytes _agent                    # agent_id as JSON, and the keys around it
     cdef bytes _score

@@ -12,13 +12,13 @@ class Forward:
     trust_score: int
     quarantined: bool
     records: tuple[bytes, ...]
-    findings: tuple[int, ...]
+    findings: tuple[tuple[int, int], ...]
     body: bytes | None
     spared: bool
     ended: bool
     agent_status: int
     answer_bytes: int
-    answer_findings: tuple[int, ...]
+    answer_findings: tuple[tuple[int, int], ...]
     answer_redacted: bool
     withheld: str | None
 
@@ -65,5 +65,3 @@ class Gate:
         self, forward: Forward, outcome: str, latency_us: int, time_ns: int, mono_ns: int
     ) -> bytes: ...
     def explain(self, request: Request) -> dict[str, Any]: ...
-
-__pyx_capi__: dict[str, object]

@@ -14,8 +14,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
-from iatp._fast.scan cimport counts as counted, is_too_much, mark, redact, scan
-from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, Span, Spans
+from iatp._fast.scan cimport is_too_much, mark, redact, scan
+from iatp._fast.text cimport (
+    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, MOST_FINDINGS, SECRET_NAMES, Span, Spans, finding_of,
+)
 
 import base64
 import codecs
@@ -34,7 +36,6 @@ from iatp.values.exchange import Claim, Outcome, Respond
 from iatp.values.policy import AnswerAction, Mode
 
 cdef enum:
-    KIND_COUNT = 5
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
     LOOKAHEAD = 512
@@ -43,17 +44,20 @@ cdef enum:
     FEED_BYTES = 1 << 16
     # Each costs at most a copy of FEED_BYTES; bgzip makes one per 64 KiB of text.
     GZIP_MEMBERS = 1000
+    # Rows of the policy that are kept; each is some 1 KiB.
+    MOST_ROWS = 1024
 
 cdef enum:
     CHARSET_UTF8 = 0
     CHARSET_LATIN = 1
     CHARSET_UNREADABLE = 2
 
-cdef tuple KINDS = exchange.KINDS
+cdef tuple FINDINGS = exchange.FINDINGS
 cdef dict FAILURES = errors.FAILURES
 cdef object ANSWERED = Outcome.ANSWERED
 cdef object TRUNCATED = Outcome.TRUNCATED
-assert len(KINDS) == KIND_COUNT
+assert FINDINGS[SECRET_NAMES].startswith("secret.") and len(FINDINGS) <= MOST_FINDINGS
+assert tuple(kind for kind in exchange.KINDS if kind != "secret") == FINDINGS[:SECRET_NAMES]
 
 # What a row of the policy does.
 cdef enum:
@@ -62,8 +66,7 @@ cdef enum:
     WARNS = 2
     BLOCKS = 3
 
-NO_FINDINGS = (0,) * KIND_COUNT
-cdef tuple KIND_KEYS = tuple([f'"{kind}":'.encode() for kind in KINDS])
+cdef tuple KEYS = tuple([f'"{name}":'.encode() for name in FINDINGS])
 assert [policies.STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
     ALLOWS, REDACTS, WARNS, BLOCKS
 ]
@@ -239,9 +242,9 @@ cdef bytes _to_latin(bytes text):
 
 @cython.final
 cdef class _Row:
-    # What the policy says of one set of kinds, ready to be written.
+    # What the policy says of one set of findings, ready to be written.
     cdef int action
-    cdef int redacts                     # a bit for each kind to replace for the agent
+    cdef object redacts                  # a set, of what to replace for the agent; or None
     cdef str code
     cdef bytes rule
     cdef str decision
@@ -252,11 +255,9 @@ cdef class _Row:
     cdef _Row otherwise                  # where `redacts` cannot be replaced
 
     def __cinit__(self, decision):
-        cdef int kind
         self.action = policies.STRENGTH[decision.action]
-        for kind in range(KIND_COUNT):
-            if KINDS[kind] in decision.redacts:
-                self.redacts |= 1 << kind
+        if decision.redacts:
+            self.redacts = _set_of(decision.redacts)
         self.code = decision.rule
         self.rule = decision.rule.encode()
         self.decision = "allow" if self.action == REDACTS else str(decision.action)
@@ -268,6 +269,41 @@ cdef class _Row:
             self.otherwise = _Row(decision.otherwise)
 
 
+# Sets of findings are integers with a bit for each, as it stands in FINDINGS. They are only made
+# where something was found.
+
+
+cdef object _set_of(object names):
+    cdef Py_ssize_t i
+    return sum([<object>1 << i for i in range(len(FINDINGS)) if FINDINGS[i] in names])
+
+
+cdef list _names_in(object found):
+    cdef Py_ssize_t i
+    return [FINDINGS[i] for i in range(len(FINDINGS)) if found >> i & 1]
+
+
+@cython.final
+@cython.no_gc
+cdef class _Tally:
+    # How many there are of each finding.
+    cdef long[MOST_FINDINGS] counts
+
+    cdef object found(self):
+        # The set of what there is.
+        cdef int i
+        cdef object found = 0
+        for i in range(MOST_FINDINGS):
+            if self.counts[i]:
+                found |= <object>1 << i
+        return found
+
+    cdef tuple pairs(self):
+        # As Respond has them.
+        cdef int i
+        return tuple([(i, self.counts[i]) for i in range(MOST_FINDINGS) if self.counts[i]])
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(2)
@@ -276,9 +312,9 @@ cdef class _Reading:
     cdef bytes text
     cdef Spans spans
     cdef bint json
-    cdef long[KIND_COUNT] counts
-    cdef int found                       # a bit for each kind that was found
-    cdef int target_found                # those of them in the target
+    cdef _Tally tally                    # None where nothing was found
+    cdef object found                    # the set of it, once all is read; else None
+    cdef object target_found             # what of it is in the target; or None
     # Filled for requests.
     cdef str code
     cdef str detail
@@ -294,11 +330,15 @@ cdef class _Reading:
     cdef int form
 
 
-cdef void _tally(_Reading reading, Spans spans) noexcept:
+cdef int _tally(_Reading reading, Spans spans) except -1:
     cdef Py_ssize_t i
+    if spans.count == 0:
+        return 0
+    if reading.tally is None:
+        reading.tally = _Tally.__new__(_Tally)
     for i in range(spans.count):
-        reading.counts[spans.items[i].kind] += 1
-        reading.found |= 1 << spans.items[i].kind
+        reading.tally.counts[finding_of(&spans.items[i])] += 1
+    return 0
 
 
 cdef bytes _scrubbed(bytes text, int form):
@@ -397,11 +437,10 @@ cdef _Reading _read(Gate gate, object request):
     cdef Spans spans
     cdef bint strict
     cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
-    cdef long* counts = reading.counts
     reading.detail = ""
     reading.text = b""
     reading.decoded = b""
-    reading.findings = NO_FINDINGS
+    reading.findings = ()
     reading.method = request.method
     reading.caller = request.caller
     reading.peer = request.peer
@@ -416,7 +455,7 @@ cdef _Reading _read(Gate gate, object request):
         if spans.count:
             reading.path = redact(target, spans)
             _tally(reading, spans)
-            reading.target_found = reading.found
+            reading.target_found = reading.tally.found()
         else:
             gate._clean_target = target
 
@@ -456,32 +495,37 @@ cdef _Reading _read(Gate gate, object request):
     elif length:
         text = _from_latin(body) if content_type.charset == CHARSET_LATIN else body
         _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
-    if reading.found:
-        if reading.found & gate._off:
-            _leave_out(reading, gate._off)
-        reading.findings = (counts[0], counts[1], counts[2], counts[3], counts[4])
+    if reading.tally is not None:
+        _judge_by(gate, reading)
+        reading.findings = reading.tally.pairs()
     return reading
 
 
-cdef void _leave_out(_Reading reading, int kinds) noexcept:
-    # They stay in the spans, since records are scrubbed of them all the same.
-    cdef int kind
-    reading.found &= ~kinds
-    reading.target_found &= ~kinds
-    for kind in range(KIND_COUNT):
-        if kinds >> kind & 1:
-            reading.counts[kind] = 0
+cdef int _judge_by(Gate gate, _Reading reading) except -1:
+    # Fills `found`, without what is off: that stays in the spans alone, since records are
+    # scrubbed of it all the same.
+    cdef int i
+    reading.found = reading.tally.found()
+    if not reading.found & gate._off:
+        return 0
+    for i in range(len(FINDINGS)):
+        if gate._off >> i & 1:
+            reading.tally.counts[i] = 0
+    reading.found &= ~gate._off
+    if reading.target_found is not None:
+        reading.target_found &= ~gate._off
+    return 0
 
 
-cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
-    # The text with what was found of these kinds replaced, percent-encoded as a form needs it.
+cdef bytes _replaced(bytes text, Spans spans, object findings, bint form):
+    # The text with what is in this set replaced, percent-encoded as a form needs it.
     cdef list parts = []
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
     cdef Span* span
     for i in range(spans.count):
         span = &spans.items[i]
-        if not kinds >> span.kind & 1:
+        if not findings >> finding_of(span) & 1:
             continue
         parts.append(text[at:span.start])
         parts.append(quote(mark(span)).encode() if form else mark(span))
@@ -490,24 +534,24 @@ cdef bytes _replaced(bytes text, Spans spans, int kinds, bint form):
     return b"".join(parts)
 
 
-cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, int kinds):
-    # The decoded body with what was found of these kinds replaced, or None where that cannot be
-    # done: in the target, and in a body that is neither JSON nor a form nor text. Read once more
-    # as the agent will: what is returned holds no kind but those that the policy lets stay, and
-    # JSON is still JSON. (A number that stood in the way of another may be gone.)
+cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, object findings):
+    # The decoded body with what is in this set replaced, or None where that cannot be done: in
+    # the target, and in a body that is neither JSON nor a form nor text. Read once more as the
+    # agent will: what is returned holds nothing but what the policy lets stay, and JSON is still
+    # JSON. (A number that stood in the way of another may be gone.)
     cdef bytes text = reading.decoded
     cdef _ContentType content_type
     cdef _Reading again = _Reading.__new__(_Reading)
     cdef Spans spans
     cdef int form
-    cdef int wrong = kinds | ~(reading.found | gate._off)
-    if reading.target_found & kinds:
+    cdef object wrong = findings | ~(reading.found | gate._off)
+    if reading.target_found is not None and reading.target_found & findings:
         return None
     if reading.json:
-        text = _replaced(text, reading.spans, kinds, False)
+        text = _replaced(text, reading.spans, findings, False)
         spans = scan(text, AS_JSON)
         _tally(again, spans)
-        return None if spans.error is not None or again.found & wrong else text
+        return None if spans.error is not None or _holds(again, wrong) else text
     content_type = _content_type(content_type_value)
     # A zero byte may be half of a UTF-16 character.
     if not (content_type.form or content_type.text) or b"\0" in text:
@@ -516,12 +560,16 @@ cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, int k
     if content_type.charset == CHARSET_LATIN:
         text = _from_latin(text)
     if _may_hold_json(text):
-        text = _replaced(text, scan(text, AS_JSON), kinds, content_type.form)
-    text = _replaced(text, scan(text, form), kinds, content_type.form)
+        text = _replaced(text, scan(text, AS_JSON), findings, content_type.form)
+    text = _replaced(text, scan(text, form), findings, content_type.form)
     _read_loose(again, text, form)
-    if again.code is not None or again.found & wrong:
+    if again.code is not None or _holds(again, wrong):
         return None
     return _to_latin(text) if content_type.charset == CHARSET_LATIN else text
+
+
+cdef bint _holds(_Reading reading, object findings) except -1:
+    return reading.tally is not None and (reading.tally.found() & findings) != 0
 
 
 cdef str _unreadable(bytes coding, _ContentType content_type, bint strict):
@@ -630,32 +678,16 @@ cdef int _add_text(Line line, const char* key, bytes text, bint utf8) except -1:
     return line.literal(b'_encoding":"base64"')
 
 
-cdef int _add_findings(Line line, _Reading reading) except -1:
+cdef int _add_findings(Line line, tuple findings) except -1:
     cdef bint first = True
-    cdef int kind
     line.literal(b',"findings":{')
-    if reading.found:
-        for kind in range(KIND_COUNT):
-            if reading.counts[kind]:
-                if not first:
-                    line.literal(b",")
-                first = False
-                line.raw(KIND_KEYS[kind])
-                line.integer(reading.counts[kind])
+    for finding, count in findings:
+        if not first:
+            line.literal(b",")
+        first = False
+        line.raw(KEYS[finding])
+        line.integer(count)
     return line.literal(b"}")
-
-
-cdef int _add_counts(Line line, tuple found) except -1:
-    # Of an answer; there is no such field where nothing was found.
-    cdef bytes before = b',"findings":{'
-    cdef int kind
-    for kind in range(KIND_COUNT):
-        if found[kind]:
-            line.raw(before)
-            line.raw(KIND_KEYS[kind])
-            line.integer(found[kind])
-            before = b","
-    return line.literal(b"}") if before == b"," else 0
 
 
 cdef int _describe(
@@ -670,7 +702,7 @@ cdef int _describe(
     line.literal(b'","rule":"')
     line.literal(rule)
     line.literal(b'"')
-    _add_findings(line, reading)
+    _add_findings(line, reading.findings)
     line.literal(b',"trust_score":')
     line.raw(gate._score)
     if not length:
@@ -891,6 +923,20 @@ cdef object _warned(
     )
 
 
+cdef _Row _row_of(Gate gate, _Reading reading):
+    # What the policy says of what was found; made when it is first found.
+    cdef _Row row
+    if reading.found is None:
+        return gate._clear
+    row = gate._rows.get(reading.found)
+    if row is None:
+        row = _Row(decisions.decide(gate.policy, _names_in(reading.found), gate.trust_score))
+        if len(gate._rows) >= MOST_ROWS:
+            gate._rows.clear()
+        gate._rows[reading.found] = row
+    return row
+
+
 cdef _Row _redacting(Gate gate, object request, _Reading reading, _Row row):
     # The row that holds once `sent` is filled, or could not be.
     reading.sent = _without(gate, request.content_type, reading, row.redacts)
@@ -950,10 +996,10 @@ cdef int _begin_answer(
 cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     # Adds what is recorded of the agent's answer; `forward.answer_findings` is what is in it.
     cdef bytes text = b""
-    cdef list across = [0] * KIND_COUNT
-    cdef int kind
+    cdef list across = []
+    cdef int finding
     cdef bytes coding
-    cdef _Reading reading
+    cdef _Reading reading = _Reading.__new__(_Reading)
     cdef Spans spans
     cdef _ContentType content_type
     cdef Py_ssize_t limit = gate._keep
@@ -993,9 +1039,9 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
             line.literal(b',"response":')
             _add_json(line, text, spans)
             if spans.count and not coding:
-                forward.answer_findings = counted(spans)
+                _tally(reading, spans)
+                forward.answer_findings = reading.tally.pairs()
             return None
-    reading = _Reading.__new__(_Reading)
     if content_type.events:
         text = scrub_deltas(text, whole, across)
     _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
@@ -1004,12 +1050,14 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
         return None
     # What is longer, or compressed, has been counted as it passed.
     if (
-        (reading.found or any(across)) and not coding
+        (reading.tally is not None or across) and not coding
         and forward.answer_bytes <= gate._keep + LOOKAHEAD
     ):
-        forward.answer_findings = tuple([
-            reading.counts[kind] + across[kind] for kind in range(KIND_COUNT)
-        ])
+        if reading.tally is None:
+            reading.tally = _Tally.__new__(_Tally)
+        for finding in across:
+            reading.tally.counts[finding] += 1
+        forward.answer_findings = reading.tally.pairs()
     if not whole:
         limit = min(limit, settled(reading.text))
     _add_text(line, b"response", _cut(reading.text, reading.spans, limit), False)
@@ -1050,7 +1098,7 @@ cdef Forward _forward(
     if would is None:
         forward.body = reading.sent
     forward._method = reading.method
-    forward.answer_findings = NO_FINDINGS
+    forward.answer_findings = ()
     forward._path = reading.path
     forward._caller = reading.caller
     forward._peer = reading.peer
@@ -1097,7 +1145,7 @@ cdef set _spans_of(str part, Spans spans):
     cdef set found = set()
     for i in range(spans.count):
         found.add(
-            (part, spans.items[i].start, spans.items[i].end, KINDS[spans.items[i].kind])
+            (part, spans.items[i].start, spans.items[i].end, FINDINGS[finding_of(&spans.items[i])])
         )
     return found
 
@@ -1129,8 +1177,6 @@ cdef class Gate:
         Raises:
             ValueError: a key or a secret that the mode needs is missing or too short.
         """
-        cdef int mask, kind
-        cdef list rows = []
         if policy.override == OverrideMode.TICKET and len(policy.ticket_key) < 16:
             raise ValueError("mode ticket needs a ticket_key of 16 bytes or more")
         if policy.override == OverrideMode.SECRET and len(policy.override_token) < 16:
@@ -1141,19 +1187,18 @@ cdef class Gate:
             policy.human_in_loop, policy.training_consent,
         )
         self._mode = OverrideMode(policy.override)
-        for mask in range(1 << KIND_COUNT):
-            kinds = [KINDS[kind] for kind in range(KIND_COUNT) if mask >> kind & 1]
-            rows.append(_Row(decisions.decide(policy, kinds, self.trust_score)))
-        self._rows = tuple(rows)
-        for kind in range(KIND_COUNT):
-            if not policy.table.is_on(KINDS[kind]):
-                self._off |= 1 << kind
-        self._observes = policy.table.mode == Mode.OBSERVE
-        for kind in range(KIND_COUNT):
-            if not self._off >> kind & 1 and not self._observes:
-                action = policy.table.answers.get(KINDS[kind], AnswerAction.PASS)
-                self._answer_redacts |= (action == AnswerAction.REDACT) << kind
-                self._answer_blocks |= (action == AnswerAction.BLOCK) << kind
+        self._clear = _Row(decisions.decide(policy, (), self.trust_score))
+        self._rows = {0: self._clear}
+        table = policy.table
+        self._off = _set_of([name for name in FINDINGS if not table.is_on(name)])
+        self._observes = table.mode == Mode.OBSERVE
+        judged = [name for name in FINDINGS if table.is_on(name) and not self._observes]
+        self._answer_redacts = _set_of(
+            [name for name in judged if table.answer(name) == AnswerAction.REDACT]
+        )
+        self._answer_blocks = _set_of(
+            [name for name in judged if table.answer(name) == AnswerAction.BLOCK]
+        )
         self.judges_answers = (self._answer_redacts | self._answer_blocks) != 0
         self.limits_paths = len(policy.table.open) > 0
         self._agent = b',"agent_id":%b,"mono_ns":' % json_string(_utf8(policy.agent_id))
@@ -1225,8 +1270,8 @@ cdef class Gate:
             )
         request_id = request.request_id
         trace_id = _trace_id(request, request_id)
-        row = <_Row>self._rows[reading.found]
-        if row.redacts:
+        row = _row_of(self, reading)
+        if row.redacts is not None:
             row = _redacting(self, request, reading, row)
         if self._observes:
             forward = _forward(
@@ -1382,7 +1427,6 @@ cdef class Gate:
         cdef bytes coding = _coding(forward._content_encoding)
         cdef _ContentType content_type = _content_type(forward._content_type)
         cdef Spans spans
-        cdef int kind
         if coding is None or content_type.charset == CHARSET_UNREADABLE:
             forward.withheld = "it cannot be read"
             return None
@@ -1408,13 +1452,11 @@ cdef class Gate:
             if reading.code is not None:
                 forward.withheld = "too much is encoded in it"
                 return None
-        if reading.found & self._off:
-            _leave_out(reading, self._off)
+        if reading.tally is None:
+            return body
+        _judge_by(self, reading)
         if reading.found & self._answer_blocks:
-            forward.withheld = ", ".join([
-                KINDS[kind] for kind in range(KIND_COUNT)
-                if reading.found & self._answer_blocks & (1 << kind)
-            ])
+            forward.withheld = ", ".join(_names_in(reading.found & self._answer_blocks))
             return None
         if not reading.found & self._answer_redacts:
             return body
@@ -1454,8 +1496,8 @@ cdef class Gate:
         _answer(self, line, forward, not truncated)
         line.literal(b',"response_bytes":')
         line.integer(forward.answer_bytes)
-        if forward.answer_findings is not NO_FINDINGS:
-            _add_counts(line, forward.answer_findings)
+        if forward.answer_findings:
+            _add_findings(line, forward.answer_findings)
         if forward.answer_redacted:
             line.literal(b',"redacted":true')
         if truncated:
@@ -1488,9 +1530,7 @@ cdef class Gate:
             {"part": part, "kind": kind, "start": start, "end": end}
             for part, start, end, kind in sorted(found, key=_by_place)
         ]
-        findings = {
-            kind: count for kind, count in zip(KINDS, reading.findings, strict=True) if count
-        }
+        findings = {FINDINGS[finding]: count for finding, count in reading.findings}
         verdict = {
             "trust_score": self.trust_score,
             "findings": findings,
@@ -1504,8 +1544,8 @@ cdef class Gate:
                 "verdict": "refuse", "status": failure.status, "rule": failure.code,
                 "code": failure.code, "error": failure.sentence, "detail": reading.detail,
             } | verdict
-        row = <_Row>self._rows[reading.found]
-        if row.redacts:
+        row = _row_of(self, reading)
+        if row.redacts is not None:
             row = _redacting(self, request, reading, row)
         if self._observes:
             return {

@@ -22,6 +22,11 @@ cdef enum:
     IBAN = 4
 
 cdef enum:
+    # Where the names of secrets begin among all findings, and how many of these there may be.
+    SECRET_NAMES = 4
+    MOST_FINDINGS = 256
+
+cdef enum:
     CARD_DIGITS = 19
     SSN_DIGITS = 9
     UUID = 36
@@ -33,6 +38,13 @@ cdef struct Span:
     unsigned char kind      # index in KINDS
     unsigned char quoted    # n: a number of JSON inside n - 1 strings, it gets quotes; 0: none
     short secret            # index in NAMES of values/secrets.py, or -1
+
+
+cdef inline int finding_of(const Span* span) noexcept nogil:
+    """Index in FINDINGS of values/exchange.py, in which secrets have their own names."""
+    if span.secret >= 0:
+        return SECRET_NAMES + span.secret
+    return span.kind - (span.kind > SECRET)
 
 
 @cython.final

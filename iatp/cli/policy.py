@@ -28,11 +28,13 @@ from iatp.cli.decide import STYLES, gate_policy
 from iatp.cli.screen import BOLD, Screen, plain
 from iatp.decisions.policy import Decision, GatePolicy, closed, decide
 from iatp.values.errors import StartError
-from iatp.values.exchange import KINDS, Request
+from iatp.values.exchange import FINDINGS, Request
 from iatp.values.policy import DEFAULT_FILE, Action, Mode
 from iatp.values.records import envelope
 
 PROGRESS_S = 0.2
+SECRET = "secret"  # noqa: S105
+"""What records of earlier versions call any secret."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,9 +140,9 @@ class _Judge:
             return None
         table = self.policy.table
         findings = {
-            kind: count
-            for kind in KINDS
-            if (count := record.findings.get(kind, 0)) and table.is_on(kind)
+            name: count
+            for name in (*FINDINGS, SECRET)
+            if (count := record.findings.get(name, 0)) and table.is_on(name)
         }
         path = record.path.encode().removeprefix(b"/proxy").partition(b"?")[0]
         allow = closed(table, record.method, path)

@@ -1,7 +1,7 @@
-"""What follows from a policy: the decision for each set of kinds, and the texts that go with it.
+"""What follows from a policy: the decision for each set of findings, and the texts that go with it.
 
-The compiled gate asks once, when it is made, for every set of kinds that can be found; per
-request it looks up one row. Nothing here knows a request's content: findings come in as kinds.
+The compiled gate asks once for each set of findings that it meets, and keeps the row. Nothing
+here knows a request's content: findings come in by their names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import kind_of
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
 from iatp.values.policy import DEFAULT, STRENGTH, Action, Policy, Rule
 
@@ -75,7 +75,7 @@ JSON_DEPTH = 128
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What the policy says of a request in which these kinds were found."""
+    """What the policy says of a request in which this was found."""
 
     action: Action
     """The strongest of the rules that apply."""
@@ -86,7 +86,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     warning: str = ""
     """The lines that a caller's user has to confirm."""
     redacts: frozenset[str] = frozenset()
-    """Kinds to replace in what is sent to the agent, should it be sent."""
+    """Findings to replace in what is sent to the agent, should it be sent."""
     otherwise: Decision | None = None
     """The block that holds where `redacts` cannot be replaced."""
 
@@ -116,25 +116,28 @@ def applies(rule: Rule, policy: GatePolicy, score: int) -> bool:
     )
 
 
-def decide(policy: GatePolicy, kinds: Collection[str], score: int) -> Decision:
-    """Return what the table says where `kinds` were found and the agent's score is `score`.
+def decide(policy: GatePolicy, findings: Collection[str], score: int) -> Decision:
+    """Return what the table says where this was found and the agent's score is `score`.
 
-    Kinds that the policy switches off must not be among them.
+    `findings`: names of FINDINGS, in that order, without what the policy switches off; a kind
+    alone, as older records have it, is judged as that.
     """
     rows = [rule for rule in policy.table.rules if applies(rule, policy, score)]
-    # Of each kind the first row that names it; one row may speak for several.
+    # Of each finding the first row that names it, else the first that names its kind; one row may
+    # speak for several.
     spoken = {
-        kind: next((rule for rule in rows if kind in rule.kinds), None)
-        for kind in KINDS
-        if kind in kinds
+        name: next(
+            (rule for each in (name, kind_of(name)) for rule in rows if each in rule.kinds), None
+        )
+        for name in findings
     }
     whole = next(rule for rule in rows if not rule.kinds)
     chosen = [rule for rule in rows if rule is whole or rule in spoken.values()]
     strongest = max(chosen, key=lambda rule: STRENGTH[rule.action])
-    found = [kind for kind, rule in spoken.items() if rule is not None]
 
     def of(rule: Rule) -> list[str]:
-        return [kind for kind in found if spoken[kind] is rule]
+        """Return what the rule speaks for."""
+        return [name for name in findings if spoken[name] is rule]
 
     redacting = [rule for rule in chosen if rule.action == Action.REDACT]
     decision = Decision(action=strongest.action, rule=strongest.name)
@@ -150,31 +153,37 @@ def decide(policy: GatePolicy, kinds: Collection[str], score: int) -> Decision:
     first = redacting[0]
     return msgspec.structs.replace(
         decision,
-        redacts=frozenset(kind for rule in redacting for kind in of(rule)),
+        redacts=frozenset(name for rule in redacting for name in of(rule)),
         otherwise=Decision(
             action=Action.BLOCK,
             rule=first.name,
-            reason=f"Privacy Violation: {_LABELS[of(first)[0]]} is to be taken out of what this "
+            reason=f"Privacy Violation: {_called(of(first))[0]} is to be taken out of what this "
             "agent is sent, and that is not possible where it stands",
         ),
     )
 
 
-def _block_text(policy: GatePolicy, rule: Rule, kinds: list[str]) -> str:
-    if not kinds:
+def _called(findings: list[str]) -> list[str]:
+    """Return what callers are told of findings: their kinds, each once."""
+    kinds = {kind_of(name) for name in findings}
+    return [label for kind, label in _LABELS.items() if kind in kinds]
+
+
+def _block_text(policy: GatePolicy, rule: Rule, findings: list[str]) -> str:
+    if not findings:
         return "Policy Violation: this agent may not be sent this request"
     whose = f"an agent whose retention policy is '{policy.retention}'"
     return (
-        f"Privacy Violation: {_LABELS[kinds[0]]} may not be sent to "
+        f"Privacy Violation: {_called(findings)[0]} may not be sent to "
         f"{whose if rule.retention else 'this agent'}"
     )
 
 
-def _lines(rule: Rule, kinds: list[str], score: int) -> list[str]:
+def _lines(rule: Rule, findings: list[str], score: int) -> list[str]:
     if rule.reason:
         return [rule.reason]
-    if kinds:
-        return [f"Sends {_LABELS[kind]}" for kind in kinds]
+    if findings:
+        return [f"Sends {called}" for called in _called(findings)]
     if score < SCORE_TO_PASS:
         return [f"Low trust score ({score}/10)"]
     return [f"The policy asks for it ({rule.name})"]

@@ -12,6 +12,8 @@ import enum
 
 import msgspec
 
+from iatp.values import secrets
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One complete request to `/proxy`, as it came from the wire."""
@@ -49,8 +51,8 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trust_score: int
     records: tuple[bytes, ...]
     """Tails of the records to write before anything is sent."""
-    findings: tuple[int, ...] = ()
-    """How many of each kind, in the order of `KINDS`; empty where nothing was scanned."""
+    findings: tuple[tuple[int, int], ...] = ()
+    """What was found: pairs of a number in `FINDINGS` and how many, in that order."""
     retry_after_s: int = 0
     closes: bool = False
 
@@ -90,6 +92,15 @@ class Outcome(enum.StrEnum):
 
 KINDS = ("credit_card", "ssn", "email", "secret", "iban")
 """Kinds of findings (protocol section 5). Their index is the number used in compiled code."""
+
+FINDINGS = (*(kind for kind in KINDS if kind != "secret"), *secrets.NAMES)
+"""What findings are called in records and metrics, where each secret has a name of its own."""
+
+
+def kind_of(finding: str) -> str:
+    """Return the kind that a finding is of: `secret` for `secret.jwt`, else itself."""
+    return finding.partition(".")[0]
+
 
 REDACTED = tuple(f"[{kind.upper()}_REDACTED]" for kind in KINDS)
 """What a found value is replaced by (protocol section 7)."""

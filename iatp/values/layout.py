@@ -13,7 +13,7 @@ import enum
 import msgspec
 
 from iatp.values.errors import FAILURES
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import FINDINGS
 
 CELL_BYTES = 8
 LINE_BYTES = 128
@@ -201,9 +201,9 @@ FAMILIES = _placed(
             "result",
             POLICY_RESULTS,
         ),
-        _counter("iatp_findings_total", "Values found in requests.", "kind", KINDS),
+        _counter("iatp_findings_total", "Values found in requests.", "kind", FINDINGS),
         _counter(
-            "iatp_answer_findings_total", "Values found in the agent's answers.", "kind", KINDS
+            "iatp_answer_findings_total", "Values found in the agent's answers.", "kind", FINDINGS
         ),
         _counter(
             "iatp_overrides_total",

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from iatp.values.errors import FAILURES, ConfigurationError
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import FINDINGS, KINDS, kind_of
 from iatp.values.manifest import RetentionPolicy, TrustLevel
 from iatp.values.texts import nearest
 
@@ -71,7 +71,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Stands as `rule` in the record, and as `code` in a 403 or 449."""
     action: Action
     kinds: tuple[str, ...] = ()
-    """Kinds of findings it judges; empty: the request as a whole, whatever is in it."""
+    """Kinds of findings it judges, or single ones of them such as `secret.jwt`; empty: the
+    request as a whole, whatever is in it."""
     retention: tuple[RetentionPolicy, ...] = ()
     """Of the agent; empty: any. `permanent` and `forever` mean the same."""
     trust_level: tuple[TrustLevel, ...] = ()
@@ -100,16 +101,23 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     mode: Mode = Mode.ENFORCE
     kinds: dict[str, bool] = {}
-    """Kinds that are off, each with False: neither judged nor counted."""
+    """Kinds that are off, each with False: neither judged nor counted. What is said of a single
+    finding goes before what is said of its kind."""
     answers: dict[str, AnswerAction] = {}
-    """What becomes of agents' answers, by the kind that is in them; else they pass."""
+    """What becomes of agents' answers, by the kind that is in them; else they pass. Here too
+    a single finding goes before its kind."""
     open: tuple[Open, ...] = ()
     """Empty: every path and method is open."""
     rules: tuple[Rule, ...]
 
-    def is_on(self, kind: str) -> bool:
-        """Whether findings of this kind are judged and counted."""
-        return self.kinds.get(kind, True)
+    def is_on(self, finding: str) -> bool:
+        """Whether what is found under this name is judged and counted."""
+        return self.kinds.get(finding, self.kinds.get(kind_of(finding), True))
+
+    def answer(self, finding: str) -> AnswerAction:
+        """What becomes of an answer in which this is found."""
+        of_kind = self.answers.get(kind_of(finding), AnswerAction.PASS)
+        return self.answers.get(finding, of_kind)
 
 
 class PolicyError(ConfigurationError):
@@ -131,18 +139,23 @@ def load_policy(data: bytes) -> Policy:
     if problems:
         raise PolicyError(problems)
     # What says the same is the same policy, and has the same version.
-    document["kinds"] = {
-        kind: False for kind, is_on in document.get("kinds", {}).items() if not is_on
-    }
-    document["answers"] = {
-        kind: action for kind, action in document.get("answers", {}).items() if action != "pass"
-    }
+    document["kinds"] = _telling(document.get("kinds", {}), default=True)
+    document["answers"] = _telling(document.get("answers", {}), default="pass")
     if "rules" not in document:
         document["rules"] = DEFAULT.rules
     try:
         return msgspec.convert(document, Policy)
     except msgspec.ValidationError as error:
         raise PolicyError([str(error)]) from None
+
+
+def _telling(table: dict[str, Any], *, default: object) -> dict[str, Any]:
+    """Return, in one order, what differs from what holds without it."""
+    return {
+        name: value
+        for name, value in sorted(table.items())
+        if value != (default if name in KINDS else table.get(kind_of(name), default))
+    }
 
 
 _STORED = (RetentionPolicy.PERMANENT, RetentionPolicy.FOREVER)
@@ -194,6 +207,10 @@ _NEVER_SERVED = ("CONNECT", "TRACE")
 _SEGMENT = re.compile(r"[^\x00-\x1f\x7f/\\?#*]+")
 _RESERVED = frozenset((*FAILURES, RULE_OVERRIDE, RULE_OBSERVE))
 
+_TRUE_OR_FALSE = "allowed: true or false, without quotes"
+_NAMED = (*KINDS, *(name for name in FINDINGS if name not in KINDS))
+_ANY_KIND = f"{', '.join(KINDS)}, or a secret's own name such as secret.jwt (docs/secrets.md)"
+
 _OTHER_WORDS = {
     "deny": ("block",),
     "reject": ("block",),
@@ -234,18 +251,20 @@ class _Reading:
     def _say(self, path: str, given: object, complaint: str) -> None:
         self.problems.append(f"{path} is {_shown(given)}: {complaint}")
 
-    def _no_others(self, table: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+    def _no_others(
+        self, table: Mapping[str, Any], known: Iterable[str], path: str, said: str = ""
+    ) -> None:
         for key in table:
             if key not in known:
                 meant = nearest(key.lower(), list(known))
-                hint = f"meant: {meant}" if meant else f"known are {', '.join(known)}"
+                hint = f"meant: {meant}" if meant else f"known are {said or ', '.join(known)}"
                 self.problems.append(f"{path}{_shown_key(key)}: there is no such key; {hint}")
 
-    def _one_of(self, names: Sequence[str], path: str, given: object) -> bool:
+    def _one_of(self, names: Sequence[str], path: str, given: object, said: str = "") -> bool:
         known = [str(name) for name in names]
         if given in known and isinstance(given, str):
             return True
-        allowed = f"allowed: {', '.join(known[:-1])} or {known[-1]}"
+        allowed = "allowed: " + (said or f"{', '.join(known[:-1])} or {known[-1]}")
         meant = ""
         if isinstance(given, str):
             plain = given.strip().lower().replace("-", "_")
@@ -289,10 +308,11 @@ class _Reading:
         if not isinstance(given, dict):
             self._say("kinds", given, "it must be a table, [kinds]")
             return
-        self._no_others(given, KINDS, "kinds.")
+        self._no_others(given, _NAMED, "kinds.", _ANY_KIND)
         for kind, value in given.items():
-            if kind in KINDS and not isinstance(value, bool):
-                self._say(f"kinds.{kind}", value, "allowed: true or false, without quotes")
+            if kind in _NAMED and not isinstance(value, bool):
+                path = f"kinds.{_shown_key(kind)}"
+                self._say(path, value, _dotted(kind, value) or _TRUE_OR_FALSE)
 
     def _check_answers(self) -> None:
         given = self.document.get("answers")
@@ -301,10 +321,12 @@ class _Reading:
         if not isinstance(given, dict):
             self._say("answers", given, "it must be a table, [answers]")
             return
-        self._no_others(given, KINDS, "answers.")
+        self._no_others(given, _NAMED, "answers.", _ANY_KIND)
         for kind, action in given.items():
-            if kind in KINDS:
-                self._one_of(list(AnswerAction), f"answers.{kind}", action)
+            if hint := _dotted(kind, action):
+                self._say(f"answers.{_shown_key(kind)}", action, hint)
+            elif kind in _NAMED:
+                self._one_of(list(AnswerAction), f"answers.{_shown_key(kind)}", action)
 
     def _check_open(self, path: str, table: dict[str, Any]) -> None:
         self._no_others(table, _OPEN, f"{path}.")
@@ -370,15 +392,15 @@ class _Reading:
             names.add(name)
 
     def _check_conditions(self, path: str, table: dict[str, Any]) -> None:
-        checks: dict[str, Sequence[str]] = {
-            "kinds": KINDS,
-            "retention": list(RetentionPolicy),
-            "trust_level": list(TrustLevel),
+        checks: dict[str, tuple[Sequence[str], str]] = {
+            "kinds": (_NAMED, _ANY_KIND),
+            "retention": (list(RetentionPolicy), ""),
+            "trust_level": (list(TrustLevel), ""),
         }
-        for key, names in checks.items():
+        for key, (names, said) in checks.items():
             if key not in table:
                 continue
-            is_known = functools.partial(self._one_of, names)
+            is_known = functools.partial(self._one_of, names, said=said)
             self._list(f"{path}.{key}", table[key], is_known, len(names))
         score = table.get("score_below")
         if score is not None and (
@@ -419,6 +441,14 @@ def _is_segment(text: str) -> bool:
     return bool(_SEGMENT.fullmatch(text)) and text not in (".", "..")
 
 
+def _dotted(kind: str, value: object) -> str:
+    """Return what is wrong where TOML took the dot in a name for a table in a table."""
+    if not isinstance(value, dict):
+        return ""
+    name = next(iter(value), "name")
+    return f"a name with a dot stands in quotes, such as {_shown_key(f'{kind}.{name}')}"
+
+
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -429,4 +459,6 @@ def _shown(value: object) -> str:
 
 
 def _shown_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key) else _shown(key)
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", key):
+        return key
+    return f'"{key}"' if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", key) else _shown(key)

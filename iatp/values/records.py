@@ -8,10 +8,13 @@ also one of an older or newer version.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
+
+from iatp.values.exchange import FINDINGS, KINDS
 
 TraceId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 Timestamp = Annotated[
@@ -39,14 +42,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seq: int = 0
 
 
-class Findings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many of each kind were found; a kind without any is absent."""
+# Records of earlier versions have `secret`, for all secrets together.
+_FINDING = "|".join(re.escape(name) for name in dict.fromkeys((*KINDS, *FINDINGS)))
 
-    credit_card: Count = 0
-    ssn: Count = 0
-    email: Count = 0
-    secret: Count = 0
-    iban: Count = 0
+Findings = dict[Annotated[str, msgspec.Meta(pattern=rf"^(?:{_FINDING})\Z")], Count]
+"""How many of each finding there are; what was not found is absent."""
 
 
 class _Recorded(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from iatp._fast.counters import Counters, labels
 from iatp.values import layout
 from iatp.values.errors import FAILURES
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import FINDINGS
 from iatp.values.layout import CELL_BYTES, CELLS, FAMILIES
 
 GUARD = 16
@@ -72,7 +72,7 @@ def _single() -> Iterator[tuple[Callable[[Counters], None], int, int]]:
     for result in layout.POLICY_RESULTS:
         cell = at("iatp_policy_evaluations_total", result)
         yield lambda c, r=result: c.count_policy(r), cell, 1
-    for kind in KINDS:
+    for kind in FINDINGS:
         cell = at("iatp_findings_total", kind)
         yield lambda c, k=kind: c.count_findings(k, 3), cell, 3
         cell = at("iatp_answer_findings_total", kind)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iatp._fast.gate import Forward, Gate
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import KINDS, kind_of
 from iatp.values.policy import DEFAULT, AnswerAction, Mode
 from tests._fast.test_gate import CARD, EMAIL, SAFE, SSN, ask
 from tests.twins.gate import media, read_loose
@@ -45,7 +45,7 @@ def kinds_in(body: bytes, content_type: bytes) -> set[str]:
     found = scan(body, JSON)
     if is_json and found.error is None:
         return {KINDS[span[0]] for span in found.spans}
-    return {KINDS[kind] for kind in read_loose(body, FORM if is_form else TEXT)[2]}
+    return {kind_of(name) for name in read_loose(body, FORM if is_form else TEXT)[2]}
 
 
 @pytest.mark.parametrize("kind", VALUES)

@@ -49,6 +49,105 @@ def refused(policy: GatePolicy, body: bytes, **fields: Any) -> dict[str, Any]:
     return found
 
 
+# Secrets by their own names.
+
+AWS, JWT = b"AKIAIOSFODNN7EXAMPLE", b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcdefghijklmnop"
+STRIPE = b"sk_live_4eC39HqLyjWDarjtT1zdp7dc"
+TWO = b'{"a":"%b","b":"%b","c":"%b"}' % (AWS, JWT, AWS)
+
+
+def test_a_rule_for_one_secret_goes_before_one_for_all() -> None:
+    rules = (
+        {"name": "any", "kinds": ["secret"], "action": "block"},
+        {"name": "tokens", "kinds": ["secret.jwt"], "action": "redact"},
+    )
+    policy = with_table(SAFE, *rules)
+    assert sent(policy, b'["%b"]' % JWT) == b'["[SECRET_REDACTED]"]'
+    found = refused(policy, TWO)
+    assert found["code"] == "any"
+    assert found["records"][0]["findings"] == {"secret.aws_access_key": 2, "secret.jwt": 1}
+    assert "AKIA" not in repr(found)
+    # A rule whose conditions do not hold says nothing, so the next one speaks.
+    elsewhere = {"retention": ["permanent"]}
+    assert refused(with_table(SAFE, rules[0], rules[1] | elsewhere), TWO)["code"] == "any"
+    assert sent(with_table(SAFE, rules[0] | elsewhere, rules[1]), TWO) == TWO.replace(
+        JWT, b"[SECRET_REDACTED]"
+    )
+
+
+def test_callers_are_told_of_a_secret_and_not_which() -> None:
+    secrets = ["secret.jwt", "secret.aws_access_key"]
+    rule = {"name": "r", "kinds": secrets, "action": "block"}
+    assert refused(with_table(SAFE, rule), TWO)["body"]["error"] == (
+        "Privacy Violation: a secret may not be sent to this agent"
+    )
+    asked = same(with_table(SAFE, rule | {"action": "warn"}), ask(TWO))
+    assert asked["body"]["warning"] == "⚠️ WARNING:\n  • Sends a secret"
+    rule = {"name": "r", "kinds": ["secret.jwt"], "action": "redact"}
+    stuck = refused(with_table(SAFE, rule), b"{}", target=b"/proxy?t=" + JWT)
+    assert "a secret is to be taken out" in stuck["body"]["error"]
+
+
+def test_one_secret_may_be_off_and_another_on() -> None:
+    rule = {"name": "r", "kinds": ["secret"], "action": "block"}
+    policy = with_table(SAFE, rule, kinds={"secret": False, "secret.jwt": True})
+    assert sent(policy, b'["%b"]' % AWS) == b'["%b"]' % AWS
+    assert refused(policy, TWO)["records"][0]["findings"] == {"secret.jwt": 1}
+    policy = with_table(SAFE, rule, kinds={"secret.aws_access_key": False})
+    assert sent(policy, b'["%b"]' % AWS) == b'["%b"]' % AWS
+    assert "AKIA" not in repr(same(policy, ask(b'["%b"]' % AWS))["records"])
+
+
+def test_explain_and_the_table_name_the_secret() -> None:
+    told = Gate(SAFE).explain(ask(TWO))
+    assert told["findings"] == {"secret.aws_access_key": 2, "secret.jwt": 1}
+    assert [span["kind"] for span in told["spans"]] == [
+        "secret.aws_access_key", "secret.jwt", "secret.aws_access_key",
+    ]  # fmt: skip
+
+
+def test_an_answer_with_one_secret() -> None:
+    table = {"secret": "redact", "secret.jwt": "block", "secret.aws_access_key": "pass"}
+    gate = Gate(with_table(SAFE, answers=table))
+    for body, answer, withheld in (
+        (b'["%b"]' % STRIPE, b'["[SECRET_REDACTED]"]', None),
+        (b'["%b"]' % AWS, b'["%b"]' % AWS, None),
+        (TWO, None, "secret.jwt"),
+    ):
+        forward = gate.admit(ask())
+        assert isinstance(forward, Forward)
+        gate.settle_head(forward, 200, b"application/json", b"")
+        assert gate.judge(forward, body) == answer
+        assert forward.withheld == withheld
+
+
+def test_rows_that_are_let_go_are_made_again() -> None:
+    """More sets of findings than a gate keeps rows for, each of them twice."""
+    found = {
+        "credit_card": CARD,
+        "ssn": SSN,
+        "email": EMAIL,
+        "iban": b"DE89370400440532013000",
+        "secret.aws_access_key": AWS,
+        "secret.jwt": JWT,
+        "secret.stripe_key": STRIPE,
+        "secret.google_api_key": b"AIza" + b"Sy1a2B3" * 5,
+        "secret.gitlab_token": b"glpat-" + b"Sy1a2" * 4,
+        "secret.shopify_token": b"shpat_" + b"01ab" * 8,
+        "secret.digitalocean_token": b"dop_v1_" + b"01ab" * 16,
+    }
+    rules = [{"name": kind.replace(".", "_"), "kinds": [kind], "action": "block"} for kind in found]
+    gate = Gate(with_table(SAFE, *rules))
+    values = [value.decode() for value in found.values()]
+    for _ in range(2):
+        for mask in range(1, 1 << len(values)):
+            body = [value for at, value in enumerate(values) if mask >> at & 1]
+            verdict = gate.admit(ask(json.dumps(body).encode()))
+            assert isinstance(verdict, Respond)
+            assert verdict.code == rules[(mask & -mask).bit_length() - 1]["name"]
+            assert len(verdict.findings) == mask.bit_count()
+
+
 # The table.
 
 
@@ -124,7 +223,7 @@ def test_a_kind_that_is_off_is_not_judged_but_scrubbed() -> None:
     rule = {"name": "cards", "kinds": ["credit_card"], "action": "block"}
     policy = with_table(stored, rule, kinds={"credit_card": False})
     found = same(policy, ask(BODY, target=b"/proxy?c=" + CARD))
-    assert found["findings"] == (0, 1, 1, 0, 0)
+    assert found["findings"] == ((1, 1), (2, 1))
     (record,) = found["records"]
     assert record["findings"] == {"ssn": 1, "email": 1}
     assert CARD.decode() not in repr(record)

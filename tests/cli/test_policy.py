@@ -126,6 +126,25 @@ def test_records_are_judged_by_what_was_found_in_them(file: str) -> None:
     assert found["counts"]["skipped"] == 2
 
 
+def test_records_with_one_name_for_all_secrets_are_judged_too(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    rules = {"jwt": '["secret.jwt"]', "any": '["secret"]'}
+    path.write_text(
+        "".join(
+            f'[[rules]]\nname = "{name}"\nkinds = {kinds}\naction = "block"\n'
+            for name, kinds in rules.items()
+        )
+        + '[[rules]]\nname = "rest"\naction = "allow"\n'
+    )
+    common = {"trace_id": "t", "request_id": "r", "boot_id": "b", "type": "request"}
+    common |= {"method": "POST", "path": "/proxy"}
+    found = [{"secret": 1}, {"secret.jwt": 2}, {"secret.npm_token": 1, "secret.jwt": 1}]
+    stdin = b"".join(json.dumps(common | {"findings": each}).encode() + b"\n" for each in found)
+    lines = document(iatp("policy", "test", str(path), "--json", env=TRUSTED, stdin=stdin))["lines"]
+    assert [line["rule"] for line in lines] == ["any", "jwt", "jwt"]
+    assert [line["findings"] for line in lines] == [found[0], found[1], found[2]]
+
+
 def test_nothing_to_judge_passes(file: str) -> None:
     done = iatp("policy", "test", file, stdin=b"")
     assert done.returncode == 0

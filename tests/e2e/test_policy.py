@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from tests.cli.programs import iatp
-from tests.e2e.agents import agent
+from tests.e2e.agents import agent, says
 from tests.e2e.sidecars import STRANGER, TRUSTED, Caller, Sidecar, request, sidecar
 
 CARD = "4111 1111 1111 1111"
@@ -223,3 +223,51 @@ def test_b30_a_wrong_policy_starts_nothing(command: str, tmp_path: Path) -> None
     assert len(lines) == 3
     assert f"IATP_POLICY, {path}: rules[0].when: there is no such key" in done.stderr
     assert f"IATP_POLICY, {path}: rules[0].action is 'DENY': meant: block;" in done.stderr
+
+
+ONE_SECRET = """
+[answers]
+secret = "block"
+"secret.jwt" = "redact"
+
+[[rules]]
+name = "keys"
+kinds = ["secret"]
+action = "block"
+
+[[rules]]
+name = "tokens"
+kinds = ["secret.jwt"]
+action = "redact"
+
+[[rules]]
+name = "rest"
+action = "allow"
+"""
+
+
+def test_a_secret_has_its_own_name_everywhere(tmp_path: Path) -> None:
+    key = "AKIAIOSFODNN7EXAMPLE"
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcdefghijklmnop"
+    variables = TRUSTED | policy(tmp_path, ONE_SECRET)
+    with agent() as behind, sidecar(tmp_path, behind.url, variables) as running:
+        requests = 'iatp_findings_total{kind="secret.%s"}'
+        answers = 'iatp_answer_findings_total{kind="secret.%s"}'
+        assert running.metric(requests % "jwt") == running.metric(answers % "jwt") == 0
+        behind.reply = says(json.dumps([token, token]).encode(), "Content-Type: application/json")
+        answer = running.post(json.dumps({"t": token}), {"X-Agent-Trace-ID": "s1"})
+        assert answer.json() == ["[SECRET_REDACTED]"] * 2
+        blocked = running.post(json.dumps([key, key, token]), {"X-Agent-Trace-ID": "s2"})
+        assert (blocked.status, blocked.json()["code"]) == (403, "keys")
+        assert blocked.json()["error"].startswith("Privacy Violation: a secret may not be sent")
+        sent, settled = running.trace("s1")
+        assert sent["findings"] == {"secret.jwt": 1}
+        assert settled["findings"] == {"secret.jwt": 2}
+        (ended,) = running.trace("s2")
+        assert ended["findings"] == {"secret.aws_access_key": 2, "secret.jwt": 1}
+        assert running.metric(requests % "jwt") == 2
+        assert running.metric(requests % "aws_access_key") == 2
+        assert running.metric(answers % "jwt") == 2
+        printed = iatp("trace", "s2", "--log-dir", str(running.logs)).stdout
+    assert "2 secret.aws_access_key, 1 secret.jwt" in printed
+    assert [json.loads(one.body) for one in behind.seen] == [{"t": "[SECRET_REDACTED]"}]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from iatp._fast.answer import DELTA_KEYS
-from iatp.values.exchange import KINDS, REDACTED
-from tests.twins.scan import JSON, Seen, characters, find
+from iatp.values.exchange import REDACTED
+from tests.twins.scan import JSON, Seen, characters, find, name_of, pairs
 
 DELTA = re.compile(
     rb'"(?:%b)"[ \t]*:[ \t]*"((?:[^"\\\r\n]|\\[^\r\n])*)"' % "|".join(DELTA_KEYS).encode()
@@ -40,11 +40,11 @@ def scrub_deltas(text: bytes) -> bytes:
     return text
 
 
-def count(text: bytes, form: int, *, events: bool = False) -> tuple[int, ...]:
-    """Return how many of each kind there are in a text that is read as it passes."""
-    found = [span[0] for span in find(characters(text, form))]
+def count(text: bytes, form: int, *, events: bool = False) -> tuple[tuple[int, int], ...]:
+    """Return how many there are of each finding in a text that is read as it passes."""
+    found = [name_of(span) for span in find(characters(text, form))]
     if events:
         lines = text.splitlines(keepends=True)
         short = b"".join(line for line in lines if len(line) <= LONGEST_LINE)
-        found += [span[0] for span, _ in across(short)]
-    return tuple(found.count(kind) for kind in range(len(KINDS)))
+        found += [name_of(span) for span, _ in across(short)]
+    return pairs(found)

@@ -17,12 +17,12 @@ from urllib.parse import quote, unquote_to_bytes
 from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
-from iatp.values.exchange import KINDS, Grant, Request
+from iatp.values.exchange import FINDINGS, KINDS, REDACTED, Grant, Request, kind_of
 from iatp.values.policy import Rule
 from tests.twins.answer import DELTA, across, count, scrub_deltas
 from tests.twins.layers import TOO_MUCH
 from tests.twins.mac import mac
-from tests.twins.scan import FORM, JSON, TARGET, TEXT, Span, characters, scan
+from tests.twins.scan import FORM, JSON, TARGET, TEXT, Seen, characters, name_of, pairs, scan
 from tests.twins.scan import find as find_text
 from tests.twins.scan import redact as scrub
 
@@ -32,7 +32,7 @@ POINTS = {"verified_partner": 10, "trusted": 7, "standard": 5, "unknown": 2, "un
 LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
 ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
 
-Found = list[Span]
+Found = list[Seen]
 
 
 class RefusedError(Exception):
@@ -55,7 +55,7 @@ def find(data: bytes, form: int) -> Found:
     found = scan(data, form)
     if found.error == TOO_MUCH:
         raise RefusedError("body_too_large")
-    return found.spans
+    return [(*span, which) for span, which in zip(found.spans, found.secrets, strict=True)]
 
 
 def readable(data: bytes) -> str:
@@ -156,17 +156,17 @@ def may_hold_json(text: bytes) -> bool:
     return text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in text
 
 
-def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[int]]:
-    """Return the text for the record, its spans, and the kinds of all that was found."""
-    kinds: list[int] = []
+def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[str]]:
+    """Return the text for the record, its spans, and the names of all that was found."""
+    names: list[str] = []
     if may_hold_json(text):
         spans = find(text, JSON)
-        kinds += [span[0] for span in spans]
+        names += map(name_of, spans)
         text = scrub(text, spans)
     if b"\0" in text and find(text.replace(b"\0", b""), TEXT):
         text = text.replace(b"\0", b"")
     spans = find(text, form)
-    return text, spans, kinds + [span[0] for span in spans]
+    return text, spans, names + [name_of(span) for span in spans]
 
 
 def as_string(name: str, text: bytes) -> dict[str, Any]:
@@ -215,26 +215,32 @@ def rules(policy: GatePolicy) -> list[Rule]:
     return [rule for rule in policy.table.rules if holds(rule)]
 
 
-def speakers(policy: GatePolicy, kinds: set[str]) -> dict[str, Rule]:
-    """Return the rule that speaks for each kind found, and under "" that of the request."""
+def speakers(policy: GatePolicy, names: set[str]) -> dict[str, Rule]:
+    """Return the rule that speaks for each finding, and under "" that of the request."""
     spoken: dict[str, Rule] = {}
     for rule in rules(policy):
-        for kind in rule.kinds or [""]:
-            if kind in kinds or kind == "":
-                spoken.setdefault(kind, rule)
+        for name in rule.kinds or [""]:
+            if name in names or name == "":
+                spoken.setdefault(name, rule)
+    # What no rule names is spoken for by those that name its kind.
+    for rule in rules(policy):
+        for name in names:
+            if kind_of(name) in rule.kinds:
+                spoken.setdefault(name, rule)
     return spoken
 
 
-def verdict_of(policy: GatePolicy, kinds: set[str]) -> tuple[str, Rule, dict[str, Rule]]:
+def verdict_of(policy: GatePolicy, names: set[str]) -> tuple[str, Rule, dict[str, Rule]]:
     """Return the strongest action, the first rule that has it, and who speaks for what."""
-    spoken = speakers(policy, kinds)
+    spoken = speakers(policy, names)
     in_order = [rule for rule in policy.table.rules if rule in spoken.values()]
     action = STRENGTHS[max(STRENGTHS.index(rule.action) for rule in in_order)]
     return action, next(rule for rule in in_order if rule.action == action), spoken
 
 
 def in_kinds_order(spoken: dict[str, Rule], rule: Rule) -> list[str]:
-    return [kind for kind in KINDS if spoken.get(kind) == rule]
+    kinds = {kind_of(name) for name, by in spoken.items() if by == rule}
+    return [kind for kind in KINDS if kind in kinds]
 
 
 def block_text(policy: GatePolicy, rule: Rule, spoken: dict[str, Rule]) -> str:
@@ -248,10 +254,11 @@ def block_text(policy: GatePolicy, rule: Rule, spoken: dict[str, Rule]) -> str:
     return f"Privacy Violation: {LABELS[kinds[0]]} may not be sent to {whose}"
 
 
-def replaced(data: bytes, spans: Found, kinds: set[str], *, form: bool = False) -> bytes:
-    for kind, start, end, quoted in reversed(spans):
-        if KINDS[kind] in kinds:
-            mark = b"[%b_REDACTED]" % KINDS[kind].upper().encode()
+def replaced(data: bytes, spans: Found, names: set[str], *, form: bool = False) -> bytes:
+    for span in reversed(spans):
+        kind, start, end, quoted, _ = span
+        if name_of(span) in names:
+            mark = REDACTED[kind].encode()
             mark = b'"%b"' % mark if quoted else mark
             if form:
                 mark = quote(mark).encode()
@@ -259,19 +266,18 @@ def replaced(data: bytes, spans: Found, kinds: set[str], *, form: bool = False) 
     return data
 
 
-def without(policy: GatePolicy, request: Request, kinds: set[str], stay: set[str]) -> bytes | None:
-    """Return the decoded body without these kinds, or None where that cannot be done.
+def without(policy: GatePolicy, request: Request, names: set[str], stay: set[str]) -> bytes | None:
+    """Return the decoded body without these findings, or None where that cannot be done.
 
-    `stay`: the other kinds that were found, or are off. No further one may appear.
+    `stay`: the others that were found, or are off. No further one may appear.
     """
     name, is_json, is_form, charset = check_head(request)
     body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
-    if named(find(request.target, TARGET)) & kinds:
+    if named(find(request.target, TARGET)) & names:
         return None
     if is_entry(request) or (is_json and body):
-        out = replaced(body, find(body, JSON), kinds)
-        result = scan(out, JSON)
-        return None if result.error or named(result.spans) - stay else out
+        out = replaced(body, find(body, JSON), names)
+        return None if scan(out, JSON).error or named(find(out, JSON)) - stay else out
     text_type = request.content_type.decode("latin-1").split(";")[0]
     text_type = text_type.strip(" \t\n\r\x0b\x0c").lower()
     is_text = (
@@ -283,10 +289,10 @@ def without(policy: GatePolicy, request: Request, kinds: set[str], stay: set[str
         return None
     out = from_latin(body) if charset == "latin" else body
     if may_hold_json(out):
-        out = replaced(out, find(out, JSON), kinds, form=is_form)
+        out = replaced(out, find(out, JSON), names, form=is_form)
     form = FORM if is_form else TEXT
-    out = replaced(out, find(out, form), kinds, form=is_form)
-    if {KINDS[kind] for kind in read_loose(out, form)[2]} - stay:
+    out = replaced(out, find(out, form), names, form=is_form)
+    if set(read_loose(out, form)[2]) - stay:
         return None
     if charset != "latin":
         return out
@@ -297,11 +303,11 @@ def without(policy: GatePolicy, request: Request, kinds: set[str], stay: set[str
 
 
 def named(spans: Found) -> set[str]:
-    return {KINDS[span[0]] for span in spans}
+    return {name_of(span) for span in spans}
 
 
-def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[int]]:
-    """Return the payload fields of a record and the kinds found in the body."""
+def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[str]]:
+    """Return the payload fields of a record and the names of what is found in the body."""
     if len(request.body) > policy.max_body_bytes:
         raise RefusedError("body_too_large")
     name, is_json, is_form, charset = check_head(request)
@@ -315,11 +321,11 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
         if result.error is not None:
             raise RefusedError("invalid_json", f"{result.error} at byte {result.error_at}")
         text, spans = body, find(body, JSON)
-        kinds = [span[0] for span in spans]
+        names = [name_of(span) for span in spans]
         embeds = True
     elif body:
         text = from_latin(body) if charset == "latin" else body
-        text, spans, kinds = read_loose(text, FORM if is_form else TEXT)
+        text, spans, names = read_loose(text, FORM if is_form else TEXT)
     else:
         return fields, []
     limit = policy.record_body_bytes
@@ -330,7 +336,7 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
         fields["payload"] = parsed(scrub(text, spans))
     else:
         fields |= as_string("payload", scrub(text, spans))
-    return fields, kinds
+    return fields, names
 
 
 def parsed(data: bytes) -> Any:
@@ -474,6 +480,11 @@ def path_trouble(policy: GatePolicy, request: Request) -> str:
     return "method_not_allowed" if methods else "path_not_open"
 
 
+def is_on(policy: GatePolicy, name: str) -> bool:
+    said = policy.table.kinds
+    return said[name] if name in said else said.get(kind_of(name), True)
+
+
 def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> dict[str, Any]:
     points = score(policy)
     observes = policy.table.mode == "observe"
@@ -481,35 +492,32 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     if closed and not observes:
         return refusal(policy, request, closed)
     try:
-        payload, kinds = read_body(policy, request)
+        payload, names = read_body(policy, request)
     except RefusedError as refused:
         return refusal(policy, request, refused.code, refused.detail)
-    kinds = [span[0] for span in find(request.target, TARGET)] + kinds
-    kinds = [kind for kind in kinds if policy.table.kinds.get(KINDS[kind], True)]
+    names = [name_of(span) for span in find(request.target, TARGET)] + names
+    names = [name for name in names if is_on(policy, name)]
     trace = trace_id(request)
-    findings = tuple(kinds.count(kind) for kind in range(len(KINDS)))
+    findings = pairs(names)
     ids = (trace, request.request_id)
 
     def record(kind: str, more: dict[str, Any]) -> dict[str, Any]:
         return common(policy, kind, ids, request.time_ns, request.mono_ns) | more
 
     described = about(request) | payload
-    described["findings"] = {
-        name: count for name, count in zip(KINDS, findings, strict=True) if count
-    }
+    described["findings"] = {FINDINGS[number]: count for number, count in findings}
     described |= {"trust_score": points, "quarantined": False}
     verdict: dict[str, Any] = {"trace_id": trace, "trust_score": points, "findings": findings}
     answer = {"retry_after_s": 0, "closes": False} | verdict
 
-    action, rule, spoken = verdict_of(policy, {KINDS[kind] for kind in kinds})
+    action, rule, spoken = verdict_of(policy, set(names))
     reason = block_text(policy, rule, spoken)
     body: bytes | None = None
     redacting = [each for each in policy.table.rules if each in spoken.values()]
     redacting = [each for each in redacting if each.action == "redact"]
     if redacting and action != "block":
-        taken_out = {kind for kind, each in spoken.items() if each in redacting}
-        off = {kind for kind in KINDS if not policy.table.kinds.get(kind, True)}
-        stay = off | {KINDS[kind] for kind in kinds} - taken_out
+        taken_out = {name for name, each in spoken.items() if each in redacting}
+        stay = {name for name in FINDINGS if not is_on(policy, name)} | set(names) - taken_out
         body = without(policy, request, taken_out, stay)
         if body is None:
             action, rule = "block", redacting[0]
@@ -623,8 +631,8 @@ def is_stream(content_type: bytes) -> bool:
 
 def answer_findings(
     policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes
-) -> tuple[int, ...]:
-    """Return how many of each kind are in an answer that is read as it passes."""
+) -> tuple[tuple[int, int], ...]:
+    """Return how many there are of each finding in an answer that is read as it passes."""
     is_json, is_form, _ = media(content_type)
     begun = answer[: policy.record_body_bytes + LOOKAHEAD]
     form = FORM if is_form else TEXT
@@ -659,7 +667,7 @@ def answer_fields(
         return {"response": None, "response_omitted": "unknown_coding"}
     if charset == "unreadable":
         return {"response": None, "response_omitted": "unknown_charset"}
-    found: tuple[int, ...] | None = None
+    found: tuple[tuple[int, int], ...] | None = None
     if (name and len(answer) > 1) or len(answer) > limit + LOOKAHEAD:
         found = answer_findings(policy, content_type, encoding, answer)
     if name:
@@ -673,29 +681,30 @@ def answer_fields(
         window = from_latin(window)
     if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
         spans = find(window, JSON)
-        kinds = [span[0] for span in spans]
-        return {"response": parsed(scrub(window, spans))} | counted(found, kinds)
-    more: list[int] = []
+        names = [name_of(span) for span in spans]
+        return {"response": parsed(scrub(window, spans))} | counted(found, names)
+    more: list[str] = []
     if events:
         if not whole:
             window = window[: settled_deltas(window)]
-        more = [span[0] for span, _ in across(window)]
+        more = [name_of(span) for span, _ in across(window)]
         window = scrub_deltas(window)
     try:
-        text, spans, kinds = read_loose(window, FORM if is_form else TEXT)
+        text, spans, names = read_loose(window, FORM if is_form else TEXT)
     except RefusedError:
         return {"response": None, "response_omitted": "too_much_encoded"} | counted(found)
     if not whole:
         limit = min(limit, settled(text))
-    return as_string("response", cut(text, spans, limit)) | counted(found, kinds + more)
+    return as_string("response", cut(text, spans, limit)) | counted(found, names + more)
 
 
-def counted(found: tuple[int, ...] | None, kinds: list[int] | None = None) -> dict[str, Any]:
-    """Return `findings`, of what was read as it passed or else of `kinds`, where there are any."""
+def counted(
+    found: tuple[tuple[int, int], ...] | None, names: list[str] | None = None
+) -> dict[str, Any]:
+    """Return `findings`, of what was read as it passed or else of `names`, where there are any."""
     if found is None:
-        found = tuple((kinds or []).count(kind) for kind in range(len(KINDS)))
-    named = {kind: number for kind, number in zip(KINDS, found, strict=True) if number}
-    return {"findings": named} if named else {}
+        found = pairs(names or [])
+    return {"findings": {FINDINGS[number]: count for number, count in found}} if found else {}
 
 
 def settled_deltas(text: bytes) -> int:

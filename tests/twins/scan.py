@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 from iatp.values.characters import SEPARATORS
-from iatp.values.exchange import KINDS, REDACTED
+from iatp.values.exchange import FINDINGS, KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
+from iatp.values.secrets import NAMES
 from tests.twins import layers, secrets
 
 JSON, TEXT, TARGET, FORM = range(4)
@@ -70,8 +72,20 @@ def read(
     ]
 
 
-def redact(data: bytes, spans: list[Span]) -> bytes:
-    for kind, start, end, quoted in reversed(spans):
+def name_of(span: Seen) -> str:
+    """Return what a finding is called in records and metrics."""
+    return KINDS[span[0]] if span[4] < 0 else NAMES[span[4]]
+
+
+def pairs(names: list[str]) -> tuple[tuple[int, int], ...]:
+    """Return how many there are of each, by their numbers in FINDINGS."""
+    return tuple(
+        (number, names.count(name)) for number, name in enumerate(FINDINGS) if name in names
+    )
+
+
+def redact(data: bytes, spans: Sequence[Span | Seen]) -> bytes:
+    for kind, start, end, quoted, *_ in reversed(spans):
         # In JSON inside a string its quotes are escaped, once more at each level.
         quote = "\\" * (2 ** (quoted - 1) - 1) + '"' if quoted else ""
         value = quote + REDACTED[kind] + quote

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import FINDINGS, KINDS
 from iatp.values.manifest import RetentionPolicy, TrustLevel
 from iatp.values.policy import (
     DEFAULT,
     DEFAULT_FILE,
     Action,
+    AnswerAction,
     Mode,
     Open,
     Policy,
@@ -77,11 +78,26 @@ def test_what_a_file_leaves_out_is_the_default() -> None:
     assert not load_policy(b"kinds.ssn = false").is_on("ssn")
 
 
+def test_a_secret_goes_before_secrets() -> None:
+    policy = load_policy(
+        b"[kinds]\nsecret = false\n'secret.jwt' = true\n'secret.npm_token' = false\nssn = true\n"
+        b"[answers]\n'secret.jwt' = 'pass'\nsecret = 'block'\n'secret.npm_token' = 'block'\n"
+    )
+    assert [name for name in FINDINGS if policy.is_on(name)] == [
+        "credit_card", "ssn", "email", "iban", "secret.jwt",
+    ]  # fmt: skip
+    assert policy.answer("secret.jwt") == AnswerAction.PASS
+    assert policy.answer("secret.npm_token") == policy.answer("secret.password") == "block"
+    # Only what differs from what holds without it is kept, so that what says the same is the same.
+    assert policy.kinds == {"secret": False, "secret.jwt": True}
+    assert policy.answers == {"secret": AnswerAction.BLOCK, "secret.jwt": AnswerAction.PASS}
+
+
 def test_the_examples_of_the_document_load() -> None:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?s)```toml\n(.*?)```", page)
-    assert len(blocks) == 4
-    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 5, 5, 5]
+    assert len(blocks) == 5
+    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 3, 5, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +118,11 @@ def test_the_examples_of_the_document_load() -> None:
         ('action = "allow"\nkinds = []', "rules[0].kinds is []: it must be a list with at least"),
         ('action = "allow"\nkinds = "ssn"', "rules[0].kinds is 'ssn': it must be a list"),
         (
-            'action = "allow"\nkinds = ["secret.aws_access_key"]',
-            "rules[0].kinds[0] is 'secret.aws_access_key': ",
+            'action = "allow"\nkinds = ["secret.aws_acces_key"]',
+            "rules[0].kinds[0] is 'secret.aws_acces_key': meant: secret.aws_access_key; allowed: "
+            "credit_card, ssn, email, secret, iban, or a secret's own name such as secret.jwt (",
         ),
+        ('action = "allow"\nkinds = ["jwt"]', "rules[0].kinds[0] is 'jwt': "),
         (
             'action = "allow"\nretention = ["Forever"]',
             "rules[0].retention[0] is 'Forever': meant: forever; allowed: ephemeral, ",
@@ -159,6 +177,23 @@ def test_rules_that_are_refused(text: str, said: str) -> None:
             "kinds.creditcard: there is no such key; meant: credit_card",
         ),
         ("[kinds]\nssn = 0", "kinds.ssn is 0: allowed: true or false, without quotes"),
+        (
+            "[kinds]\nsecret.jwt = false",
+            'kinds.secret is a table: a name with a dot stands in quotes, such as "secret.jwt"',
+        ),
+        (
+            "[kinds]\n'secret.jwtt' = false",
+            'kinds."secret.jwtt": there is no such key; meant: secret.jwt',
+        ),
+        ("[kinds]\n'secret.jwt' = 1", 'kinds."secret.jwt" is 1: allowed: true or false, '),
+        (
+            "[answers]\nsecret.jwt = 'block'",
+            'answers.secret is a table: a name with a dot stands in quotes, such as "secret.jwt"',
+        ),
+        (
+            "[answers]\n'secret.jwt' = 'deny'",
+            "answers.\"secret.jwt\" is 'deny': meant: block; allowed: pass, redact or block",
+        ),
         ("kinds = 1", "kinds is 1: it must be a table, [kinds]"),
         ("rules = []", "rules is empty: "),
         ("rules = [1]", "rules is [1]: it must be tables, each under [[rules]]"),

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from iatp.values import exchange
 from iatp.values.records import (
     ENDING_TYPES,
     AccessRecord,
     BlockedRecord,
     ErrorRecord,
-    Findings,
     OverrideRecord,
     RequestRecord,
     ResponseRecord,
@@ -128,6 +128,9 @@ def test_an_unknown_field_is_refused(kind: str) -> None:
         {"mono_ns": None},
         {"trust_score": 11},
         {"findings": {"card": 1}},
+        {"findings": {"secret.no_such": 1}},
+        {"findings": {"xsecret.jwt": 1}},
+        {"findings": {"secret.jwt\n": 1}},
         {"findings": {"ssn": -1}},
         {"payload_mac": "123"},
         {"payload_encoding": "hex"},
@@ -143,7 +146,7 @@ def test_a_payload_keeps_its_text() -> None:
     record = validate(line("request").replace(b'{"to": ', b'{"n":1.10,  "to": '))
     assert isinstance(record, RequestRecord)
     assert bytes(record.payload) == b'{"n":1.10,  "to": "[EMAIL_REDACTED]"}'
-    assert record.findings == Findings(email=1)
+    assert record.findings == {"email": 1}
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'{"type":"request"'])
@@ -163,3 +166,10 @@ def test_an_envelope_opens_any_record() -> None:
 
 def test_endings() -> None:
     assert set(KINDS) > ENDING_TYPES
+
+
+def test_findings_have_their_own_names_and_those_of_earlier_versions() -> None:
+    for name in {*exchange.FINDINGS, *exchange.KINDS}:
+        record = validate(line("request", findings={name: 2}))
+        assert isinstance(record, RequestRecord)
+        assert record.findings == {name: 2}
