@@ -19,6 +19,7 @@ from iatp.adapters.log_folder import list_segments
 from iatp.adapters.seals import last_point, parse_head, read_head, read_seal, sealed_stems
 from iatp.adapters.segments import iter_records
 from iatp.values.records import RetentionRecord, validate
+from iatp.values.seals import Final
 from tests.adapters.recording import check_sound, verdict
 from tests.e2e.agents import agent
 from tests.e2e.load import Load, load
@@ -27,14 +28,29 @@ from tests.e2e.sidecars import TRUSTED, Sidecar, sidecar, wait_until
 FOUR = TRUSTED | {"IATP_WORKERS": "4"}
 
 
+class Kept:
+    """How many records each segment held, also those that retention has deleted since."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def look(self, folder: Path) -> None:
+        for worker in range(4):
+            for stem in set(sealed_stems(folder, worker)) - set(self.counts):
+                point = last_point(folder, stem)
+                if isinstance(point, Final):
+                    self.counts[stem] = point.records
+
+
 @contextlib.contextmanager
-def rotating(running: Sidecar, every_s: float) -> Iterator[None]:
+def rotating(running: Sidecar, every_s: float, kept: Kept) -> Iterator[None]:
     """Tell the sidecar again and again to rotate its log."""
     ended = threading.Event()
 
     def rotate() -> None:
         while not ended.wait(every_s):
             os.kill(running.process.pid, signal.SIGUSR1)
+            kept.look(running.logs)
 
     thread = threading.Thread(target=rotate)
     thread.start()
@@ -49,8 +65,8 @@ def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(one.segment.stem, json.loads(one.line)) for one in iter_records(folder)]
 
 
-def check_storm(folder: Path, loads: list[Load]) -> int:
-    """None lost, none doubled, `seq` without gaps, what was deleted said so; returns how many."""
+def check_storm(folder: Path, loads: list[Load], kept: Kept, retentions: int) -> int:
+    """None lost, none doubled, `seq` without gaps; returns how many segments were deleted."""
     check_sound(folder)
     found = records(folder)
     by_segment: dict[str, list[int]] = {}
@@ -59,55 +75,63 @@ def check_storm(folder: Path, loads: list[Load]) -> int:
     assert all(seqs == list(range(len(seqs))) for seqs in by_segment.values())
     seen = Counter((record["request_id"], record["type"]) for _, record in found)
     assert max(seen.values()) == 1
-    said = [validate(json.dumps(one).encode()) for _, one in found if one["type"] == "retention"]
-    deleted = [each for one in said if isinstance(one, RetentionRecord) for each in one.segments]
-    assert not {each.segment for each in deleted} & set(by_segment)
     told = [each for one in loads for each in one.told]
     assert not [lost for one in loads for lost in one.lost]
     assert all(each.answer.status == 200 for each in told)
-    # Of each request two records, and those of retention, some of which were deleted themselves.
-    total = len(found) + sum(each.records or 0 for each in deleted)
-    assert total - 2 * len(told) >= len(said)
-    if not deleted:
-        assert total == 2 * len(told)
-        assert len({record["trace_id"] for _, record in found}) == len(told)
+    kept.look(folder)
+    assert {stem: len(seqs) for stem, seqs in by_segment.items()}.items() <= kept.counts.items()
+    # Of each request two records, and one of each time that retention deleted something.
+    assert sum(kept.counts.values()) == 2 * len(told) + retentions
+    deleted = kept.counts.keys() - by_segment.keys()
+    said = [validate(json.dumps(one).encode()) for _, one in found if one["type"] == "retention"]
+    named = {
+        each.segment for one in said if isinstance(one, RetentionRecord) for each in one.segments
+    }
+    assert named <= deleted
+    if len(said) == retentions:
+        assert named == deleted
     return len(deleted)
 
 
-def storm(tmp_path: Path, seconds: float, every_s: float, more: dict[str, str]) -> tuple[Path, int]:
+def storm(
+    tmp_path: Path, seconds: tuple[float, float], every_s: float, more: dict[str, str]
+) -> int:
+    """Rotate under load, twice: with room for all, and with room for half of that."""
     folder = tmp_path / "logs"
     loads = []
+    kept = Kept()
+    settings = FOUR | more
+    retentions = deleted = 0
     with agent() as behind:
-        with sidecar(tmp_path, behind.url, FOUR | more) as running, rotating(running, every_s):
-            with load(running.port, 64) as callers:
-                time.sleep(seconds)
-            loads.append(callers)
-            assert running.stop() == 0
-        assert check_storm(folder, loads) == 0
-        half = sum(path.stat().st_size for path in folder.glob("*-w*")) // 2
-        small = FOUR | more | {"IATP_LOG_MAX_SIZE": f"{half}B"}
-        with sidecar(tmp_path, behind.url, small) as running, rotating(running, every_s):
-            with load(running.port, 64) as callers:
-                time.sleep(seconds)
-            loads.append(callers)
-            assert running.stop() == 0
-        return folder, check_storm(folder, loads)
+        for length in seconds:
+            with (
+                sidecar(tmp_path, behind.url, settings) as running,
+                rotating(running, every_s, kept),
+            ):
+                with load(running.port, 64) as callers:
+                    time.sleep(length)
+                loads.append(callers)
+                assert running.stop() == 0
+                retentions = running.log().count("and are deleted.")
+            deleted = check_storm(folder, loads, kept, retentions)
+            assert (deleted > 0) == (retentions > 0) == ("IATP_LOG_MAX_SIZE" in settings)
+            half = sum(path.stat().st_size for path in folder.glob("*-w*")) // 2
+            settings = settings | {"IATP_LOG_MAX_SIZE": f"{half}B"}
+    return deleted
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
 def test_rotation_and_retention_under_load(tmp_path: Path, durability: str) -> None:
     more = {"IATP_DURABILITY": durability, "IATP_LOG_COMPRESS": "off"}
-    folder, deleted = storm(tmp_path, 2.5, 0.25, more)
-    assert deleted
-    assert len(list_segments(folder)) > 20
+    assert storm(tmp_path, (2.5, 2.5), 0.25, more)
+    assert len(list_segments(tmp_path / "logs")) > 20
 
 
 @pytest.mark.proof
 @pytest.mark.timeout(400)
 def test_rotation_every_second_and_retention_each_minute(tmp_path: Path) -> None:
     more = {"IATP_LOG_COMPRESS_AFTER": "0s", "IATP_LOG_SEGMENT_AGE": "1s"}
-    _, deleted = storm(tmp_path, 75, 1.0, more)
-    assert deleted
+    assert storm(tmp_path, (15, 70), 1.0, more)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
