@@ -90,6 +90,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement (1)")
     parser.add_argument("--only", metavar="NAMES", help="with commas; besides /dev/null")
+    parser.add_argument("--quick", action="store_true", help="count no instructions")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="iatp-costs-") as name:
@@ -101,7 +102,8 @@ def main() -> int:
             variants = [one for one in variants if one.name in names]
         found = {variant.name: Measured() for variant in variants}
         answered = _measure(variants, found, folder, arguments.rounds, arguments.seconds)
-        _instructions(variants, found, folder)
+        if not arguments.quick:
+            _instructions(variants, found, folder)
     said = _table(variants, found)
     print(said)
     if arguments.write:

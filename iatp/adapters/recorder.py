@@ -606,20 +606,27 @@ class Recorder:
             # Nothing waits for these: what did was answered when its own sync failed.
             _log.error("The end of a segment may not be on the disk (%s).", error.strerror)
 
+    def _cut_unsynced(self) -> bool:
+        """Whether what no sync has covered could be cut off."""
+        try:
+            os.ftruncate(self._fd, self._synced_file_size)
+        except OSError:
+            return False
+        self._unsealed.clear()
+        self._size, self._seq = self._synced_size, self._synced_seq
+        self._file_size = self._synced_file_size
+        if self._blocks is not None:
+            self._blocks.end()
+        return True
+
     def _leave_unsynced(self, error: OSError, *, keep: bool) -> None:
         """Write no more to this segment; the next record goes to a new one."""
         if self._segment is not None and not self._left:
             unsynced = self._size - self._synced_size
-            if keep:
+            if keep or not self._cut_unsynced():
+                # The seal says what the file holds, whoever was answered for it.
+                keep = True
                 self._seal_unsealed()
-            else:
-                self._unsealed.clear()
-                self._size, self._seq = self._synced_size, self._synced_seq
-                self._file_size = self._synced_file_size
-                if self._blocks is not None:
-                    self._blocks.end()
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._fd, self._file_size)
             _log.error(
                 "Segment %s could not be synced (%s); its last %d bytes %s, and it is left.",
                 self._segment.name,

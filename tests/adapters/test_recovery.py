@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -354,3 +355,51 @@ def test_the_wall_clock_set_back_keeps_the_chain(
     folder.write_head("bank")
     assert check_sound(folder.path).chains[0].segments == 8
     assert [next(iter(each))["seq"] for each in stored(folder.path).values()] == [0] * 8
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "pwrite", "ftruncate"])
+def test_a_full_disk_at_start_leaves_it_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    crashed = Crashed(tmp_path / "logs")
+    crashed.data.write_bytes(crashed.text + b"torn")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        folder = LogFolder(crashed.path)
+        recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
+        # Its chain would not go on: no record before what is left is closed.
+        assert recorder.failing
+        with pytest.raises(OSError, match="No space"):
+            recorder.append([tail("t", 0)])
+    recorder.append([tail("more", 1)])
+    recorder.close()
+    folder.close()
+    seal = read_seal(crashed.path, crashed.stem)
+    assert seal is not None
+    assert seal.final is not None
+    assert (seal.final.records, seal.final.torn_bytes) == (9, 4)
+    check_sound(crashed.path)
+
+
+def test_one_that_cannot_be_read_does_not_hold_up_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    crashed = Crashed(tmp_path / "logs")
+
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", broken)
+        folder = LogFolder(crashed.path)
+        recorder = Recorder(folder, 0, new_boot_id(), 1 << 20)
+    assert not recorder.failing
+    assert "cannot be closed" in caplog.text
+    recorder.append([tail("more", 1)])
+    recorder.close()
+    folder.close()
+    assert not verdict(crashed.path).sound

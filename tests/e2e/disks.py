@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.cli.programs import iatp
 from tests.e2e.sidecars import Sidecar
 
 SOURCE = Path(__file__).parent / "faults.c"
@@ -88,3 +89,10 @@ def check_log(running: Sidecar) -> Counter[tuple[str, str]]:
         numbers = [int(line.split(b",", 1)[0][7:]) for line in path.read_bytes().splitlines()]
         assert numbers == list(range(len(numbers))), path.name
     return kinds
+
+
+def check_stopped(running: Sidecar) -> Counter[tuple[str, str]]:
+    """The same of a sidecar that has ended; `iatp log verify` must find the log sound too."""
+    done = iatp("log", "verify", "--log-dir", str(running.logs))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return check_log(running)

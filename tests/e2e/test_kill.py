@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agents import Agent, Seen, agent, says
-from tests.e2e.disks import check_log
+from tests.e2e.disks import check_log, check_stopped
 from tests.e2e.load import Load, kill, lives, load
 from tests.e2e.sidecars import STRANGER, Sidecar, sidecar, wait_until
 
@@ -109,7 +109,7 @@ def _rounds(tmp_path: Path, rounds: list[tuple[int, str, str]]) -> None:
             assert running.post(headers=CONFIRMED).status == 200
             assert running.stop() == 0
             assert not list(running.logs.glob("*.open.jsonl"))
-            check_log(running)
+            check_stopped(running)
 
 
 _says = says(b'{"done":true}' + b" " * 500)
