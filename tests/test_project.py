@@ -115,7 +115,7 @@ def test_every_dependency_carries_its_reason() -> None:
     explained = {
         canonical(name)
         for name, reason in re.findall(
-            r"^\| ([\w-]+) \| \w+ \| (.{20,}) \|$", reasons, re.MULTILINE
+            r"^\| ([\w-]+) \| (?:the )?\w+ \| (.{20,}) \|$", reasons, re.MULTILINE
         )
     }
     assert explained == set().union(*direct().values()) - GIVEN

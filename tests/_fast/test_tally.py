@@ -6,7 +6,7 @@ import collections
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iatp._fast.tally import ERROR, Tally, bucket_middle
@@ -18,7 +18,7 @@ texts = st.text(alphabet='ab"\\{}[]:,\u00e4\u2028 ', max_size=20)
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
+    max_leaves=5,
 )
 names = st.sampled_from(["type", "caller", "findings", "n", "payload", "ms", "typ", "types"])
 records = st.dictionaries(names, values, min_size=1, max_size=8)
@@ -36,7 +36,8 @@ def counted(lines: list[bytes]) -> Tally:
     return tally
 
 
-@given(st.lists(st.tuples(records, st.none() | numbers), max_size=6))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(records, st.none() | numbers), max_size=3))
 def test_the_same_as_its_twin(made: list[tuple[dict[str, object], object]]) -> None:
     lines = [line_of(record, number) for record, number in made]
     groups, thousandths = twin.tally(lines, FIELDS, "ms")

@@ -422,9 +422,10 @@ def store(log: Log, made: Made, suffix: str) -> Path:
     if suffix.endswith(".enc"):
         blocks = KEYS.writer(made.stem)
         pieces = [data[at : at + 500] for at in range(0, len(data), 500)]
-        data = blocks.header() + b"".join(
-            b"".join(blocks.block([piece], last=piece is pieces[-1])) for piece in pieces
-        )
+        data = blocks.header()
+        for number, piece in enumerate(pieces, 1):
+            data += b"".join(blocks.block([piece], last=number == len(pieces)))
+            blocks.written()
     path = log.path(made, suffix)
     path.write_bytes(data)
     log.path(made).unlink()
