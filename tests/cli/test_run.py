@@ -81,8 +81,12 @@ def test_it_serves_with_the_agent_url_alone_and_ends_on_sigterm(tmp_path: Path) 
     assert output == ""
     assert "Traceback" not in errors
     # What it made is where the defaults say.
-    made = {"iatp-logs", "iatp-logs.key", "iatp-logs.signing.key", "iatp-logs.signing.key.pub"}
-    assert {path.name for path in tmp_path.iterdir()} == made
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "iatp-logs",
+        "iatp-logs.key",
+        "iatp-logs.signing.key",
+        "iatp-logs.signing.key.pub",
+    }
 
 
 def test_its_own_log_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
