@@ -129,6 +129,8 @@ class Log:
         self.count = 0
         self._records = 0
         self._ends: dict[int, Made] = {}
+        self.announced: set[str] = set()
+        """Segments that a retention record says are removed, whether or not they were."""
 
     def of(self, worker: int) -> list[Made]:
         return [made for made in self.made if made.worker == worker]
@@ -331,6 +333,7 @@ class Log:
             ],
         )
         self.mark(0)
+        self.announced |= {made.stem for made in removed}
         for made in removed[:interrupted_after]:
             for path in self.folder.glob(made.stem + ".*"):
                 path.unlink()

@@ -224,7 +224,8 @@ def cut_end(log: Log, choose: random.Random) -> Place | None:
 
 def remove_records(log: Log, choose: random.Random) -> Place | None:
     made = some_made(log, choose)
-    if made is None:
+    if made is None or made.stem in log.announced:
+        # What retention was about to remove may go.
         return None
     log.path(made).unlink()
     return Place(made.stem, 0)
@@ -232,7 +233,8 @@ def remove_records(log: Log, choose: random.Random) -> Place | None:
 
 def remove_segment(log: Log, choose: random.Random) -> Place | None:
     made = some_made(log, choose)
-    if made is None:
+    if made is None or made.stem in log.announced:
+        # What retention was about to remove may go.
         return None
     for path in log.folder.glob(made.stem + ".*"):
         path.unlink()
