@@ -720,8 +720,10 @@ class _Verification:
             earlier = chain.get(before)
             if earlier is not None:
                 self._hold_together(worker, earlier, found)
+            elif (named := segment_of(f"{before}.jsonl")) is None or named.worker != worker:
+                self._add(worker, stem, None, "its seal names no segment of its slot before it")
             elif not (self._is_vouched_for(found) or (self.excerpt and stem == min(chain))):
-                self._add(worker, before, 0, f"it is gone; {stem} follows it")
+                self._add(worker, before, 0, f"it is gone, or the seal of {stem} names it wrongly")
 
     def _hold_together(self, worker: int, earlier: Checked, later: Checked) -> None:
         if earlier.problems or earlier.digest == later.previous_digest:
@@ -743,6 +745,9 @@ class _Verification:
         removed = self.removed.get(found.previous)
         if removed is not None:
             return removed.sha256 == found.previous_digest
+        if any(each.sha256 == found.previous_digest for each in self.removed.values()):
+            # It was removed under another name than the seal has for it.
+            return False
         return (found.segment.stem, found.previous_digest) in self.kept
 
     def _hold_head(self, source: str, head: Head) -> None:

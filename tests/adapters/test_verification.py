@@ -259,7 +259,7 @@ def cut_seal(log: Log, choose: random.Random) -> Place | None:
 
 
 def flip_in_seal(log: Log, choose: random.Random) -> Place | None:
-    """Not in the time of a mark, which nothing vouches for."""
+    """Not in what nothing vouches for: the time of a mark, the name of a segment long removed."""
     made = some_made(log, choose)
     if made is None:
         return None
@@ -275,6 +275,11 @@ def flip_in_seal(log: Log, choose: random.Random) -> Place | None:
             span.pop()
     else:
         span = list(range(len(line)))
+        before = made.previous["segment"]
+        if at == 0 and before and before not in {other.stem for other in log.made}:
+            # Only the digest of what retention removed is vouched for as long as it is kept.
+            name = line.index(before.encode())
+            span = [i for i in span if not name <= i < name + len(before)]
     line[choose.choice(span)] ^= choose.randint(1, 255)
     lines[at] = bytes(line)
     path.write_bytes(b"".join(lines))
@@ -361,6 +366,9 @@ EDITS: tuple[Edit, ...] = (
 
 
 def names(problem: Problem, place: Place) -> bool:
+    if place.stem is not None and place.seq is None and place.stem in problem.why:
+        # The name of the segment before it was changed, and now another one seems to be gone.
+        return True
     if problem.segment != place.stem:
         return False
     if place.seq is None:
