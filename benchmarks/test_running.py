@@ -194,7 +194,7 @@ def test_a_hundred_connections_wait_less_than_ten_milliseconds_more(
         assert added[0.99] < 0.010
 
 
-def test_one_idle_worker_holds_less_than_48_mebibytes(tmp_path: Path, baseline: Baseline) -> None:
+def test_one_idle_worker_holds_less_than_56_mebibytes(tmp_path: Path, baseline: Baseline) -> None:
     with (
         quick_agent() as port,
         sidecar(tmp_path, f"http://127.0.0.1:{port}", TRUSTED) as running,
@@ -206,7 +206,7 @@ def test_one_idle_worker_holds_less_than_48_mebibytes(tmp_path: Path, baseline: 
         baseline.lines.append(
             f"resident: {started:.1f} MiB once ready, {used:.1f} MiB after requests"
         )
-        assert used <= 48
+        assert used <= 56
 
 
 @pytest.mark.parametrize("workers", [1, 2])

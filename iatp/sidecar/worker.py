@@ -586,6 +586,8 @@ def _reuse_memory() -> None:
     """
     m_trim_threshold, m_mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, MAPPED_BYTES)
-        mallopt(m_trim_threshold, SPARE_BYTES)
+        library = ctypes.CDLL(None)
+        # What the start needed and nothing will again.
+        library.malloc_trim(0)
+        library.mallopt(m_mmap_threshold, MAPPED_BYTES)
+        library.mallopt(m_trim_threshold, SPARE_BYTES)
