@@ -10,6 +10,7 @@ Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 """
 
 cimport cython
+from libc.stdint cimport uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
@@ -35,6 +36,9 @@ from iatp.values import policy as policies
 from iatp.values.exchange import Claim, Outcome, Respond
 from iatp.values.policy import AnswerAction, Mode
 
+cdef extern from *:
+    int __builtin_ctzll(unsigned long long word) noexcept nogil
+
 cdef enum:
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
@@ -46,6 +50,7 @@ cdef enum:
     GZIP_MEMBERS = 1000
     # Rows of the policy that are kept; each is some 1 KiB.
     MOST_ROWS = 1024
+    WORDS = MOST_FINDINGS // 64
 
 cdef enum:
     CHARSET_UTF8 = 0
@@ -285,23 +290,43 @@ cdef list _names_in(object found):
 
 @cython.final
 @cython.no_gc
+@cython.freelist(2)
 cdef class _Tally:
-    # How many there are of each finding.
-    cdef long[MOST_FINDINGS] counts
+    # How many there are of each finding, and which there are: a bit for each, 64 to a word.
+    cdef unsigned int[MOST_FINDINGS] counts
+    cdef uint64_t[WORDS] words
+
+    cdef void add(self, int finding) noexcept:
+        self.counts[finding] += 1
+        self.words[finding >> 6] |= <uint64_t>1 << (finding & 63)
 
     cdef object found(self):
         # The set of what there is.
-        cdef int i
-        cdef object found = 0
-        for i in range(MOST_FINDINGS):
-            if self.counts[i]:
-                found |= <object>1 << i
+        cdef int word
+        cdef object found = self.words[0]
+        for word in range(1, WORDS):
+            if self.words[word]:
+                found |= <object>self.words[word] << 64 * word
         return found
 
     cdef tuple pairs(self):
         # As Respond has them.
-        cdef int i
-        return tuple([(i, self.counts[i]) for i in range(MOST_FINDINGS) if self.counts[i]])
+        cdef int word, finding
+        cdef uint64_t rest
+        cdef list pairs = []
+        for word in range(WORDS):
+            rest = self.words[word]
+            while rest:
+                finding = 64 * word + __builtin_ctzll(rest)
+                rest &= rest - 1
+                pairs.append((finding, self.counts[finding]))
+        return tuple(pairs)
+
+    cdef int leave_out(self, object findings) except -1:
+        cdef int word
+        for word in range(WORDS):
+            self.words[word] &= ~<uint64_t>(findings >> 64 * word & 0xffffffffffffffff)
+        return 0
 
 
 @cython.final
@@ -332,12 +357,13 @@ cdef class _Reading:
 
 cdef int _tally(_Reading reading, Spans spans) except -1:
     cdef Py_ssize_t i
+    cdef _Tally tally = reading.tally
     if spans.count == 0:
         return 0
-    if reading.tally is None:
-        reading.tally = _Tally.__new__(_Tally)
+    if tally is None:
+        tally = reading.tally = _Tally.__new__(_Tally)
     for i in range(spans.count):
-        reading.tally.counts[finding_of(&spans.items[i])] += 1
+        tally.add(finding_of(&spans.items[i]))
     return 0
 
 
@@ -504,13 +530,10 @@ cdef _Reading _read(Gate gate, object request):
 cdef int _judge_by(Gate gate, _Reading reading) except -1:
     # Fills `found`, without what is off: that stays in the spans alone, since records are
     # scrubbed of it all the same.
-    cdef int i
     reading.found = reading.tally.found()
     if not reading.found & gate._off:
         return 0
-    for i in range(len(FINDINGS)):
-        if gate._off >> i & 1:
-            reading.tally.counts[i] = 0
+    reading.tally.leave_out(gate._off)
     reading.found &= ~gate._off
     if reading.target_found is not None:
         reading.target_found &= ~gate._off
@@ -1056,7 +1079,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
         if reading.tally is None:
             reading.tally = _Tally.__new__(_Tally)
         for finding in across:
-            reading.tally.counts[finding] += 1
+            reading.tally.add(finding)
         forward.answer_findings = reading.tally.pairs()
     if not whole:
         limit = min(limit, settled(reading.text))
