@@ -669,10 +669,23 @@ def _macos_boot_session() -> bytes:
     return value.value
 
 
-def _make_folder(path: Path) -> None:
+def make_parents(path: str | os.PathLike[str]) -> None:
+    """Make what the log folder is to stand in, and the keys beside it.
+
+    Raises:
+        StartError: it can't be made.
+    """
+    folder = Path(os.path.abspath(path))  # noqa: PTH100 - must not resolve links
     try:
         with contextlib.suppress(FileExistsError):
-            path.parent.mkdir(parents=True)
+            folder.parent.mkdir(parents=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+
+
+def _make_folder(path: Path) -> None:
+    make_parents(path)
+    try:
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         found = path.lstat()

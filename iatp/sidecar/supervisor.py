@@ -25,6 +25,7 @@ from iatp.adapters.configuration import memory_limit, raise_file_limit
 from iatp.adapters.control_state import ControlState
 from iatp.adapters.encryption import LogKeys
 from iatp.adapters.keys import installation_key
+from iatp.adapters.log_folder import make_parents
 from iatp.adapters.recorder import LogFolder
 from iatp.adapters.shared_memory import SharedMemory
 from iatp.adapters.signing import signing_key
@@ -67,6 +68,7 @@ def _run(loaded: Loaded, listeners: list[Listener]) -> int:
     # Until a worker serves there is nothing to rotate; left alone it would end the process.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     keys = LogKeys.load(settings.log_key_file) if settings.log_key_file is not None else None
+    make_parents(settings.log_dir)
     folder = LogFolder(settings.log_dir, signing_key(settings.signing_key_file), keys=keys)
     folder.check_writable()
     for leftover in folder.leftovers:
