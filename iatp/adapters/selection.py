@@ -18,6 +18,7 @@ import msgspec
 from iatp.adapters.log_folder import Segment, list_segments
 from iatp.adapters.seals import read_seal
 from iatp.adapters.segments import LogKeys, SegmentError, SegmentText, open_segment
+from iatp.values.exchange import kind_of
 
 _SLACK = timedelta(minutes=1)
 """A wall clock that is set back by up to this much doesn't hide a record from a search by time."""
@@ -51,6 +52,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     decisions: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()
     findings: frozenset[str] = frozenset()
+    """`secret.jwt`, or `secret` for all of its kind."""
     statuses: frozenset[str] = frozenset()
     """`403`, or `4xx` for all that begin with it."""
 
@@ -65,7 +67,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             and (not self.callers or row.caller in self.callers)
             and (not self.decisions or row.decision in self.decisions)
             and (not self.codes or row.code in self.codes)
-            and (not self.findings or any(row.findings.get(kind) for kind in self.findings))
+            and (not self.findings or _has_finding(self.findings, row.findings))
             and (not self.statuses or _has_status(self.statuses, row.status_code))
         )
 
@@ -105,6 +107,12 @@ class Losses:
 
 
 _rows = msgspec.json.Decoder(Row)
+
+
+def _has_finding(wanted: frozenset[str], findings: dict[str, int]) -> bool:
+    return any(
+        count and (name in wanted or kind_of(name) in wanted) for name, count in findings.items()
+    )
 
 
 def _has_status(wanted: frozenset[str], status: int) -> bool:

@@ -25,7 +25,8 @@ from iatp.cli.moments import add_span_arguments
 from iatp.cli.records import show_records
 from iatp.cli.screen import Screen, plain
 from iatp.values.errors import StartError
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import FINDINGS, KINDS
+from iatp.values.texts import nearest
 
 JSON_HELP = "print the records as JSON, one a line"
 
@@ -76,7 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(flag, action="append", default=[], metavar=metavar, help=meaning)
     parser.add_argument(
-        "--finding", action="append", default=[], choices=KINDS, help="a kind that was found"
+        "--finding",
+        action="append",
+        default=[],
+        type=_finding,
+        metavar="NAME",
+        help="what was found: credit_card, secret.jwt, or secret for any of them",
     )
     parser.add_argument(
         "--status",
@@ -89,6 +95,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", action="store_true", help="print a table, comma-separated")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
     parser.add_argument("--limit", type=_limit, metavar="N", help="stop after so many")
+
+
+def _finding(text: str) -> str:
+    if text not in KINDS and text not in FINDINGS:
+        meant = nearest(text.lower(), [*KINDS, *FINDINGS])
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no finding; meant: {meant}"
+            if meant
+            else f"{text!r} is no finding; known are {', '.join(KINDS)} and the names of "
+            "docs/secrets.md"
+        )
+    return text
 
 
 def _status(text: str) -> str:

@@ -10,6 +10,7 @@ part of the log could not be read.
 from __future__ import annotations
 
 import argparse
+import collections
 import os
 import sys
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from iatp.cli.progress import ByteProgress, in_units
 from iatp.cli.screen import BOLD, CYAN, DIM, GREEN, RED, YELLOW, Screen, plain, print_json
 from iatp.decisions.review import FIELDS, PERCENTILES, Review, percentile
 from iatp.values.errors import StartError
+from iatp.values.exchange import kind_of
 
 _MOST_GROUPS = 20_000
 """Above so many in memory they are summed up."""
@@ -276,14 +278,22 @@ class _Page:
         if not kinds:
             self.screen.line(self.screen.paint("  none", DIM))
             return
-        days = sorted({day for counts in kinds.values() for day in counts})
-        head = ["", *(kind.rjust(12) for kind in kinds)]
+        # A column for each kind; what its findings are called stands below.
+        columns: dict[str, collections.Counter[str]] = {}
+        for name, counts in kinds.items():
+            columns.setdefault(kind_of(name), collections.Counter()).update(counts)
+        days = sorted({day for counts in columns.values() for day in counts})
+        head = ["", *(kind.rjust(12) for kind in columns)]
         rows = [
-            [plain(day), *(f"{counts.get(day, 0):>12,}" for counts in kinds.values())]
-            for day in days
+            [plain(day), *(f"{counts[day]:>12,}" for counts in columns.values())] for day in days
         ]
-        total = ["all", *(f"{sum(counts.values()):>12,}" for counts in kinds.values())]
+        total = ["all", *(f"{counts.total():>12,}" for counts in columns.values())]
         self.screen.table([head, *rows, total])
+        named = {name: sum(counts.values()) for name, counts in kinds.items() if "." in name}
+        self.screen.table(
+            [plain(name), f"{count:>12,}"]
+            for name, count in sorted(named.items(), key=lambda row: (-row[1], row[0]))[:_TOP]
+        )
 
     def _numbers(self, report: dict[str, Any]) -> None:
         overrides, errors, latency = report["overrides"], report["errors"], report["latency_ms"]

@@ -69,7 +69,7 @@ def fill_day(made: Log, worker: int, day: int) -> None:
         decision="block",
         rule="credit_card_retention",
         trust_score=3,
-        findings={"credit_card": 1},
+        findings={"credit_card": 1, "secret.jwt": 2, "secret.npm_token": 1},
         code="privacy",
         reason="=1+1 \u202e may not",
         **common,
@@ -188,6 +188,11 @@ def test_filters(log: Log) -> None:
     assert len(query(log, "--finding", "email")) == 11
     assert len(query(log, "--finding", "email", "--finding", "credit_card")) == 22
     assert len(query(log, "--finding", "email", "--decision", "block")) == 0
+    assert (
+        len(query(log, "--finding", "secret")) == len(query(log, "--finding", "secret.jwt")) == 11
+    )
+    assert query(log, "--finding", "secret.pypi_token") == []
+    assert "meant: secret.jwt" in run("log", "query", "--finding", "secret.jwtt", log=log).stderr
     assert len(query(log, "--status", "4xx")) == 11
     assert len(query(log, "--status", "429")) == len(query(log, "--code", "rate_limited")) == 11
     assert len(query(log, "--status", "2xx", "--limit", "3")) == 3
@@ -220,7 +225,9 @@ def test_what_lies_outside_is_not_opened(log: Log) -> None:
 def test_csv(log: Log) -> None:
     done = run("log", "query", "--csv", "--type", "blocked", "--limit", "2", log=log)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [row["findings"] for row in rows] == ["credit_card=1"] * 2
+    assert [row["findings"] for row in rows] == [
+        "credit_card=1 secret.jwt=2 secret.npm_token=1"
+    ] * 2
     assert rows[0]["said"] == "'=1+1 \\u202e may not", "no formula, nothing that reorders"
     assert rows[0]["caller"] == "caller-0"
 
@@ -300,6 +307,7 @@ def test_a_report(log: Log) -> None:
     assert found["trust_scores"] == {"3": 22, "8": 110}
     assert found["findings"]["email"]["2025-11-24"] == 4
     assert sum(found["findings"]["credit_card"].values()) == 11
+    assert sum(found["findings"]["secret.jwt"].values()) == 22
     assert found["overrides"] == {"warned": 11, "confirmed": 11, "rate": 1.0}
     assert found["errors"]["by_code"] == [{"code": "rate_limited", "status": 429, "count": 44}]
     assert found["errors"]["rate"] == 0.25
@@ -333,6 +341,12 @@ def test_a_report_for_people(log: Log) -> None:
     assert "176 requests" in done.stdout
     assert "█" in done.stdout
     assert "\u202e" not in done.stdout
+    # A column for all secrets, and each by its name.
+    shown = done.stdout.split("sensitive data in requests")[1].split()
+    assert shown[:3] == ["credit_card", "email", "secret"]
+    at = shown.index("all")
+    assert shown[at : at + 2] + shown[at + 3 : at + 4] == ["all", "11", "33"]
+    assert shown[at + 4 : at + 8] == ["secret.jwt", "22", "secret.npm_token", "11"]
     plain = run("report", "--since", "2025-11-24", log=log, env={"PYTHONIOENCODING": "ascii"})
     assert "####" in plain.stdout
 
