@@ -111,7 +111,8 @@ def override(running: Sidecar, count: int) -> None:
 def test_memory_stands_still_under_overrides_and_reads(tmp_path: Path) -> None:
     variables = STRANGER | {"IATP_OVERRIDE": "ticket"}
     with crowd_agent() as agent, sidecar(tmp_path, agent.url, variables) as running:
-        override(running, 700)
+        # Buffers of the log, of its index and of SQLite fill meanwhile.
+        override(running, 2000)
         settled = written_kib(running.process.pid)
         override(running, 2000)
         grown_kib = written_kib(running.process.pid) - settled
