@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from iatp.adapters.segments import iter_records
+from iatp.sidecar.keeper import LOOK_S
 from tests.e2e.crowd import BLOCKED, BODY, CROWD_NICE, QUICK, Crowd, crowd, crowd_agent
 from tests.e2e.load import resident_kib, written_kib
 from tests.e2e.sidecars import KEEPS, STRANGER, Caller, Sidecar, request, sidecar
@@ -111,8 +112,11 @@ def override(running: Sidecar, count: int) -> None:
 def test_memory_stands_still_under_overrides_and_reads(tmp_path: Path) -> None:
     variables = STRANGER | {"IATP_OVERRIDE": "ticket"}
     with crowd_agent() as agent, sidecar(tmp_path, agent.url, variables) as running:
-        # Buffers of the log, of its index and of SQLite fill meanwhile.
+        # Buffers of the log and of SQLite fill meanwhile, and each thread has worked once: the
+        # keeper of the log is looked for every LOOK_S.
         override(running, 2000)
+        time.sleep(LOOK_S)
+        override(running, 1000)
         settled = written_kib(running.process.pid)
         override(running, 2000)
         grown_kib = written_kib(running.process.pid) - settled
