@@ -35,7 +35,7 @@ setup-dev:
 run: setup-run
 	@$(BIN)/iatp demo $(ARGS)
 
-# Tests that need nginx, strace or zstd run where IATP_TEST_SERVERS=1 says so, as .ci/run does.
+# Tests that need nginx, strace, zstd or openssl run where IATP_TEST_SERVERS=1 says so, as .ci/run does.
 test: setup-dev
 	@$(BIN)/python -m pytest $(ARGS)
 

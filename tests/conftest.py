@@ -9,7 +9,7 @@ import pytest
 GATED = {
     "servers": (
         "IATP_TEST_SERVERS",
-        "they need nginx, strace, curl or zstd; .ci/run always runs them",
+        "they need nginx, strace, curl, zstd or openssl; .ci/run always runs them",
     ),
     "proof": ("IATP_TEST_PROOF", "they take minutes; make proof runs them"),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -66,7 +65,7 @@ def test_only_its_own_signature_over_the_same_verifies() -> None:
     assert not verify(b"short", b"p\n", b"data", good)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@pytest.mark.servers
 def test_openssl_makes_keys_for_it_and_checks_what_it_signs(tmp_path: Path) -> None:
     path = private(
         tmp_path / "k",

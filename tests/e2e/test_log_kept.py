@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -240,3 +241,75 @@ def test_a_worker_that_dies_has_its_segment_sealed_while_others_write(tmp_path: 
         victim_path = next(folder.glob("*-w0-*.jsonl"))
         victim_path.write_bytes(victim_path.read_bytes().replace(b'"request"', b'"requesT"', 1))
         assert not verdict(folder).sound
+
+
+# One and two workers, and one of two.
+
+
+def closed_in(running: Sidecar) -> int:
+    return sum(".open." not in path.name for path in running.logs.glob("*.jsonl"))
+
+
+def check_whole(running: Sidecar, told: list[str]) -> None:
+    """Each request has its two records, and each segment counts its lines without gaps."""
+    records = running.records()
+    kinds = Counter((record["trace_id"], record["type"]) for record in records)
+    assert all(kinds[trace, "request"] == kinds[trace, "response"] == 1 for trace in told)
+    assert set(kinds.values()) == {1}
+    lines = itertools.groupby(iter_records(running.logs), lambda stored: stored.segment.stem)
+    for _, stored in lines:
+        numbers = [int(each.line.split(b",", 1)[0].split(b":")[1]) for each in stored]
+        assert numbers == list(range(len(numbers)))
+
+
+def wait_for_more(running: Sidecar, asking: Load) -> None:
+    """Some more requests, and then a segment that ends."""
+    closed, seen = closed_in(running), len(asking.told)
+    wait_until(lambda: len(asking.told) > seen + 50)
+    os.kill(running.process.pid, signal.SIGUSR1)
+    wait_until(lambda: closed_in(running) > closed)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_ends_the_segments_of_all_workers(tmp_path: Path, workers: int) -> None:
+    settings = TRUSTED | {"IATP_WORKERS": str(workers)}
+    with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
+        with load(running.port, 8) as asking:
+            for _ in range(10):
+                wait_for_more(running, asking)
+                assert running.process.poll() is None
+        assert not asking.lost
+        assert running.stop() == 0
+        check_whole(running, [one.trace_id for one in asking.told])
+
+
+def test_a_signal_to_one_worker_ends_its_segment_alone(tmp_path: Path) -> None:
+    settings = TRUSTED | {"IATP_WORKERS": "2"}
+    with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
+        with load(running.port, 8, keep=False) as asking:
+            wait_until(lambda: written(running) == {0, 1})
+            first = running.workers()[0]
+            os.kill(first, signal.SIGUSR1)
+            wait_until(lambda: closed_in(running) == 1)
+        assert not asking.lost
+        time.sleep(0.1)
+        assert closed_in(running) == 1
+
+
+def test_what_retention_deletes_is_on_record(tmp_path: Path) -> None:
+    with agent() as behind:
+        with sidecar(tmp_path, behind.url, TRUSTED) as running:
+            assert running.post().status == 200
+            assert running.stop() == 0
+            [old] = running.logs.glob("*.jsonl")
+        for each in old.parent.glob(f"{old.stem}*"):
+            os.utime(each, (0, 0))
+        with sidecar(tmp_path, behind.url, TRUSTED | {"IATP_LOG_MAX_AGE": "1d"}) as running:
+            wait_until(lambda: not old.exists())
+            [told] = [each for each in running.records() if each["type"] == "retention"]
+            assert [each["segment"] + ".jsonl" for each in told["segments"]] == [old.name]
+            assert told["reason"] == "age"
+            [kept] = told["chains"]
+            assert (running.logs / (kept["segment"] + ".open.jsonl")).exists()
+            assert running.post().status == 200
+            assert running.stop() == 0
