@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from iatp.values.errors import StartError
 from iatp.values.records import RetentionRecord, validate
 from tests.adapters.recording import check_sound, run_python, start_python, stored, tail, verdict
 from tests.forks import unprivileged
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LogFolder]:
-    made = LogFolder(tmp_path / "logs")
-    yield made
-    made.close()
 
 
 def test_made_with_its_parents(tmp_path: Path) -> None:

@@ -79,13 +79,6 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
     shutil.rmtree(made)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LogFolder]:
-    made = LogFolder(tmp_path / "logs")
-    yield made
-    made.close()
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No test leaves a thread or a descriptor behind."""

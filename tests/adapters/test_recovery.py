@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,6 @@ from tests.adapters.recording import (
     tail,
     verdict,
 )
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LogFolder]:
-    made = LogFolder(tmp_path / "logs")
-    yield made
-    made.close()
 
 
 class Crashed:

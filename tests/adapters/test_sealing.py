@@ -24,13 +24,6 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LogFolder]:
-    made = LogFolder(tmp_path / "logs")
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def recorder(folder: LogFolder) -> Iterator[Recorder]:
     made = Recorder(folder, 0, new_boot_id(), MIB, join=record.lines)
     yield made

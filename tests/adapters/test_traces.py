@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from iatp.adapters.traces import TracePage, read_trace
 from tests.adapters.recording import tail
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[LogFolder]:
-    made = LogFolder(tmp_path / "logs")
-    yield made
-    made.close()
 
 
 def records(page: TracePage) -> list[dict[str, Any]]:
