@@ -175,10 +175,11 @@ def _look_up(folder: str | os.PathLike[str], stem: str, trace_id: str) -> _Found
     except OSError:
         return _UNKNOWN
     try:
-        offsets = trail.lookup_file(fd, trace_id)
-        head = os.pread(fd, trail.HEADER_BYTES, 0)
+        # First how many entries there are: its writer may add the last of them meanwhile.
         status = os.fstat(fd)
         count = (status.st_size - trail.HEADER_BYTES) // trail.ENTRY_BYTES
+        offsets = trail.lookup_file(fd, trace_id)
+        head = os.pread(fd, trail.HEADER_BYTES, 0)
         if _is_whole(folder, stem, status, count):
             return _Found(offsets, None)
         if head.startswith(_SORTED) or not count:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from iatp._fast import trail
 from iatp.adapters import segments, traces
 from iatp.adapters.recorder import LogFolder, Recorder
 from iatp.adapters.segments import iter_records
@@ -266,3 +267,25 @@ def test_a_segment_pruned_between_listing_and_reading_is_gone(
     (folder.path / listed[0].name).unlink()
     recorder.rotate()  # the last one has another name now
     assert ids(read_trace(folder.path, "t")) == ["r1", "r2", "r3", "r4"]
+
+
+def test_a_segment_that_is_closed_while_its_index_is_read_is_searched(
+    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked up before the last entries were there is not all, though now they are."""
+    recorder = Recorder(folder, 0, "clock-1", 1 << 20)
+    for n in range(3):
+        recorder.append([tail("t", n)])
+    look_up = trail.lookup_file
+    closed = []
+
+    def and_close(fd: int, trace_id: str) -> list[int]:
+        offsets = look_up(fd, trace_id)
+        if not closed:
+            recorder.rotate()
+            closed.append(True)
+        return offsets
+
+    monkeypatch.setattr(trail, "lookup_file", and_close)
+    assert ids(read_trace(folder.path, "t")) == ["r0", "r1", "r2"]
+    assert closed
