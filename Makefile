@@ -35,9 +35,9 @@ setup-dev:
 run: setup-run
 	@$(BIN)/iatp demo $(ARGS)
 
-# Tests that need nginx, strace, zstd or openssl run where IATP_TEST_SERVERS=1 says so, as .ci/run does.
+# Tests that need nginx, strace, zstd or openssl run where IATP_TEST_SERVERS=1 says so, as in .ci/run.
 test: setup-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@sh tools/test.sh $(BIN)/python $(ARGS)
 
 # With every test on, whatever it needs and however long it takes.
 proof: setup-dev

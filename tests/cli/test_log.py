@@ -278,14 +278,26 @@ def test_following_over_rotation_and_all_workers(log: Log) -> None:
         assert [r["n"] for r in found if r["worker"] == worker] == list(range(20))
 
 
+FOLLOWER = """
+import os, signal, sys
+# A shell has what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "iatp", "log", "query", "-f", *sys.argv[1:]])
+"""
+
+
 def test_a_follower_ends_at_ctrl_c(log: Log) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "iatp", "log", "query", "-f", "--log-dir", str(log.folder)],
+    with subprocess.Popen(
+        [sys.executable, "-c", FOLLOWER, "--since", "2025-11-24", "--log-dir", str(log.folder)],
         env=environment(),
-    )
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        # It reads: before that the signal would end a Python that starts.
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(10) == 130
 
 
 # Report
