@@ -113,6 +113,8 @@ cdef class Door(Exchange):
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
+    cdef bint _takes_body(self) noexcept
+    cdef int _came(self, Py_ssize_t n) except -1
     cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bint _ended(self) except -1
     cdef int _pause_input(self) except -1

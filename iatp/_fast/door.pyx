@@ -98,6 +98,9 @@ cdef enum:
 cdef enum:
     HEAD_READ = 1 << 14
     DIRECT = 1 << 12
+# So often one connection is read before others have their turn.
+cdef enum:
+    READS = 4
 # A body up to this length is sent in one piece with its head; a longer one is not copied.
 cdef enum:
     TOGETHER = 4096
@@ -281,8 +284,7 @@ cdef class Front:
         """Drops every connection."""
         cdef Door door
         for door in tuple(self.doors):
-            if door.transport is not None:
-                door.transport.abort()
+            door.abort_transport()
 
     cdef const unsigned char* random(self, Py_ssize_t n) except NULL:
         """`n` random bytes, at most 4096; good until the next call."""
@@ -370,11 +372,8 @@ cdef class Door(Exchange):
         self.read_into = NULL
         if self.state == READ_HEAD:
             return self.front.head_buffer
-        if (
-            self.state == READ_LENGTH and self.body_left >= DIRECT and self.whole is not None
-            and self.pending is None
-        ):
-            # A long body is received where it stays. What reads into it asks again each time.
+        if self._takes_body():
+            # What reads into it asks again each time.
             self.read_into = PyBytes_AS_STRING(self.whole) + self.body_bytes
             return PyMemoryView_FromMemory(
                 self.read_into, <Py_ssize_t>self.body_left, PyBUF_WRITE
@@ -382,6 +381,39 @@ cdef class Door(Exchange):
         return self.front.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
+        self._came(n)
+
+    cdef bint _takes_body(self) noexcept:
+        """Whether a long body is received where it stays."""
+        return (
+            self.state == READ_LENGTH and self.body_left >= DIRECT and self.whole is not None
+            and self.pending is None
+        )
+
+    cdef int readable(self) except -1:
+        cdef Py_ssize_t room
+        cdef Py_ssize_t n
+        cdef int _again
+        for _again in range(READS):
+            self.read_into = NULL
+            if self.state == READ_HEAD:
+                room = HEAD_READ
+            elif self._takes_body():
+                self.read_into = PyBytes_AS_STRING(self.whole) + self.body_bytes
+                room = <Py_ssize_t>self.body_left
+            else:
+                room = len(self.front.read_view)
+            n = self.receive(
+                self.read_into if self.read_into != NULL else &self.front.read_view[0], room
+            )
+            if n == 0:
+                return 0
+            self._came(n)
+            if n < room or not self.listened:
+                return 0
+        return 0
+
+    cdef int _came(self, Py_ssize_t n) except -1:
         cdef const unsigned char* p = &self.front.read_view[0]
         if self.read_into != NULL:
             p = <const unsigned char*>self.read_into
@@ -394,6 +426,7 @@ cdef class Door(Exchange):
                 self._broken()
         finally:
             self.outbox.end_read()
+        return 0
 
     cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1:
         cdef Py_ssize_t used
@@ -445,8 +478,7 @@ cdef class Door(Exchange):
         return True
 
     def connection_lost(self, exc):
-        self.transport = None
-        self.fd = -1
+        self.lost()
         self.front.doors.discard(self)
         self.front.counters.connections(CONNECTIONS_ACTIVE, -1)
         if self.state != CLOSED:
@@ -478,13 +510,13 @@ cdef class Door(Exchange):
     cdef int _pause_input(self) except -1:
         if not self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = True
-            self.transport.pause_reading()
+            self.pause_reading()
         return 0
 
     cdef int _resume_input(self) except -1:
         if self.input_paused and self.transport is not None and not self.at_eof:
             self.input_paused = False
-            self.transport.resume_reading()
+            self.resume_reading()
         return 0
 
     cdef int late(self, long long now_ns) except -1:
@@ -557,8 +589,7 @@ cdef class Door(Exchange):
                 self.finish(ABORT)
         except Exception:
             _log.exception("the connection is dropped")
-            if self.transport is not None:
-                self.transport.abort()
+            self.abort_transport()
 
     # Reading.
 
@@ -1178,6 +1209,8 @@ cdef class Door(Exchange):
         self.searched = 0
         self.line_seen = 0
         arm(self, self.outbox.now_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
+        if self.watch is None and self.pending is None and not self.input_paused:
+            self.adopt(self.outbox.watch)
         return self._feed()
 
     cdef bytes _take_body(self):
@@ -1446,7 +1479,7 @@ cdef class Door(Exchange):
             &error, &length,
         )
         if error:
-            self.transport.abort()
+            self.abort_transport()
             return 0
         self.held_back = None
         self.proved = True
@@ -1525,7 +1558,7 @@ cdef class Door(Exchange):
             self.state = WAITING
             self.governed = False
             return self._refuse(self.outbox.failure(), True, b"")
-        self.transport.abort()
+        self.abort_transport()
         return 0
 
     cdef int _end_forward(self, str code) except -1:

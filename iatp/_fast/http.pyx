@@ -16,7 +16,6 @@ cdef extern from *:
     """
     #include <stdint.h>
     #include <string.h>
-    #include <strings.h>
     /* 2: one that gateways to CGI and WSGI take for '-' */
     static const unsigned char iatp_tchar[256] = {
         ['!']=1, ['#']=1, ['$']=1, ['%']=1, ['&']=1, ['\\'']=1, ['*']=1, ['+']=1, ['-']=1,
@@ -66,8 +65,32 @@ cdef extern from *:
         }
         return at;
     }
+    /* Eight bytes with A to Z as small letters: bit 7 of a sum says "not below A", "above Z". */
+    static inline uint64_t iatp_lower(uint64_t word) {
+        const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
+        const uint64_t low = word & ~tops;
+        return word | (((low + 0x3f * ones) & ~(low + 0x25 * ones) & ~word & tops) >> 2);
+    }
+    /* The same text, letters of either case. */
     static inline int iatp_same(const unsigned char *p, Py_ssize_t n, const char *s, Py_ssize_t m) {
-        return n == m && strncasecmp((const char *)p, s, (size_t)n) == 0;
+        uint64_t word = 0, other = 0;
+        Py_ssize_t at = 0;
+        if (n != m)
+            return 0;
+        for (; at + 8 <= n; at += 8) {
+            memcpy(&word, p + at, 8);
+            memcpy(&other, s + at, 8);
+            if (iatp_lower(word) != iatp_lower(other))
+                return 0;
+        }
+        if (n >= 8) {
+            memcpy(&word, p + n - 8, 8);
+            memcpy(&other, s + n - 8, 8);
+        } else {
+            memcpy(&word, p, n);
+            memcpy(&other, s, n);
+        }
+        return iatp_lower(word) == iatp_lower(other);
     }
     """
     const unsigned char* TCHAR "iatp_tchar"

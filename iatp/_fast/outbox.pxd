@@ -1,6 +1,7 @@
 # Everything that leaves the process leaves through here; see outbox.pyx.
 from iatp._fast.counters cimport Counters
-from iatp._fast.wheel cimport Timed, Wheel
+from iatp._fast.watch cimport Watch, Watched
+from iatp._fast.wheel cimport Wheel
 
 cdef enum:  # what happens to a connection once its bytes have left
     STAY = 0
@@ -28,6 +29,7 @@ cdef class Outbox:
     cdef object flush_handle
     cdef Counters counters
     cdef Wheel wheel             # of all that leaves through here
+    cdef Watch watch             # what reads connections that are used again; or None
     cdef list records
     cdef Peer first              # who leaves next; each knows who is behind it
     cdef Peer last
@@ -79,13 +81,11 @@ cdef class DurableOutbox(Outbox):
     cdef int _release(self, long long reached, bint written) except -1
 
 
-cdef class Peer(Timed):
+cdef class Peer(Watched):
     cdef Outbox outbox
-    cdef object transport
     cdef Peer behind             # who leaves after it
     cdef bytes out               # what leaves at the end of the turn
     cdef list pieces             # the same, where it is more than one piece
-    cdef int fd                  # what bytes are sent to; -1: the transport sends them (TLS)
     cdef bint clogged            # the transport may hold bytes that the socket did not take
     cdef bint queued
     cdef bint recorded           # some of it may leave only with this turn's records on disk

@@ -5,7 +5,7 @@ from typing import Protocol
 from typing_extensions import disjoint_base
 
 from iatp._fast.counters import Counters
-from iatp._fast.wheel import Timed
+from iatp._fast.watch import Watch, Watched
 
 class _Recorder(Protocol):
     def append(self, tails: list[bytes]) -> None: ...
@@ -34,6 +34,7 @@ class Outbox:
         counters: Counters,
         *,
         open_failure: bool = False,
+        watch: Watch | None = None,
     ) -> None: ...
     def add_record(self, tail: bytes, done: Callable[[bool], None]) -> None: ...
     def recovered(self) -> None: ...
@@ -53,10 +54,11 @@ class DurableOutbox(Outbox):
         *,
         submit: Callable[..., object],
         open_failure: bool = False,
+        watch: Watch | None = None,
     ) -> None: ...
 
 @disjoint_base
-class Peer(Timed):
+class Peer(Watched):
     """One connection that sends."""
 
 __pyx_capi__: dict[str, object]

@@ -20,7 +20,8 @@ from libc.errno cimport EIO, ETIMEDOUT
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-from iatp._fast.wheel cimport Timed, Wheel
+from iatp._fast.watch cimport Watch, Watched
+from iatp._fast.wheel cimport Wheel
 
 cdef extern from "<sys/socket.h>" nogil:
     """
@@ -68,17 +69,20 @@ cdef class Outbox:
 
     `recorder` has `append(list[bytes])`, which raises OSError where a record is not whole on
     disk. `on_recorder(failing: bool)` hears when that begins and ends. Where `open_failure`
-    (`IATP_RECORD_FAILURE=open`), what the disk refuses leaves without its records.
+    (`IATP_RECORD_FAILURE=open`), what the disk refuses leaves without its records. `watch` reads
+    what is connected for longer; None: transports read everything.
     """
 
     def __init__(
-        self, loop, recorder, on_recorder, Counters counters not None, *, bint open_failure=False
+        self, loop, recorder, on_recorder, Counters counters not None, *, bint open_failure=False,
+        Watch watch=None,
     ):
         self.loop = loop
         self.recorder = recorder
         self.on_recorder = on_recorder
         self.counters = counters
         self.open_failure = open_failure
+        self.watch = watch
         self.records = []
         self.flush_handle = self.flush
         self.wheel = Wheel(monotonic_ns())
@@ -212,8 +216,7 @@ cdef int _let_go(Peer peer, bint written) except -1:
             peer.leave()
     except Exception:
         _log.exception("a connection failed while sending; it is dropped")
-        if peer.transport is not None:
-            peer.transport.abort()
+        peer.abort_transport()
     return 0
 
 
@@ -231,10 +234,10 @@ cdef class DurableOutbox(Outbox):
 
     def __init__(
         self, loop, recorder, on_recorder, Counters counters not None, *, submit not None,
-        bint open_failure=False,
+        bint open_failure=False, Watch watch=None,
     ):
         Outbox.__init__(
-            self, loop, recorder, on_recorder, counters, open_failure=open_failure
+            self, loop, recorder, on_recorder, counters, open_failure=open_failure, watch=watch
         )
         self.submit = submit
         self.waiting = []
@@ -426,7 +429,7 @@ cdef class DurableOutbox(Outbox):
         return 0
 
 
-cdef class Peer(Timed):
+cdef class Peer(Watched):
     """One connection that sends: its bytes of this turn, and what happens after them."""
 
     cdef int write(self, bytes data) except -1:
@@ -480,14 +483,12 @@ cdef class Peer(Timed):
         if after == END:
             if self.transport is not None and self.transport.can_write_eof():
                 self.transport.write_eof()
-            elif self.transport is not None:
-                self.transport.close()
+            else:
+                self.close_transport()
         elif after == CLOSE:
-            if self.transport is not None:
-                self.transport.close()
+            self.close_transport()
         elif after == ABORT:
-            if self.transport is not None:
-                self.transport.abort()
+            self.abort_transport()
         return 0
 
     cdef int _send(self, bytes data) except -1:

@@ -51,6 +51,7 @@ cdef class Link(Peer):
     cdef long long left_bytes
     cdef long long total_ns      # of the whole answer; 0: none
 
+    cdef int _came(self, Py_ssize_t n) except -1
     cdef int begin(self, Exchange exchange) except -1
     cdef int _wait(self, long long ns) except -1
     cdef int pause(self) except -1
@@ -80,6 +81,7 @@ cdef class Pool:
     cdef unsigned char[::1] read_view
     cdef bint governed
     cdef int unlingered          # for how many requests nobody lingers
+    cdef bint lingers            # a link does so now
     cdef Link idle               # the top of the stack
     cdef set links
     cdef readonly int opening

@@ -55,6 +55,9 @@ cdef long long BREAKER_PROBE_NS = 500_000_000
 cdef long long LINGER_NS = 50_000
 # After so long a look in vain it is not tried again for this many requests.
 cdef int LINGER_PAUSE = 7
+# So often one connection is read before others have their turn.
+cdef enum:
+    READS = 4
 # How soon a worker looks for a slot that another worker gave back.
 cdef double POLL_S = 0.005
 
@@ -106,6 +109,22 @@ cdef class Link(Peer):
         return self.pool.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
+        self._came(n)
+
+    cdef int readable(self) except -1:
+        cdef Py_ssize_t room = len(self.pool.read_view)
+        cdef Py_ssize_t n
+        cdef int _again
+        for _again in range(READS):
+            n = self.receive(&self.pool.read_view[0], room)
+            if n == 0:
+                return 0
+            self._came(n)
+            if n < room or not self.listened:
+                return 0
+        return 0
+
+    cdef int _came(self, Py_ssize_t n) except -1:
         self.outbox.begin_read()
         try:
             try:
@@ -115,6 +134,7 @@ cdef class Link(Peer):
                 self._fail("internal_error")
         finally:
             self.outbox.end_read()
+        return 0
 
     def eof_received(self):
         self.at_eof = True
@@ -126,8 +146,7 @@ cdef class Link(Peer):
         return False
 
     def connection_lost(self, exc):
-        self.transport = None
-        self.fd = -1
+        self.lost()
         self.pool.links.discard(self)
         if self.state == IDLE:
             self._leave_stack()
@@ -191,17 +210,29 @@ cdef class Link(Peer):
         return Peer.leave(self)
 
     cdef int _linger(self) except -1:
-        """Waits a moment for an answer where nobody else is being served."""
-        cdef char byte
+        """Waits a moment for an answer, and takes it, where nobody else is being served."""
+        cdef Pool pool = self.pool
+        cdef ssize_t n
         cdef long long until
-        if self.pool.unlingered > 0:
-            self.pool.unlingered -= 1
+        if pool.unlingered > 0:
+            pool.unlingered -= 1
             return 0
-        until = monotonic_ns() + LINGER_NS
-        while self.transport is not None and monotonic_ns() < until:
-            if recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 or errno != EAGAIN:
-                return 0
-        self.pool.unlingered = LINGER_PAUSE
+        # What comes behind a request that is answered here is not waited for within this.
+        if pool.lingers:
+            return 0
+        pool.lingers = True
+        try:
+            until = monotonic_ns() + LINGER_NS
+            while self.transport is not None and monotonic_ns() < until:
+                n = recv(self.fd, &pool.read_view[0], len(pool.read_view), MSG_DONTWAIT)
+                if n > 0:
+                    return self._came(n)
+                if n == 0 or errno != EAGAIN:
+                    # The loop will find the same.
+                    return 0
+            pool.unlingered = LINGER_PAUSE
+        finally:
+            pool.lingers = False
         return 0
 
     cdef bint _quiet(self) except -1:
@@ -231,7 +262,7 @@ cdef class Link(Peer):
                 arm(self, self.total_ns)
             else:
                 disarm(self)
-            self.transport.pause_reading()
+            self.pause_reading()
         return 0
 
     cdef int resume(self) except -1:
@@ -245,14 +276,14 @@ cdef class Link(Peer):
         """Enough for this turn: what was read leaves before more is read."""
         if not self.held and self.transport is not None:
             self.held = True
-            self.transport.pause_reading()
+            self.pause_reading()
         return 0
 
     cdef int release(self) except -1:
         """Reads on after `hold`, unless the caller is too slow."""
         if self.held and not self.paused and self.transport is not None:
             self.held = False
-            self.transport.resume_reading()
+            self.resume_reading()
         return 0
 
     cdef int detach(self) except -1:
@@ -427,7 +458,9 @@ cdef class Link(Peer):
             return self._drop()
         if self.paused or self.held:
             self.paused = self.held = False
-            self.transport.resume_reading()
+            self.resume_reading()
+        if self.watch is None:
+            self.adopt(self.outbox.watch)
         self.state = IDLE
         self.used = True
         self._wait(IDLE_LINK_NS)
@@ -456,9 +489,7 @@ cdef class Link(Peer):
     cdef int _drop(self) except -1:
         self.state = DEAD
         self.forget()
-        if self.transport is not None:
-            self.transport.abort()
-        return 0
+        return self.abort_transport()
 
     cdef int _complete(self) except -1:
         """The answer is whole."""

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from iatp._fast import record
+from iatp._fast import record, watch
 from iatp._fast.counters import Counters
 from iatp._fast.door import Front
 from iatp._fast.gate import Gate
 from iatp._fast.limits import RateLimiter, Slots
 from iatp._fast.outbox import DurableOutbox, Outbox
 from iatp._fast.upstream import AgentPool, Pool
+from iatp._fast.watch import Watch
 from iatp.adapters.control_state import ControlState, StateUnavailable
 from iatp.adapters.keys import derive
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
@@ -133,6 +134,7 @@ class Worker:
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
+        self._watch = Watch(loop) if watch.EXISTS else None
         outbox = self._make_outbox(loop)
         self._outbox = outbox
         manifest = self._loaded.manifest
@@ -235,6 +237,7 @@ class Worker:
                 self._counters,
                 submit=self._syncs.submit,
                 open_failure=self._open_failure,
+                watch=self._watch,
             )
         return Outbox(
             loop,
@@ -242,6 +245,7 @@ class Worker:
             self._on_recorder,
             self._counters,
             open_failure=self._open_failure,
+            watch=self._watch,
         )
 
     # What the parts ask of the worker.
@@ -567,6 +571,8 @@ class Worker:
         while not self._outbox.settled and time.monotonic() < left:
             await asyncio.sleep(TICK_S / 10)
         self._recorder.close()
+        if self._watch is not None:
+            self._watch.close()
         # With the loop its handler goes, and a late one would end the process at once.
         asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -23,7 +23,7 @@ from tests._fast.grammar import SMUGGLED, Grammar
 from tests._fast.oracles import requests_of_llhttp
 from tests.e2e.agents import Agent, Seen, agent, says
 from tests.e2e.load import peak_kib, resident_kib
-from tests.e2e.sidecars import KEEPS, Answer, Caller, Sidecar, sidecar, wait_until
+from tests.e2e.sidecars import KEEPS, Answer, Caller, Sidecar, request, sidecar, wait_until
 
 Pair = tuple[Sidecar, Agent]
 Case = tuple[bytes, set[int]]
@@ -67,9 +67,19 @@ def pieces(data: bytes) -> list[bytes]:
     return [data[at : at + step] for at in range(0, len(data), step)]
 
 
-def refused(running: Sidecar, parts: list[bytes], statuses: set[int]) -> None:
+def use(caller: Caller) -> None:
+    """One clean request: from then on the connection is read without the loop's stream."""
+    caller.send(request(body='{"clean":1}'))
+    assert caller.read().status == 200
+
+
+def refused(
+    running: Sidecar, parts: list[bytes], statuses: set[int], *, used: bool = False
+) -> None:
     """Send this; assert `NNNc` of the cases."""
     with Caller(running.port, 10.0) as caller:
+        if used:
+            use(caller)
         # Each part leaves at once: TCP_NODELAY is on.
         for part in parts:
             caller.send(part)
@@ -108,6 +118,9 @@ def check_refused(pair: Pair, data: bytes, statuses: set[int]) -> None:
     refused(running, [data + SMUGGLED], statuses)
     # A connection to the agent that idled may have ended; none was opened.
     assert (len(behind.seen), behind.connections) == before
+    refused(running, [data], statuses, used=True)
+    refused(running, pieces(data), statuses, used=True)
+    assert len(behind.seen) == before[0] + 2
     assert forwarded_next(pair).body == b'{"clean":1}'
 
 
@@ -330,8 +343,12 @@ def test_refused_whole_in_pieces_and_with_more_behind(name: str, pair: Pair) -> 
     check_refused(pair, *CASES[name])
 
 
-def exchange(running: Sidecar, parts: list[bytes], *methods: str) -> list[Answer]:
+def exchange(
+    running: Sidecar, parts: list[bytes], *methods: str, used: bool = False
+) -> list[Answer]:
     with Caller(running.port, 10.0) as caller:
+        if used:
+            use(caller)
         for part in parts:
             caller.send(part)
         return [caller.read(method) for method in methods]
@@ -393,6 +410,11 @@ def test_served_whole_in_pieces_and_with_more_behind(name: str, pair: Pair) -> N
     first, second = exchange(running, [data + SMUGGLED], "POST", "POST")
     assert (first.status, second.status) == (200, 403)
     arrived = behind.seen[before:]
+    for parts in ([data], pieces(data)):
+        (answer,) = exchange(running, parts, "POST", used=True)
+        assert (answer.status, answer.body) == (200, body)
+        assert behind.seen[-2].body == b'{"clean":1}'
+        assert (behind.seen[-1].target, behind.seen[-1].body) == ("/", body)
     assert [seen.body for seen in arrived] == [body] * 5
     for seen in arrived:
         assert seen.target == "/"
