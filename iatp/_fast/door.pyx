@@ -409,7 +409,8 @@ cdef class Door(Exchange):
             if n == 0:
                 return 0
             self._came(n)
-            if n < room or not self.listened:
+            # What may come behind a whole request is read once that is answered.
+            if n < room or not self.listened or self.state > READ_CHUNKS:
                 return 0
         return 0
 
