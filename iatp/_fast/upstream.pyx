@@ -190,8 +190,8 @@ cdef class Link(Peer):
         if self.exchange is not None and not self.exchange.sent:
             self.exchange.sent = True
             self.exchange.sent_ns = self.outbox.flushed_ns
-            if self.outbox.defers:
-                self._wait(self.pool.head_timeout_ns)
+            # The agent's time begins when it has the request, not when the scan of it began.
+            arm(self, self.outbox.flushed_ns + self.pool.head_timeout_ns)
             if not self.exchange.repeatable:
                 self.exchange.message = self.exchange.message_body = None
         return 0
