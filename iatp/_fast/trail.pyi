@@ -1,5 +1,11 @@
+import os
+
 from typing_extensions import Buffer
 
+IS_LOST: int
+IS_WRITTEN: int
+IS_SORTED: int
+IS_WHOLE: int
 HEADER_BYTES: int
 ENTRY_BYTES: int
 MAGIC: bytes
@@ -10,5 +16,6 @@ def entries(pieces: list[Buffer], key: bytes, offset: int, seq: int) -> bytes: .
 def checks(entries: bytes, first: int = 0) -> bytes: ...
 def checks_sha256(index: bytes) -> str: ...
 def sort(index: bytes) -> bytes: ...
-def lookup(index: bytes, trace_id: str) -> list[int]: ...
-def lookup_file(fd: int, trace_id: str) -> list[int]: ...
+def look(
+    folder: str | os.PathLike[str], names: list[str], trace_id: str
+) -> list[tuple[int, int, int, int, list[int]]]: ...

@@ -17,6 +17,19 @@ import os
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void* buffer, size_t length, long long offset)
+    int close(int fd)
+
+cdef extern from "<sys/stat.h>" nogil:
+    ctypedef struct stat_t "struct stat":
+        long long st_size
+    int fstat(int fd, stat_t* status)
+
+cdef extern from "<fcntl.h>" nogil:
+    const int O_RDONLY
+    const int O_NOFOLLOW
+    const int O_CLOEXEC
+    const int O_NONBLOCK
+    int openat(int directory, const char* name, int flags)
 
 cdef extern from "siphash.h" nogil:
     # `key` has 16 bytes.
@@ -31,10 +44,15 @@ cdef extern from "trail.h" nogil:
     uint32_t crc_plain(uint32_t crc, const unsigned char* data, Py_ssize_t length)
     uint32_t crc_wide(uint32_t crc, const unsigned char* data, Py_ssize_t length)
 
+cdef extern from "ahead.h" nogil:
+    # Has the disk begin to read, and waits for nothing.
+    void will_read(int fd, long long at, long long length)
+
 cdef enum:
     HEADER = 64
     ENTRY = 24
     KEY_AT = 16
+    COUNT_AT = 32
     # The front of a record up to its trace ID is shorter: 32 bytes of names, two numbers, a
     # boot_id of at most 64 and the longest type; then the ID, of at most 128.
     FRONT = 512
@@ -42,10 +60,27 @@ cdef enum:
     # 100,000 records is off by less than half of it, nearly always.
     WINDOW = 512
     SCANNED = 2720
+    # Files that are open at once.
+    AT_ONCE = 64
 
+cdef enum State:
+    # It can't be read, or is no index.
+    LOST
+    # Its entries are in the order of writing; records may stand behind the last of them.
+    WRITTEN
+    # They are sorted. How many there must be, an earlier version did not write down.
+    SORTED
+    # They are sorted, and as many as there must be.
+    WHOLE
+
+IS_LOST = LOST
+IS_WRITTEN = WRITTEN
+IS_SORTED = SORTED
+IS_WHOLE = WHOLE
 HEADER_BYTES = HEADER
 ENTRY_BYTES = ENTRY
-MAGIC = b"IATPIDX1"
+cdef const char* _magic = b"IATPIDX1"
+MAGIC = _magic
 
 crc_init()
 cdef bint _wide = crc_has_wide()
@@ -56,13 +91,6 @@ cdef struct Found:
     uint64_t* offsets
     Py_ssize_t count
     Py_ssize_t capacity
-
-
-cdef struct Source:
-    # An index, in memory or as a file.
-    const unsigned char* data
-    int fd
-    Py_ssize_t entries
 
 
 cdef inline uint32_t _load32(const unsigned char* data) noexcept nogil:
@@ -278,7 +306,9 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
 
 
 def sort(bytes index not None):
-    """Return the index with its entries sorted by (hash, seq); a torn entry at the end is left out.
+    """Return the index with its entries sorted by (hash, seq), and how many there are in its header.
+
+    A torn entry at the end is left out.
 
     Raises:
         ValueError: it is no index.
@@ -290,6 +320,7 @@ def sort(bytes index not None):
     made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
     out = PyBytes_AS_STRING(made)
     _store(<unsigned char*>out + 8, 1, 4)
+    _store(<unsigned char*>out + COUNT_AT, count, 8)
     with nogil:
         qsort(out + HEADER, count, ENTRY, _compare)
     return made
@@ -305,25 +336,36 @@ cdef int _check_header(bytes index) except -1:
     return 0
 
 
-cdef int _read(
-    Source* source, Py_ssize_t first, Py_ssize_t count, unsigned char* out
-) noexcept nogil:
-    # Reads entries; -1 with errno where it can't, -3 where the file is shorter now.
-    cdef Py_ssize_t length = count * ENTRY
+cdef struct Look:
+    # One index that is looked at.
+    const char* name
+    int fd
+    State state
+    uint64_t wanted
+    # How many entries it has; what the header says, 0 where it says nothing.
+    Py_ssize_t entries
+    uint64_t said
+    # The offset in its last entry.
+    uint64_t last
+    # Which of the offsets that were found are its own.
+    Py_ssize_t first_found
+    Py_ssize_t past_found
+
+
+cdef int _read(int fd, Py_ssize_t first, Py_ssize_t count, unsigned char* out) noexcept nogil:
+    # Reads entries; -1 where it can't, or the file is shorter now.
+    return _read_bytes(fd, HEADER + first * ENTRY, count * ENTRY, out)
+
+
+cdef int _read_bytes(int fd, Py_ssize_t at, Py_ssize_t length, unsigned char* out) noexcept nogil:
     cdef Py_ssize_t done = 0
     cdef ssize_t more
-    if source.data != NULL:
-        memcpy(out, source.data + HEADER + first * ENTRY, length)
-        return 0
     while done < length:
-        more = pread(source.fd, out + done, length - done, HEADER + first * ENTRY + done)
-        if more == 0:
-            return -3
-        if more < 0:
-            if errno == EINTR:
-                continue
+        more = pread(fd, out + done, length - done, at + done)
+        if more > 0:
+            done += more
+        elif more == 0 or errno != EINTR:
             return -1
-        done += more
     return 0
 
 
@@ -340,49 +382,52 @@ cdef int _keep(Found* found, const unsigned char* entry) noexcept nogil:
     return 0
 
 
-cdef int _scan(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+cdef int _scan(Look* look, Found* found) noexcept nogil:
     cdef unsigned char[SCANNED * ENTRY] block
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t count, at
-    cdef int done
-    while first < source.entries:
-        count = min(SCANNED, source.entries - first)
-        done = _read(source, first, count, block)
-        if done < 0:
-            return done
+    while first < look.entries:
+        count = min(SCANNED, look.entries - first)
+        if _read(look.fd, first, count, block) < 0:
+            return -1
         for at in range(count):
-            if _load64(block + at * ENTRY) == wanted:
-                done = _keep(found, block + at * ENTRY)
-                if done < 0:
-                    return done
+            if _load64(block + at * ENTRY) == look.wanted and _keep(found, block + at * ENTRY) < 0:
+                return -2
         first += count
+        look.last = _load64(block + (count - 1) * ENTRY + 8)
     return 0
 
 
-cdef int _search(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+cdef inline Py_ssize_t _window(
+    uint64_t wanted, Py_ssize_t low, Py_ssize_t high, uint64_t low_hash, uint64_t high_hash
+) noexcept nogil:
+    # Where, of these entries, a window begins that should hold the hash: they are evenly spread.
+    cdef Py_ssize_t first = low + <Py_ssize_t>(
+        <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
+    )
+    return max(low, min(first - WINDOW // 2, high - WINDOW))
+
+
+cdef int _search(Look* look, Found* found) noexcept nogil:
     # The first entry that is not smaller is at `low` to `high`; hashes are evenly spread, but
     # for an ID that occurs often, so every other step halves what is left.
     cdef unsigned char[WINDOW * ENTRY] block
     cdef Py_ssize_t low = 0
-    cdef Py_ssize_t high = source.entries
+    cdef Py_ssize_t high = look.entries
     cdef Py_ssize_t first, count, at
+    cdef uint64_t wanted = look.wanted
     cdef uint64_t low_hash = 0
     cdef uint64_t high_hash = <uint64_t>-1
     cdef bint halve = False
-    cdef int done
     while low < high:
         if halve or high_hash <= low_hash:
-            first = low + (high - low) // 2
+            first = max(low, min(low + (high - low) // 2 - WINDOW // 2, high - WINDOW))
         else:
-            first = low + <Py_ssize_t>(
-                <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
-            )
+            first = _window(wanted, low, high, low_hash, high_hash)
         halve = not halve
-        first = max(low, min(first - WINDOW // 2, high - WINDOW))
         count = min(WINDOW, high - first)
-        done = _read(source, first, count, block)
-        if done < 0:
-            return done
+        if _read(look.fd, first, count, block) < 0:
+            return -1
         if _load64(block) >= wanted:
             high = first
             # One that is equal has others like it before; where none is, this is the place.
@@ -396,83 +441,154 @@ cdef int _search(Source* source, uint64_t wanted, Found* found) noexcept nogil:
             at = 1
             while _load64(block + at * ENTRY) < wanted:
                 at += 1
-            low = high = first + at
-    while low < source.entries:
-        count = min(WINDOW, source.entries - low)
-        done = _read(source, low, count, block)
-        if done < 0:
-            return done
+            # Mostly all that are equal stand here too.
+            while at < count and _load64(block + at * ENTRY) == wanted:
+                if _keep(found, block + at * ENTRY) < 0:
+                    return -2
+                at += 1
+            if at < count:
+                return 0
+            low = high = first + count
+    while low < look.entries:
+        count = min(WINDOW, look.entries - low)
+        if _read(look.fd, low, count, block) < 0:
+            return -1
         for at in range(count):
             if _load64(block + at * ENTRY) != wanted:
                 return 0
-            done = _keep(found, block + at * ENTRY)
-            if done < 0:
-                return done
+            if _keep(found, block + at * ENTRY) < 0:
+                return -2
         low += count
     return 0
 
 
-cdef list _offsets(Source* source, bint is_sorted, const unsigned char* key, bytes trace_id):
-    cdef Found found
-    cdef uint64_t wanted = siphash64(
-        key, <const unsigned char*>PyBytes_AS_STRING(trace_id), PyBytes_GET_SIZE(trace_id)
-    )
-    cdef Py_ssize_t at
+cdef void _close(Look* look) noexcept nogil:
+    close(look.fd)
+    look.fd = -1
+
+
+cdef void _open(int directory, Look* look) noexcept nogil:
+    cdef stat_t status
+    look.state = LOST
+    look.entries = look.last = 0
+    look.fd = openat(directory, look.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+    if look.fd < 0:
+        return
+    # Before anything is read: its writer may add entries meanwhile.
+    if fstat(look.fd, &status) < 0 or status.st_size < HEADER:
+        _close(look)
+        return
+    look.entries = (status.st_size - HEADER) // ENTRY
+    will_read(look.fd, 0, HEADER)
+
+
+cdef void _begin(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
+    cdef unsigned char[HEADER] header
+    cdef Py_ssize_t first
+    if (
+        _read_bytes(look.fd, 0, HEADER, header) < 0
+        or memcmp(header, _magic, 8) != 0
+        or _load32(header + 8) > 1 or _load32(header + 12) != 0
+    ):
+        _close(look)
+        return
+    look.state = SORTED if _load32(header + 8) == 1 else WRITTEN
+    look.said = _load64(header + COUNT_AT)
+    look.wanted = siphash64(header + KEY_AT, trace_id, length)
+    if look.state == SORTED:
+        first = _window(look.wanted, 0, look.entries, 0, <uint64_t>-1)
+        will_read(look.fd, HEADER + first * ENTRY, min(WINDOW, look.entries) * ENTRY)
+
+
+cdef int _end(Look* look, Found* found) noexcept nogil:
+    # -2 where there is no memory.
     cdef int done
-    cdef int number = 0
+    look.first_found = found.count
+    done = _search(look, found) if look.state == SORTED else _scan(look, found)
+    if done == -1:
+        found.count = look.first_found
+        look.state = LOST
+    look.past_found = found.count
+    if look.state == SORTED and look.said == <uint64_t>look.entries:
+        look.state = WHOLE
+    return done
+
+
+cdef int _look(
+    int directory, Look* looks, Py_ssize_t count, const unsigned char* trace_id,
+    Py_ssize_t length, Found* found,
+) noexcept nogil:
+    # The disk is told what is wanted of many files before the first is waited for.
+    cdef Py_ssize_t at
+    cdef int done = 0
+    for at in range(count):
+        _open(directory, &looks[at])
+    for at in range(count):
+        if looks[at].fd >= 0:
+            _begin(&looks[at], trace_id, length)
+    for at in range(count):
+        if looks[at].fd >= 0:
+            if done != -2:
+                done = _end(&looks[at], found)
+            _close(&looks[at])
+    return done
+
+
+def look(folder, list names not None, str trace_id not None):
+    """Return what these indexes of a folder know of a trace: a tuple for each that says something.
+
+    `(number, state, entries, last, offsets)`: which of the names; one of the states; how many
+    entries it has; of one that is WRITTEN, the offset in the last of them; the offsets, in order,
+    of the records that may be of this trace, for others can have the same hash. There is none for
+    an index that has all records of its segment and none of this trace.
+
+    Of a sorted index a header and 12 KB or little more is read, however long it is; of another one
+    all. The interpreter's lock is let go once, for all of them.
+
+    Raises:
+        OSError: the folder can't be opened.
+    """
+    cdef bytes wanted = trace_id.encode()
+    cdef const unsigned char* id_bytes = <const unsigned char*>PyBytes_AS_STRING(wanted)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(wanted)
+    cdef list encoded = [os.fsencode(name) for name in names]
+    cdef Py_ssize_t count = len(encoded)
+    cdef Py_ssize_t at, place
+    cdef int directory, done = 0
+    cdef Found found
+    cdef Look* looks = <Look*>malloc(max(count, 1) * sizeof(Look))
+    if looks == NULL:
+        raise MemoryError
     found.offsets = NULL
     found.count = found.capacity = 0
     try:
-        with nogil:
-            if is_sorted:
-                done = _search(source, wanted, &found)
-            else:
-                done = _scan(source, wanted, &found)
-            if done == -1:
-                number = errno
+        for at in range(count):
+            looks[at].name = PyBytes_AS_STRING(encoded[at])
+            looks[at].first_found = looks[at].past_found = 0
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with nogil:
+                at = 0
+                while at < count and done != -2:
+                    done = _look(
+                        directory, looks + at, min(AT_ONCE, count - at), id_bytes, length, &found
+                    )
+                    at += AT_ONCE
+        finally:
+            os.close(directory)
         if done == -2:
             raise MemoryError
-        if done == -3:
-            raise OSError("the index was cut")
-        if done < 0:
-            raise OSError(number, os.strerror(number))
-        return [found.offsets[at] for at in range(found.count)]
+        said = []
+        for at in range(count):
+            if looks[at].state != WHOLE or looks[at].first_found < looks[at].past_found:
+                offsets = [
+                    found.offsets[place]
+                    for place in range(looks[at].first_found, looks[at].past_found)
+                ]
+                said.append((
+                    at, <int>looks[at].state, looks[at].entries, looks[at].last, offsets
+                ))
+        return said
     finally:
         free(found.offsets)
-
-
-def lookup(bytes index not None, str trace_id not None):
-    """Return the offsets, in order, of the records that may be of this trace.
-
-    Others can have the same hash; a torn entry at the end is not looked at.
-
-    Raises:
-        ValueError: it is no index.
-    """
-    cdef Source source
-    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(index)
-    _check_header(index)
-    source.data = data
-    source.fd = -1
-    source.entries = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
-    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())
-
-
-def lookup_file(int fd, str trace_id not None):
-    """Return the same from an open file, of which as little as possible is read.
-
-    Of a sorted index that is 12 KB or little more, however long it is; of another one all.
-    The interpreter's lock is let go meanwhile.
-
-    Raises:
-        ValueError: it is no index.
-        OSError: it can't be read, or was cut meanwhile.
-    """
-    cdef Source source
-    cdef bytes head = os.pread(fd, HEADER, 0)
-    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(head)
-    _check_header(head)
-    source.data = NULL
-    source.fd = fd
-    source.entries = (os.fstat(fd).st_size - HEADER) // ENTRY
-    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())
+        free(looks)

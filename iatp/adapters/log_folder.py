@@ -542,8 +542,10 @@ def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
         OSError: the folder can't be read.
     """
     found: dict[str, Segment] = {}
-    for name in [*os.listdir(folder), *os.listdir(folder)]:  # noqa: PTH208 - names are wanted
-        segment = segment_of(name)
+    names = {*os.listdir(folder), *os.listdir(folder)}  # noqa: PTH208 - names are wanted
+    for name in names:
+        # Two of three belong to a segment and are none: that is seen before they are taken apart.
+        segment = segment_of(name) if _CLOSED_SUFFIX in name else None
         if segment is None:
             continue
         other = found.get(segment.stem)

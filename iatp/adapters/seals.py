@@ -1,9 +1,9 @@
 """The log's seals, indexes and heads as files (docs/log-format.md).
 
 A `SealWriter` goes with a segment that is being written. What is appended is collected and
-digested in larger pieces, since a call for each small one would cost more than the digest. Only
-`mark` and `finish` touch the disk; where it refuses, the next call writes all that is missing.
-So a seal may lag, and never says what is not so.
+digested in larger pieces, since a call for each small one would cost more than the digest. Marks
+are written by `mark` and `finish` alone, index entries also as they come; where the disk refuses,
+the next of those writes all that is missing. So a seal may lag, and never says what is not so.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ HEAD_PREFIX = b"iatp-head-1\n"
 _HEAD_LIMIT = 1 << 20
 _GROUP_BYTES = 64 << 10
 """Digested at once: some 50 µs, during which nothing else runs."""
+_WAITING_BYTES = 12 << 10
+"""So many entries, of 512 records, do not wait for the mark: what the index of an open segment does
+not have is searched by every question for a trace."""
 _LAGGING_BYTES = 4 << 20
 """So many entries are kept for an index that cannot be written, then it is given up."""
 _TAIL_BYTES = 64 << 10
@@ -481,6 +484,10 @@ class SealWriter:
         if self._gave_up:
             return
         self._entries += made
+        if len(self._entries) >= _WAITING_BYTES and self._index.size:
+            # What is not written now is written with the mark, which also says what is wrong.
+            with contextlib.suppress(OSError):
+                self._write(b"")
         if len(self._entries) > _LAGGING_BYTES:
             self._give_up_index()
 

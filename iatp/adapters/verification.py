@@ -51,7 +51,7 @@ SortIndex = Callable[[bytes], bytes]
 """`iatp._fast.trail.sort`."""
 
 _INDEX_MAGIC = b"IATPIDX1"
-_INDEX_HEADER = struct.Struct("<8sII16s32s")
+_INDEX_HEADER = struct.Struct("<8sII16sQ24s")
 _ENTRY_BYTES = 24
 _BLOCK_BYTES = 1 << 20
 PATIENCE_S = 2.0
@@ -458,10 +458,13 @@ def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) 
     """Return what is wrong with an index, or nothing; `whole`: it must have every record."""
     if len(index) < _INDEX_HEADER.size:
         return "its index is cut" if whole else ""
-    magic, is_sorted, zero, _, zeros = _INDEX_HEADER.unpack_from(index)
+    magic, is_sorted, zero, _, count, zeros = _INDEX_HEADER.unpack_from(index)
     if magic != _INDEX_MAGIC or is_sorted not in {0, 1} or zero or zeros.strip(b"\0"):
         return "the head of its index is wrong"
     entries = index[_INDEX_HEADER.size :]
+    # Earlier versions did not write it down.
+    if count and (not is_sorted or count * _ENTRY_BYTES != len(entries)):
+        return "the head of its index is wrong"
     if not whole and not is_sorted:
         entries = entries[: len(entries) // _ENTRY_BYTES * _ENTRY_BYTES]
         common = min(len(entries), len(made))

@@ -41,9 +41,8 @@ def lookup(index: bytes, trace_id: str) -> list[int]:
 def sort(index: bytes) -> bytes:
     whole = index[64 : len(index) - (len(index) - 64) % 24]
     rows = sorted(ENTRY.iter_unpack(whole), key=lambda row: (row[0], row[2]))
-    return (
-        index[:8] + struct.pack("<I", 1) + index[12:64] + b"".join(ENTRY.pack(*row) for row in rows)
-    )
+    head = index[:8] + struct.pack("<I", 1) + index[12:32] + struct.pack("<Q", len(rows))
+    return head + index[40:64] + b"".join(ENTRY.pack(*row) for row in rows)
 
 
 def siphash64(key: bytes, data: bytes) -> int:
