@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iatp.adapters.keys import KEY_BYTES, read_key_file
+from iatp.adapters.read_once import ReadOnce
 from iatp.values.errors import StartError
 
 if TYPE_CHECKING:
@@ -183,10 +184,14 @@ class BlockWriter:
 
 
 class PlainFile:
-    """The bytes of a file as they are. Closes its descriptor."""
+    """The bytes of a file as they are. Closes its descriptor.
 
-    def __init__(self, fd: int) -> None:
+    `once`: it is read from end to end, and what was read is kept out of the page cache.
+    """
+
+    def __init__(self, fd: int, *, once: bool = False) -> None:
         self._fd = fd
+        self._once = ReadOnce(fd) if once else None
 
     @property
     def size(self) -> int:
@@ -201,11 +206,29 @@ class PlainFile:
             if not more:
                 break
             data += more
+        if self._once is not None:
+            self._once.passed(offset + len(data))
         return data
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are."""
+        # Not `preadv`, which Python has not on macOS.
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        done = 0
+        while done < len(view):
+            more = os.readv(self._fd, [view[done:]])
+            if not more:
+                break
+            done += more
+        if self._once is not None:
+            self._once.passed(offset + done)
+        return done
 
     def close(self) -> None:
         """Give up the descriptor."""
         if self._fd >= 0:
+            if self._once is not None:
+                self._once.finish()
             os.close(self._fd)
             self._fd = -1
 

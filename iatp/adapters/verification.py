@@ -394,7 +394,7 @@ class _Check:
     def _blocks(self) -> Iterator[bytes]:
         """Yield whole lines in large pieces, up to where the file is damaged."""
         try:
-            text = open_segment(self.means.folder, self.segment, self.means.log_keys)
+            text = open_segment(self.means.folder, self.segment, self.means.log_keys, once=True)
         except SegmentError as error:
             self.damage = error.strerror or str(error)
             return

@@ -270,9 +270,9 @@ def test_more_indexes_than_are_open_at_once(tmp_path: Path) -> None:
         assert [found[0] for found in trail.look(tmp_path, names, f"id-{n}")] == [n]
     assert [found[0] for found in trail.look(tmp_path, names, "common")] == [*range(200)]
     assert trail.look(tmp_path, [], "common") == []
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     trail.look(tmp_path, names, "common")
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
