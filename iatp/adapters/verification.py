@@ -19,13 +19,13 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from iatp._fast import trail
 from iatp.adapters.log_folder import Segment, list_segments, segment_of
 from iatp.adapters.processes import Progress, each
 from iatp.adapters.seals import (
@@ -45,12 +45,6 @@ from iatp.adapters.signing import verify as is_signed
 from iatp.values.records import DeletedSegment, RetentionRecord, envelope
 from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
-IndexEntries = Callable[[list[Any], bytes, int, int], bytes]
-"""`iatp._fast.trail.entries`, which this layer cannot import."""
-SortIndex = Callable[[bytes], bytes]
-"""`iatp._fast.trail.sort`."""
-
-_INDEX_MAGIC = b"IATPIDX1"
 _INDEX_HEADER = struct.Struct("<8sII16sQ24s")
 _ENTRY_BYTES = 24
 _BLOCK_BYTES = 1 << 20
@@ -149,8 +143,6 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: str
     keys: Keys
-    entries: IndexEntries
-    sort: SortIndex
     log_keys: LogKeys | None
     patience_s: float
 
@@ -274,7 +266,7 @@ class _Check:
         found: dict[int, tuple[int, str]] = {0: (0, self.digest.hexdigest())}
         self.points[0] = found[0]
         for block in self._blocks():
-            made = self.means.entries([block], key, self.bytes, self.records)
+            made = trail.entries([block], key, self.bytes, self.records)
             self.entries += made
             self._find_retentions(block)
             start = 0
@@ -385,9 +377,7 @@ class _Check:
         if index is None:
             self._add(None, "its index is gone")
             return
-        why = _index_is_wrong(
-            index, bytes(self.entries), self.means.sort, whole=self.segment.closed
-        )
+        why = _index_is_wrong(index, bytes(self.entries), whole=self.segment.closed)
         if why:
             self._add(None, why)
 
@@ -454,16 +444,16 @@ def _is_plain_base64(text: str) -> bool:
         return False
 
 
-def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) -> str:
+def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
     """Return what is wrong with an index, or nothing; `whole`: it must have every record."""
     if len(index) < _INDEX_HEADER.size:
         return "its index is cut" if whole else ""
     magic, is_sorted, zero, _, count, zeros = _INDEX_HEADER.unpack_from(index)
-    if magic != _INDEX_MAGIC or is_sorted not in {0, 1} or zero or zeros.strip(b"\0"):
-        return "the head of its index is wrong"
     entries = index[_INDEX_HEADER.size :]
-    # Earlier versions did not write it down.
-    if count and (not is_sorted or count * _ENTRY_BYTES != len(entries)):
+    # Earlier versions did not write the count down.
+    is_counted = not count or (is_sorted and count * _ENTRY_BYTES == len(entries))
+    is_known = magic == trail.MAGIC and is_sorted in {0, 1}
+    if not is_known or not is_counted or zero or zeros.strip(b"\0"):
         return "the head of its index is wrong"
     if not whole and not is_sorted:
         entries = entries[: len(entries) // _ENTRY_BYTES * _ENTRY_BYTES]
@@ -472,7 +462,7 @@ def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) 
             return "its index is not that of its records"
         return ""
     if is_sorted:
-        made = sort(index[: _INDEX_HEADER.size] + made)[_INDEX_HEADER.size :]
+        made = trail.sort(index[: _INDEX_HEADER.size] + made)[_INDEX_HEADER.size :]
     if len(entries) != len(made):
         return "its index has not one entry for each record"
     return "" if entries == made else "its index is not that of its records"
@@ -523,8 +513,6 @@ def _read_small(path: Path) -> bytes | None:
 def verify(
     folder: str | os.PathLike[str],
     *,
-    entries: IndexEntries,
-    sort: SortIndex,
     public_keys: Iterable[bytes] = (),
     heads: Iterable[bytes] = (),
     log_keys: LogKeys | None = None,
@@ -542,30 +530,39 @@ def verify(
         OSError: the folder can't be read.
         ValueError: a head that was kept elsewhere is none.
     """
-    check = _Verification(os.fspath(folder), public_keys, heads)
-    check.entries = entries
-    check.sort = sort
-    check.log_keys = log_keys
-    check.excerpt = excerpt
-    check.processes = processes
-    check.progress = progress
-    check.patience_s = patience_s
-    return check.run()
+    return _Verification(
+        os.fspath(folder),
+        public_keys,
+        heads,
+        log_keys=log_keys,
+        excerpt=excerpt,
+        processes=processes,
+        progress=progress,
+        patience_s=patience_s,
+    ).run()
 
 
 class _Verification:
     """One check of one log."""
 
-    entries: IndexEntries
-    sort: SortIndex
-    log_keys: LogKeys | None
-    excerpt: bool
-    processes: int
-    progress: Progress | None
-    patience_s: float
-
-    def __init__(self, folder: str, public_keys: Iterable[bytes], heads: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        public_keys: Iterable[bytes],
+        heads: Iterable[bytes],
+        *,
+        log_keys: LogKeys | None,
+        excerpt: bool,
+        processes: int,
+        progress: Progress | None,
+        patience_s: float,
+    ) -> None:
         self.folder = folder
+        self.log_keys = log_keys
+        self.excerpt = excerpt
+        self.processes = processes
+        self.progress = progress
+        self.patience_s = patience_s
         self.public_keys = list(public_keys)
         self.kept_heads: list[SignedHeadText] = []
         for data in heads:
@@ -657,8 +654,6 @@ class _Verification:
         means = Means(
             folder=self.folder,
             keys=self.keys,
-            entries=self.entries,
-            sort=self.sort,
             log_keys=self.log_keys,
             patience_s=self.patience_s,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -12,11 +14,10 @@ from iatp.adapters.encryption import PlainFile
 from iatp.adapters.read_once import PIECE_BYTES
 
 SIZE = 3 * PIECE_BYTES + 12_345
-PAGE = os.sysconf("SC_PAGE_SIZE")
 FEW = 0.2
 """Of the pages: those that a processor has just taken into its list are not dropped."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs RWF_NOWAIT")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's advice")
 
 
 @pytest.fixture
@@ -34,20 +35,17 @@ def path(tmp_path: Path) -> Path:
 
 
 def cached(path: Path) -> float:
-    """Which share of some pages is in memory."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        places = range(0, os.fstat(fd).st_size, 64 * PAGE)
-        there = 0
-        for at in places:
-            try:
-                os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT)
-                there += 1
-            except BlockingIOError:
-                pass
-        return there / len(places)
-    finally:
-        os.close(fd)
+    """Which share of its pages is in memory. To ask for one would read it."""
+    library = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        there = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        asked = library.mincore(
+            ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), there
+        )
+        del start
+        assert asked == 0
+        return sum(page & 1 for page in there) / len(there)
 
 
 def read_all(path: Path, *, once: bool) -> bytes:
