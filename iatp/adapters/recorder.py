@@ -177,7 +177,7 @@ class Recorder:
         self._chain_end: Previous = NOTHING_BEFORE
         self._newest: str | None = None
         # With `power`: what the seal takes in once the disk has it.
-        self._unsealed: list[tuple[list[bytes], int, int]] = []
+        self._unsealed: list[list[bytes]] = []
         self._unfinished: list[_Closing] = []
         self._seal_lags = False
         # Whether bytes of an append that failed may stand behind _size.
@@ -219,7 +219,7 @@ class Recorder:
         except OSError as error:
             self._failed(error)
             raise
-        self._seal_later(pieces, len(tails), length)
+        self._seal_later(pieces)
         self._seq += len(tails)
         self.written += len(tails)
         if self.failing and not self._power:
@@ -334,17 +334,17 @@ class Recorder:
             self._drop_at = self._size + PIECE_BYTES
             self._drop_behind.written()
 
-    def _seal_later(self, pieces: list[bytes], records: int, length: int) -> None:
+    def _seal_later(self, pieces: list[bytes]) -> None:
         """Have the seal take in what stands in the file now."""
         if self._power:
-            self._unsealed.append((pieces, records, length))
+            self._unsealed.append(pieces)
         elif self._seal is not None:
-            self._seal.add(pieces, records, length)
+            self._seal.add(pieces)
 
     def _seal_unsealed(self) -> None:
-        for pieces, records, length in self._unsealed:
+        for pieces in self._unsealed:
             assert self._seal is not None  # noqa: S101 - for the type checker
-            self._seal.add(pieces, records, length)
+            self._seal.add(pieces)
         self._unsealed.clear()
 
     def _mark(self) -> None:
@@ -484,7 +484,8 @@ class Recorder:
             raise
         self._take(fd, segment, seal, blocks)
         self._seq, self._size, self._file_size = len(saved), len(data), len(stored)
-        self._seal_later([data], len(saved), len(data))
+        if saved:
+            self._seal_later([data])
         os.close(lost.fd)
         # What was lost stays on record: in its seal, which the chain names.
         with contextlib.suppress(OSError):
