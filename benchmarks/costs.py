@@ -83,7 +83,7 @@ class Measured:
 
     rates: list[float] = field(default_factory=list)
     times_us: list[float] = field(default_factory=list)
-    idle_mib: float = 0.0
+    idle_mb: float = 0.0
     instructions: int | None = None
 
 
@@ -132,7 +132,8 @@ def _measure(
             running[variant.name] = stack.enter_context(
                 sidecar(folder / str(number), direct, KEEPS | _site(folder, variant))
             )
-            found[variant.name].idle_mib = resident_kib(running[variant.name].process.pid) / 1024
+            pid = running[variant.name].process.pid
+            found[variant.name].idle_mb = resident_kib(pid) * 1024 / 1e6
         stack.enter_context(placed(0, 0, behind, *(one.process.pid for one in running.values())))
         for number in range(rounds + 1):
             for name, one in running.items():
@@ -169,7 +170,7 @@ def _instructions(variants: list[Variant], found: dict[str, Measured], folder: P
 
 def _table(variants: list[Variant], found: dict[str, Measured]) -> str:
     lines = [
-        "| Recorder | requests/s | beside | ratio | µs a request | instructions | idle MiB |",
+        "| Recorder | requests/s | beside | ratio | µs a request | instructions | idle MB |",
         "| --- | --: | --- | --: | --: | --: | --: |",
     ]
     for variant in variants:
@@ -183,7 +184,7 @@ def _table(variants: list[Variant], found: dict[str, Measured]) -> str:
         lines.append(
             f"| {variant.name} | {statistics.median(one.rates):,.0f} "
             f"| {variant.beside if ratio else '–'} | {ratio or '–'} "
-            f"| {statistics.median(one.times_us):.2f} | {count} | {one.idle_mib:.1f} |"
+            f"| {statistics.median(one.times_us):.2f} | {count} | {one.idle_mb:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
