@@ -130,6 +130,7 @@ class Worker:
             segment_age_s=settings.log_segment_age_s,
             join=record.lines,
             power=settings.durability == Durability.POWER,
+            executor=self._readers,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
