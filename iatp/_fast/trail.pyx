@@ -1,16 +1,18 @@
-"""The index beside a segment: an entry for each record, and how one is found (docs/log-format.md).
+"""A segment's digest and index: what is made of each record, and how one is found
+(docs/log-format.md).
 
 A record's trace ID is taken from its front, which is written here and so always looks alike:
 `{"seq":N,"worker":N,"boot_id":"…","type":"…","trace_id":"…"`. A line of any other kind is entered
 with the hash of no bytes, so that its checksum is kept all the same.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.stdlib cimport calloc, free, qsort, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 import hashlib
 import os
@@ -39,6 +41,7 @@ cdef extern from "siphash.h" nogil:
 
 cdef extern from "trail.h" nogil:
     void crc_init()
+    void crc_wide_init()
     bint crc_has_wide()
     # Both take the sum inverted and leave it so.
     uint32_t crc_plain(uint32_t crc, const unsigned char* data, Py_ssize_t length)
@@ -52,6 +55,7 @@ cdef enum:
     HEADER = 64
     ENTRY = 24
     KEY_AT = 16
+    KEY = 16
     COUNT_AT = 32
     # The front of a record up to its trace ID is shorter: 32 bytes of names, two numbers, a
     # boot_id of at most 64 and the longest type; then the ID, of at most 128.
@@ -62,6 +66,12 @@ cdef enum:
     SCANNED = 2720
     # Files that are open at once.
     AT_ONCE = 64
+    # Room for so many entries to begin with, and, once it was more, to go on with: 256 KB, what
+    # a second of 10,000 records needs.
+    FIRST_ENTRIES = 64
+    KEPT_ENTRIES = 1 << 14
+    # So many sums go to the digest of them at once: a call for each turn's would cost more.
+    SUMS = 1 << 10
 
 cdef enum State:
     # It can't be read, or is no index.
@@ -83,6 +93,7 @@ cdef const char* _magic = b"IATPIDX1"
 MAGIC = _magic
 
 crc_init()
+crc_wide_init()
 cdef bint _wide = crc_has_wide()
 
 
@@ -101,10 +112,16 @@ cdef inline uint64_t _load64(const unsigned char* data) noexcept nogil:
     return _load32(data) | <uint64_t>_load32(data + 4) << 32
 
 
-cdef inline void _store(unsigned char* out, uint64_t value, int width) noexcept nogil:
-    cdef int at
-    for at in range(width):
-        out[at] = <unsigned char>(value >> 8 * at)
+cdef inline void _store32(unsigned char* out, uint32_t value) noexcept nogil:
+    out[0] = <unsigned char>value
+    out[1] = <unsigned char>(value >> 8)
+    out[2] = <unsigned char>(value >> 16)
+    out[3] = <unsigned char>(value >> 24)
+
+
+cdef inline void _store64(unsigned char* out, uint64_t value) noexcept nogil:
+    _store32(out, <uint32_t>value)
+    _store32(out + 4, <uint32_t>(value >> 32))
 
 
 cdef inline uint32_t _crc(
@@ -123,9 +140,9 @@ def crc32c(bytes data not None, *, bint plain=False):
 
 def header(bytes key not None):
     """Return the header of an index whose entries are in order of seq, for a key of 16 bytes."""
-    if len(key) != 16:
+    if len(key) != KEY:
         raise ValueError("the key of an index has 16 bytes")
-    return MAGIC + bytes(8) + key + bytes(HEADER - KEY_AT - 16)
+    return MAGIC + bytes(8) + key + bytes(HEADER - KEY_AT - KEY)
 
 
 cdef const unsigned char* _after(
@@ -172,7 +189,8 @@ cdef uint64_t _hash(
 
 
 cdef struct Writer:
-    # Entries as they are made, and the line that the last piece did not end.
+    # Entries as they are made, and the front of the line that the last piece did not end.
+    unsigned char[KEY] key
     unsigned char* out
     Py_ssize_t length
     Py_ssize_t capacity
@@ -184,36 +202,55 @@ cdef struct Writer:
     unsigned char[FRONT] front
 
 
-cdef int _enter(
-    Writer* writer, const unsigned char* key, const unsigned char* data, Py_ssize_t length
-) noexcept nogil:
+cdef int _begin(Writer* writer, bytes key) except -1:
+    if PyBytes_GET_SIZE(key) != KEY:
+        raise ValueError("the key of an index has 16 bytes")
+    memset(writer, 0, sizeof(Writer))
+    memcpy(writer.key, PyBytes_AS_STRING(key), KEY)
+    writer.crc = ~<uint32_t>0
+    return 0
+
+
+cdef int _grow(Writer* writer) noexcept nogil:
+    cdef Py_ssize_t capacity = max(2 * writer.capacity, FIRST_ENTRIES * ENTRY)
+    cdef unsigned char* more = <unsigned char*>realloc(writer.out, capacity)
+    if more == NULL:
+        return -1
+    writer.out = more
+    writer.capacity = capacity
+    return 0
+
+
+cdef int _enter(Writer* writer, const unsigned char* data, Py_ssize_t length) noexcept nogil:
     # Enters the lines that end in this piece; -1 where there is no memory.
     cdef const unsigned char* end = data + length
     cdef const unsigned char* stop
+    cdef const unsigned char* front
+    cdef unsigned char* entry
     cdef Py_ssize_t width, kept
-    cdef unsigned char* more
     while data < end:
         stop = <const unsigned char*>memchr(data, 10, end - data)
         width = (stop + 1 if stop != NULL else end) - data
-        kept = min(width, FRONT - writer.filled)
-        memcpy(writer.front + writer.filled, data, kept)
-        writer.filled += kept
+        front = data
+        kept = min(width, FRONT)
+        if stop == NULL or writer.filled:
+            kept = min(width, FRONT - writer.filled)
+            memcpy(writer.front + writer.filled, data, kept)
+            writer.filled += kept
+            front = writer.front
+            kept = writer.filled
         writer.crc = _crc(writer.crc, data, width, _wide)
         writer.at += width
         data += width
         if stop == NULL:
             break
-        if writer.length + ENTRY > writer.capacity:
-            more = <unsigned char*>realloc(writer.out, 2 * writer.capacity)
-            if more == NULL:
-                return -1
-            writer.out = more
-            writer.capacity *= 2
-        more = writer.out + writer.length
-        _store(more, _hash(key, writer.front, writer.filled), 8)
-        _store(more + 8, writer.start, 8)
-        _store(more + 16, writer.seq, 4)
-        _store(more + 20, ~writer.crc, 4)
+        if writer.length + ENTRY > writer.capacity and _grow(writer) < 0:
+            return -1
+        entry = writer.out + writer.length
+        _store64(entry, _hash(writer.key, front, kept))
+        _store64(entry + 8, writer.start)
+        _store32(entry + 16, writer.seq)
+        _store32(entry + 20, ~writer.crc)
         writer.length += ENTRY
         writer.start = writer.at
         writer.seq += 1
@@ -233,22 +270,14 @@ def entries(list pieces not None, bytes key not None, uint64_t offset, uint32_t 
     """
     cdef Writer writer
     cdef Py_buffer view
-    cdef const unsigned char* hash_key = <const unsigned char*>PyBytes_AS_STRING(key)
     cdef int done
-    if PyBytes_GET_SIZE(key) != 16:
-        raise ValueError("the key of an index has 16 bytes")
-    writer.capacity = 64 * ENTRY
-    writer.out = <unsigned char*>malloc(writer.capacity)
-    if writer.out == NULL:
-        raise MemoryError
-    writer.length = writer.filled = 0
+    _begin(&writer, key)
     writer.start = writer.at = offset
     writer.seq = seq
-    writer.crc = ~<uint32_t>0
     try:
         for piece in pieces:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
-            done = _enter(&writer, hash_key, <const unsigned char*>view.buf, view.len)
+            done = _enter(&writer, <const unsigned char*>view.buf, view.len)
             PyBuffer_Release(&view)
             if done < 0:
                 raise MemoryError
@@ -259,11 +288,100 @@ def entries(list pieces not None, bytes key not None, uint64_t offset, uint32_t 
         free(writer.out)
 
 
-def checks(bytes entries not None, uint32_t first=0):
-    """Return the CRC-32C of each record, 4 bytes each, in order of seq, which begins at `first`.
+@cython.final
+cdef class Trail:
+    """What is made of a segment's records while it grows: its digest, its checks, its entries."""
+
+    cdef Writer _writer
+    cdef object _digest
+    cdef object _update
+    cdef object _checks
+    cdef unsigned char[4 * SUMS] _sums
+    cdef Py_ssize_t _summed
+
+    def __cinit__(self, digest not None, bytes key not None):
+        """Take the digest of no records (SHA-256 of hashlib), and the key of the index.
+
+        Raises:
+            ValueError: the key has not 16 bytes.
+        """
+        _begin(&self._writer, key)
+        self._digest = digest
+        self._update = digest.update
+        self._checks = hashlib.sha256()
+
+    def __dealloc__(self):
+        free(self._writer.out)
+
+    @property
+    def records(self):
+        """How many records there are."""
+        return self._writer.seq
+
+    @property
+    def size(self):
+        """How many bytes they are."""
+        return self._writer.at
+
+    def add(self, list pieces not None):
+        """Take in whole lines, in as many pieces as they like.
+
+        Raises:
+            ValueError: they do not end with a line end. Nothing can be added then.
+        """
+        cdef bytes piece
+        cdef Py_ssize_t before = self._writer.length
+        for piece in pieces:
+            # A piece is looked at twice while it is in the processor's nearest cache.
+            self._update(piece)
+            if _enter(
+                &self._writer, <const unsigned char*>PyBytes_AS_STRING(piece),
+                PyBytes_GET_SIZE(piece),
+            ) < 0:
+                raise MemoryError
+        if self._writer.start != self._writer.at:
+            raise ValueError("the last line has no end")
+        while before < self._writer.length:
+            memcpy(self._sums + 4 * self._summed, self._writer.out + before + 20, 4)
+            before += ENTRY
+            self._summed += 1
+            if self._summed == SUMS:
+                self._add_sums()
+
+    def digest(self):
+        """Return the digest of all records, 64 hex digits."""
+        return self._digest.hexdigest()
+
+    def checks(self):
+        """Return the digest of their checks, 64 hex digits."""
+        self._add_sums()
+        return self._checks.hexdigest()
+
+    def take(self):
+        """Return the entries that were made since they were taken the last time."""
+        cdef bytes taken = PyBytes_FromStringAndSize(
+            <char*>self._writer.out, self._writer.length
+        )
+        self._writer.length = 0
+        if self._writer.capacity > KEPT_ENTRIES * ENTRY:
+            free(self._writer.out)
+            self._writer.out = NULL
+            self._writer.capacity = 0
+        return taken
+
+    cdef int _add_sums(self) except -1:
+        cdef bytes sums = PyBytes_FromStringAndSize(<char*>self._sums, 4 * self._summed)
+        # Before the call, which can let go of the interpreter's lock.
+        self._summed = 0
+        self._checks.update(sums)
+        return 0
+
+
+def checks(bytes entries not None):
+    """Return the CRC-32C of each record, 4 bytes each, in order of seq.
 
     Raises:
-        ValueError: there is not exactly one entry for each seq.
+        ValueError: there is not exactly one entry for each seq from 0 up.
     """
     cdef Py_ssize_t count = PyBytes_GET_SIZE(entries) // ENTRY
     cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(entries)
@@ -271,16 +389,15 @@ def checks(bytes entries not None, uint32_t first=0):
     cdef bytearray seen = bytearray(count)
     cdef unsigned char* marks = seen
     cdef char* out = PyBytes_AS_STRING(made)
-    cdef Py_ssize_t at
-    cdef uint32_t place
+    cdef Py_ssize_t at, place
     if PyBytes_GET_SIZE(entries) != count * ENTRY:
         raise ValueError("the last entry is cut")
     for at in range(count):
-        place = _load32(data + at * ENTRY + 16) - first
-        if place >= <uint64_t>count or marks[place]:
+        place = _load32(data + at * ENTRY + 16)
+        if place >= count or marks[place]:
             raise ValueError("the entries do not number the records")
         marks[place] = 1
-        memcpy(out + 4 * <Py_ssize_t>place, data + at * ENTRY + 20, 4)
+        memcpy(out + 4 * place, data + at * ENTRY + 20, 4)
     return made
 
 
@@ -319,8 +436,8 @@ def sort(bytes index not None):
     _check_header(index)
     made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
     out = PyBytes_AS_STRING(made)
-    _store(<unsigned char*>out + 8, 1, 4)
-    _store(<unsigned char*>out + COUNT_AT, count, 8)
+    _store32(<unsigned char*>out + 8, 1)
+    _store64(<unsigned char*>out + COUNT_AT, count)
     with nogil:
         qsort(out + HEADER, count, ENTRY, _compare)
     return made
@@ -467,10 +584,9 @@ cdef void _close(Look* look) noexcept nogil:
     look.fd = -1
 
 
-cdef void _open(int directory, Look* look) noexcept nogil:
+cdef void _open_index(int directory, Look* look) noexcept nogil:
     cdef stat_t status
     look.state = LOST
-    look.entries = look.last = 0
     look.fd = openat(directory, look.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
     if look.fd < 0:
         return
@@ -482,7 +598,7 @@ cdef void _open(int directory, Look* look) noexcept nogil:
     will_read(look.fd, 0, HEADER)
 
 
-cdef void _begin(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
+cdef void _find_place(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
     cdef unsigned char[HEADER] header
     cdef Py_ssize_t first
     if (
@@ -500,7 +616,7 @@ cdef void _begin(Look* look, const unsigned char* trace_id, Py_ssize_t length) n
         will_read(look.fd, HEADER + first * ENTRY, min(WINDOW, look.entries) * ENTRY)
 
 
-cdef int _end(Look* look, Found* found) noexcept nogil:
+cdef int _find(Look* look, Found* found) noexcept nogil:
     # -2 where there is no memory.
     cdef int done
     look.first_found = found.count
@@ -522,14 +638,14 @@ cdef int _look(
     cdef Py_ssize_t at
     cdef int done = 0
     for at in range(count):
-        _open(directory, &looks[at])
+        _open_index(directory, &looks[at])
     for at in range(count):
         if looks[at].fd >= 0:
-            _begin(&looks[at], trace_id, length)
+            _find_place(&looks[at], trace_id, length)
     for at in range(count):
         if looks[at].fd >= 0:
             if done != -2:
-                done = _end(&looks[at], found)
+                done = _find(&looks[at], found)
             _close(&looks[at])
     return done
 
@@ -556,7 +672,7 @@ def look(folder, list names not None, str trace_id not None):
     cdef Py_ssize_t at, place
     cdef int directory, done = 0
     cdef Found found
-    cdef Look* looks = <Look*>malloc(max(count, 1) * sizeof(Look))
+    cdef Look* looks = <Look*>calloc(max(count, 1), sizeof(Look))
     if looks == NULL:
         raise MemoryError
     found.offsets = NULL
@@ -564,7 +680,6 @@ def look(folder, list names not None, str trace_id not None):
     try:
         for at in range(count):
             looks[at].name = PyBytes_AS_STRING(encoded[at])
-            looks[at].first_found = looks[at].past_found = 0
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with nogil:

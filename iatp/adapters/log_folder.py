@@ -29,6 +29,7 @@ from iatp.adapters.recovery import Leftover, recover
 from iatp.adapters.seals import (
     INDEX_SUFFIX,
     SEAL_SUFFIX,
+    TORN_SUFFIX,
     last_point,
     seal_header,
     timestamp,
@@ -383,7 +384,7 @@ class LogFolder:
         Raises:
             OSError: the folder can't be changed.
         """
-        self._unlink({each.segment for each in outdated.segments}, "")
+        self.unlink({each.segment for each in outdated.segments})
 
     def make_room(self, outdated: Outdated) -> None:
         """Delete the indexes of these segments: room for the record that they are deleted.
@@ -393,9 +394,34 @@ class LogFolder:
         Raises:
             OSError: the folder can't be changed.
         """
-        self._unlink({each.segment for each in outdated.segments}, INDEX_SUFFIX)
+        self.unlink({each.segment for each in outdated.segments}, INDEX_SUFFIX)
 
-    def _unlink(self, stems: set[str], suffix: str) -> None:
+    def without_records(self) -> set[str]:
+        """Return the stems of what is left of segments whose records are gone.
+
+        Raises:
+            OSError: the folder can't be read.
+        """
+        directory = self.open_directory()
+        try:
+            # What is being made is its maker's.
+            names = [
+                name
+                for name in os.listdir(directory)  # noqa: PTH208 - of the folder checked
+                if name.endswith((SEAL_SUFFIX, INDEX_SUFFIX, TORN_SUFFIX))
+            ]
+        finally:
+            os.close(directory)
+        # Listed before the records, which are there first.
+        stems = {stem for name in names if (stem := _stem_of(name)) is not None}
+        return stems - {segment.stem for segment in self.segments()}
+
+    def unlink(self, stems: set[str], suffix: str = "") -> None:
+        """Delete the files of these segments whose names end so, the records before their seal.
+
+        Raises:
+            OSError: the folder can't be changed.
+        """
         directory = self.open_directory()
         try:
             for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of the folder checked

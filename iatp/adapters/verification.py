@@ -42,7 +42,7 @@ from iatp.adapters.seals import (
 from iatp.adapters.segments import LogKeys, SegmentError, SegmentText, open_segment
 from iatp.adapters.signing import key_id
 from iatp.adapters.signing import verify as is_signed
-from iatp.values.records import DeletedSegment, RetentionRecord, envelope
+from iatp.values.records import DeletedSegment, RetentionRecord, retentions
 from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
 _INDEX_HEADER = struct.Struct("<8sII16sQ24s")
@@ -53,7 +53,6 @@ PATIENCE_S = 2.0
 _HEAD_DUE_S = 150
 """A head is written every minute: a log that spans more than this has one."""
 _MOST_ROUNDS = 5
-_RETENTION = b'"type":"retention"'
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +115,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     retentions: list[RetentionRecord]
     problems: list[Problem]
     notes: list[str]
-
-
-_retentions = msgspec.json.Decoder(RetentionRecord)
 
 
 class Keys:
@@ -268,7 +264,8 @@ class _Check:
         for block in self._blocks():
             made = trail.entries([block], key, self.bytes, self.records)
             self.entries += made
-            self._find_retentions(block)
+            if self.segment.worker == 0:
+                self.retentions += retentions(block)
             start = 0
             with memoryview(block) as view:
                 for records, stop in self._cuts(made, len(block), wanted, asked):
@@ -304,20 +301,6 @@ class _Check:
             stop = end if before == count else offsets[before] - self.bytes
             cuts.add((asked[at], stop))
         return sorted(cuts, key=lambda cut: cut[1])
-
-    def _find_retentions(self, block: bytes) -> None:
-        if self.segment.worker != 0:
-            return
-        at = block.find(_RETENTION)
-        while at >= 0:
-            start = block.rfind(b"\n", 0, at) + 1
-            stop = block.index(b"\n", at)
-            line = block[start:stop]
-            common = envelope(line)
-            if common is not None and common.type == "retention":
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    self.retentions.append(_retentions.decode(line))
-            at = block.find(_RETENTION, stop)
 
     def _judge(self, seal: Seal, found: dict[int, tuple[int, str]], index: bytes | None) -> None:
         """Hold what was read against what was sealed."""

@@ -36,6 +36,12 @@ def test_crc_of_the_rfc(data: bytes, crc: int) -> None:
     assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data) == crc
 
 
+@pytest.mark.parametrize("length", [*range(380, 390), 767, 768, 769, 775, 1152, 5000])
+def test_crc_of_what_is_summed_side_by_side(length: int) -> None:
+    data = random.Random(length).randbytes(length)
+    assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data)
+
+
 @given(st.binary(max_size=300), st.integers(0, 20))
 def test_crc_is_the_twins(data: bytes, skip: int) -> None:
     data = data[skip:]
@@ -85,6 +91,59 @@ def test_a_key_of_another_length_is_refused(key: bytes) -> None:
         trail.entries([], key, 0, 0)
     with pytest.raises(ValueError, match="16 bytes"):
         trail.header(key)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(names, max_size=3), st.sampled_from([0, 0, 300, 2100]), st.booleans()),
+        max_size=5,
+    )
+)
+def test_a_growing_trail_is_what_stands_in_the_whole_text(
+    turns: list[tuple[list[str], int, bool]],
+) -> None:
+    made = trail.Trail(hashlib.sha256(b"before"), KEY)
+    text, taken = b"", b""
+    for ids, fill, takes in turns:
+        tails = [tail(each, n, fill=fill) for n, each in enumerate(ids)]
+        pieces = record.lines(tails, made.records, MIDDLE)
+        made.add(list(pieces))
+        text += b"".join(pieces)
+        if takes:
+            taken += made.take()
+    check_trail(made, taken + made.take(), text, twin.entries(text, KEY, 0, 0))
+    assert made.take() == b""
+
+
+def check_trail(made: trail.Trail, taken: bytes, text: bytes, entries: bytes) -> None:
+    assert (made.size, made.records) == (len(text), text.count(b"\n"))
+    assert made.digest() == hashlib.sha256(b"before" + text).hexdigest()
+    assert taken == entries
+    sums = b"".join(entries[at + 20 : at + 24] for at in range(0, len(entries), 24))
+    # Again, since a seal that could not be written is written later.
+    assert [made.checks() for _ in range(2)] == [hashlib.sha256(sums).hexdigest()] * 2
+
+
+def test_a_trail_of_more_records_than_it_keeps_room_for() -> None:
+    made = trail.Trail(hashlib.sha256(b"before"), KEY)
+    text, taken = b"", b""
+    for turn, count in enumerate([1023, 1, 1, 2048, 20_000, 5]):
+        tails = [b'"type":"x","trace_id":"%d-%d"}' % (turn, n) for n in range(count)]
+        pieces = record.lines(tails, made.records, MIDDLE)
+        made.add(list(pieces))
+        text += b"".join(pieces)
+        taken += made.take()
+    check_trail(made, taken, text, trail.entries([text], KEY, 0, 0))
+
+
+def test_a_trail_refuses_what_is_no_whole_line() -> None:
+    made = trail.Trail(hashlib.sha256(), KEY)
+    with pytest.raises(ValueError, match="no end"):
+        made.add([WHOLE, b"x"])
+    with pytest.raises(TypeError):
+        made.add([memoryview(WHOLE)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="16 bytes"):
+        trail.Trail(hashlib.sha256(), b"short")
 
 
 WHOLE = b"".join(lines(["wanted"]))
@@ -203,17 +262,15 @@ def test_a_sorted_index_of_bad_hashes_is_searched_to_an_end(tmp_path: Path) -> N
 
 
 def test_checks_are_in_order_of_seq() -> None:
-    rows = [(9, 0, 7, 111), (1, 5, 5, 222), (5, 6, 6, 333)]
+    rows = [(9, 0, 2, 111), (1, 5, 0, 222), (5, 6, 1, 333)]
     made = b"".join(twin.ENTRY.pack(*row) for row in rows)
     expected = b"".join(crc.to_bytes(4, "little") for crc in (222, 333, 111))
-    assert trail.checks(made, 5) == expected
-    for wrong in (0, 4, 6, 2**32 - 1):
+    assert trail.checks(made) == expected
+    for wrong in (made[:48], made[48:], made + made[:24], made[:24] * 3):
         with pytest.raises(ValueError, match="do not number"):
-            trail.checks(made, wrong)
-    with pytest.raises(ValueError, match="do not number"):
-        trail.checks(made + made[:24], 5)
+            trail.checks(wrong)
     with pytest.raises(ValueError, match="cut"):
-        trail.checks(made[:-1], 5)
+        trail.checks(made[:-1])
     assert trail.checks(b"") == b""
     index = index_of(["a", "b"])
     assert trail.checks_sha256(index) == hashlib.sha256(trail.checks(index[64:])).hexdigest()

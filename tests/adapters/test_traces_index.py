@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -287,13 +286,12 @@ def big_segment(
     stem = f"{created}-w0-1a2b3c4d-000000000000-{number:06d}"
     key = signing_key(folder.parent / "signing.key")
     index_key = rng.randbytes(16)
-    digest, checks = first_digest(previous, stem), hashlib.sha256()
-    index = [trail.header(index_key)]
-    seq = offset = 0
+    made = trail.Trail(first_digest(previous, stem), index_key)
+    seq = 0
     ids: list[str] = []
     filler = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz    ", k=1 << 16))
     with (folder / f"{stem}.jsonl").open("wb") as file:
-        while offset < size:
+        while made.size < size:
             lines = []
             for _ in range(64):
                 trace_id = f"{rng.getrandbits(64):016x}"
@@ -307,24 +305,19 @@ def big_segment(
                 )
                 seq += 1
             ids.append(trace_id)
-            block = b"".join(lines)
-            made = trail.entries([block], index_key, offset, seq - 64)
-            digest.update(block)
-            checks.update(trail.checks(made, seq - 64))
-            index.append(made)
-            file.write(block)
-            offset += len(block)
+            made.add(lines)
+            file.writelines(lines)
     final = Final(
         segment=stem,
-        records=seq,
-        bytes=offset,
-        sha256=digest.hexdigest(),
-        checks=checks.hexdigest(),
+        records=made.records,
+        bytes=made.size,
+        sha256=made.digest(),
+        checks=made.checks(),
         timestamp="2025-11-24T00:00:00.000000Z",
         key=key.key_id,
     )
     (folder / seal_name(stem)).write_bytes(header_line(stem, previous) + final_line(final, key))
-    (folder / index_name(stem)).write_bytes(b"".join(index))
+    (folder / index_name(stem)).write_bytes(trail.header(index_key) + made.take())
     return Previous(segment=stem, sha256=final.sha256), ids
 
 
