@@ -66,6 +66,9 @@ cdef enum:
     SCANNED = 2720
     # Files that are open at once.
     AT_ONCE = 64
+    # Of a block of an encrypted file: what stands around it, and how long it may be.
+    BLOCK_OVERHEAD = 20
+    BLOCK_MOST = 1 << 30
     # Room for so many entries to begin with, and, once it was more, to go on with: 256 KB, what
     # a second of 10,000 records needs.
     FIRST_ENTRIES = 64
@@ -423,7 +426,7 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
 
 
 def sort(bytes index not None):
-    """Return the index with its entries sorted by (hash, seq), and how many there are in its header.
+    """Return the index with its entries sorted by (hash, seq), and their number in its header.
 
     A torn entry at the end is left out.
 
@@ -707,3 +710,44 @@ def look(folder, list names not None, str trace_id not None):
     finally:
         free(found.offsets)
         free(looks)
+
+
+def block_lengths(int fd, long long at, long long end):
+    """Return the lengths of the blocks of an encrypted file from there to its end, 4 bytes each.
+
+    As they stand in the file: the highest bit is set in the last block of one that is complete,
+    behind which nothing is read. A block that is not all there, that claims more than 1 GiB or,
+    not being the last, nothing, ends them. The interpreter's lock is let go once.
+    """
+    cdef unsigned char[4] length
+    cdef unsigned char* made = NULL
+    cdef unsigned char* more
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t capacity = 0
+    cdef long long whole
+    cdef int done = 0
+    try:
+        with nogil:
+            while at + BLOCK_OVERHEAD <= end and _read_bytes(fd, at, 4, length) == 0:
+                whole = _load32(length) & 0x7fffffff
+                if whole > BLOCK_MOST or at + whole + BLOCK_OVERHEAD > end:
+                    break
+                if whole == 0 and not length[3] & 0x80:
+                    break
+                if count == capacity:
+                    capacity = 2 * capacity + 1024
+                    more = <unsigned char*>realloc(made, 4 * capacity)
+                    if more == NULL:
+                        done = -2
+                        break
+                    made = more
+                memcpy(made + 4 * count, length, 4)
+                count += 1
+                at += whole + BLOCK_OVERHEAD
+                if length[3] & 0x80:
+                    break
+        if done < 0:
+            raise MemoryError
+        return PyBytes_FromStringAndSize(<char*>made, 4 * count)
+    finally:
+        free(made)

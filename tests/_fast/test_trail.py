@@ -335,3 +335,36 @@ def test_more_indexes_than_are_open_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         trail.look(tmp_path / "none", ["i"], "a")
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 40, 300, 1 << 30, (1 << 30) + 1]), max_size=8),
+    st.integers(-1, 8),
+    st.integers(0, 70),
+    st.binary(max_size=40),
+)
+def test_the_blocks_of_an_encrypted_file_are_the_twins(
+    lengths: list[int], last: int, at: int, rest: bytes
+) -> None:
+    data = bytes(at)
+    for number, length in enumerate(lengths):
+        stored = length | (number == last) << 31
+        # Of those that claim much nothing is there.
+        data += stored.to_bytes(4, "little") + bytes((length if length < 1000 else 0) + 16)
+    data += rest
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        found = trail.block_lengths(file.fileno(), at, len(data))
+    assert found == twin.block_lengths(data, at)
+
+
+def test_many_blocks_are_walked_through(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes((7).to_bytes(4, "little") + bytes(23))
+    one = (tmp_path / "f").read_bytes()
+    (tmp_path / "f").write_bytes(one * 5000)
+    with (tmp_path / "f").open("rb") as file:
+        found = trail.block_lengths(file.fileno(), 0, 5000 * len(one))
+        assert found == (7).to_bytes(4, "little") * 5000
+        assert trail.block_lengths(file.fileno(), 0, 0) == b""
+    assert trail.block_lengths(-1, 0, 100) == b""

@@ -50,3 +50,17 @@ def siphash64(key: bytes, data: bytes) -> int:
     v[2] ^= 0xFF
     sip_rounds(v, 4)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def block_lengths(data: bytes, at: int) -> bytes:
+    found = b""
+    while at + 20 <= len(data):
+        (stored,) = struct.unpack_from("<I", data, at)
+        last, length = stored >> 31, stored & 0x7FFFFFFF
+        if length > 1 << 30 or (not length and not last) or at + length + 20 > len(data):
+            break
+        found += data[at : at + 4]
+        at += length + 20
+        if last:
+            break
+    return found
