@@ -46,8 +46,8 @@ cdef enum:
     # 100,000 records is off by less than half of it, nearly always.
     WINDOW = 512
     SCANNED = 2720
-    # Room for so many entries to begin with, and, once it was more, to go on with: 256 KB, what
-    # a second of 10,000 records needs.
+    # Room for so many entries to begin with, and, once it was more, to go on with: 393 KB, a
+    # second of 16,000 records.
     FIRST_ENTRIES = 64
     KEPT_ENTRIES = 1 << 14
     # So many sums go to the digest of them at once: a call for each turn's would cost more.
