@@ -424,9 +424,9 @@ class LogFolder:
         """
         directory = self.open_directory()
         try:
-            for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of the folder checked
-                stem = _stem_of(name)
-                if stem in stems and name.endswith(suffix):
+            while names := _names_of(directory, stems, suffix):
+                # The keeper may give records another name meanwhile, and then they are still there.
+                for name in [name for name in names if segment_of(name) is not None] or names:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=directory)
         finally:
@@ -532,6 +532,14 @@ def _too_much(segments: list[Segment], files: dict[str, _Files], most: int) -> l
             chosen.append(segment)
             total -= files[segment.stem].size
     return chosen
+
+
+def _names_of(directory: int, stems: set[str], suffix: str) -> list[str]:
+    return [
+        name
+        for name in sorted(os.listdir(directory))
+        if _stem_of(name) in stems and name.endswith(suffix)
+    ]
 
 
 def _stem_of(name: str) -> str | None:

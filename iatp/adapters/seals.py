@@ -372,8 +372,8 @@ class SealWriter:
         self._index = _File(stem + INDEX_SUFFIX)
         index_key = os.urandom(_INDEX_KEY_BYTES)
         self._trail = trail.Trail(first_digest(previous, stem), index_key)
-        # What is not in the index's file yet.
-        self._entries = bytearray(trail.header(index_key))
+        # What is not in the index's file yet: one piece, but where that could not be written.
+        self._entries = [trail.header(index_key)]
         self._gave_up = False
         self._finished = False
 
@@ -463,10 +463,10 @@ class SealWriter:
         """Have what is new written to the index with what is still missing there."""
         made = self._trail.take()
         self._taken_records = self._trail.records
-        if self._gave_up:
+        if not made or self._gave_up:
             return
-        self._entries += made
-        if len(self._entries) > _LAGGING_BYTES:
+        self._entries.append(made)
+        if sum(map(len, self._entries)) > _LAGGING_BYTES:
             self._give_up_index()
 
     def _write(self, line: bytes) -> None:
@@ -482,9 +482,9 @@ class SealWriter:
             if line:
                 self._seal.append(directory, line)
                 self._marked_records = self._trail.records
-            if self._entries:
-                self._index.append(directory, self._entries)
-                self._entries.clear()
+            while self._entries:
+                self._index.append(directory, self._entries[0])
+                del self._entries[0]
         finally:
             os.close(directory)
 
@@ -511,7 +511,7 @@ class _File:
         self._fd = -1
         self._uncut = False
 
-    def append(self, directory: int, data: bytes | bytearray) -> None:
+    def append(self, directory: int, data: bytes) -> None:
         """Write a piece behind those before; makes the file. Raises: OSError."""
         if self._fd < 0:
             self._fd = os.open(self.name, _NEW_FILE, 0o600, dir_fd=directory)

@@ -42,7 +42,7 @@ from iatp.adapters.seals import (
 from iatp.adapters.segments import LogKeys, SegmentError, SegmentText, open_segment
 from iatp.adapters.signing import key_id
 from iatp.adapters.signing import verify as is_signed
-from iatp.values.records import DeletedSegment, RetentionRecord, retentions
+from iatp.values.records import DeletedSegment, OldestSegment, RetentionRecord, retentions
 from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
 _INDEX_HEADER = struct.Struct("<8sII16sQ24s")
@@ -653,14 +653,14 @@ class _Verification:
     def _take_retentions(self) -> None:
         """Collect what retention says it removed."""
         self.removed: dict[str, DeletedSegment] = {}
-        self.kept: dict[tuple[str, str | None], None] = {}
+        self.kept: set[tuple[int, str | None]] = set()
         self.newest: RetentionRecord | None = None
         chain = self.by_worker.get(0, {})
         for stem in _in_order(chain):
             found = chain[stem]
             for retention in found.retentions:
                 self.removed |= {removed.segment: removed for removed in retention.segments}
-                self.kept |= {(kept.segment, kept.previous): None for kept in retention.chains}
+                self.kept |= {(kept.worker, kept.previous) for kept in retention.chains}
                 self.newest = retention
                 if found.final is None and not self._is_in_head(stem, retention.seq):
                     self.notes.append(
@@ -729,7 +729,8 @@ class _Verification:
         if any(each.sha256 == found.previous_digest for each in self.removed.values()):
             # It was removed under another name than the seal has for it.
             return False
-        return (found.segment.stem, found.previous_digest) in self.kept
+        # One that stayed without records is gone by now, and the next follows the same digest.
+        return (found.segment.worker, found.previous_digest) in self.kept
 
     def _hold_head(self, source: str, head: Head) -> None:
         """Find again what a head says of each slot."""
@@ -765,7 +766,7 @@ class _Verification:
         """What the newest retention record says stays must be there."""
         if self.newest is not None and not self.excerpt:
             for kept in self.newest.chains:
-                if kept.segment not in self.checked:
+                if kept.segment not in self.checked and not self._held_nothing(kept):
                     why = "it is gone; retention had kept it"
                     self._add(kept.worker, kept.segment, 0, why)
         stamps = sorted(found.last_stamp for found in self.checked.values() if found.last_stamp)
@@ -774,6 +775,23 @@ class _Verification:
                 self._add(None, None, None, f"{HEAD_NAME} is gone")
             else:
                 self.notes.append(f"there is no {HEAD_NAME} yet")
+
+    def _held_nothing(self, kept: OldestSegment) -> bool:
+        """Whether a segment that retention let stay never held a record: those leave no file.
+
+        Then another one follows the digest before it, or a later head does not name it.
+        """
+        assert self.newest is not None  # noqa: S101 - for the type checker
+        if any(
+            found.previous_digest == kept.previous
+            for found in self.by_worker.get(kept.worker, {}).values()
+        ):
+            return True
+        return any(
+            head.timestamp > self.newest.timestamp
+            and all(chain.segment != kept.segment for chain in head.chains)
+            for _, head in self.heads
+        )
 
     def _verdict(self) -> Verdict:
         chains = []

@@ -480,6 +480,8 @@ class Worker:
                 # A full disk would stay full.
                 await loop.run_in_executor(self._readers, folder.make_room, outdated)
                 raise
+            # An export takes the log up to its last mark, so that must not be older.
+            self._recorder.tick()
             _log.info("%s", outdated)
             await loop.run_in_executor(self._readers, folder.delete, outdated)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iatp.adapters.encryption import LogKeys
-from iatp.adapters.log_folder import LogFolder, new_boot_id
+from iatp.adapters.log_folder import LogFolder, new_boot_id, segment_of
 from iatp.adapters.recorder import Recorder
 from iatp.adapters.remains import Remains
 from tests.adapters.recording import check_sound, run_python, tail, verdict
@@ -58,7 +58,9 @@ def fill(folder: LogFolder) -> list[str]:
 
 
 def files_of(folder: LogFolder, stems: list[str]) -> list[str]:
-    return sorted(file.name for stem in stems for file in folder.path.glob(f"{stem}.*"))
+    """In the order in which they are deleted."""
+    names = [file.name for stem in stems for file in folder.path.glob(f"{stem}.*")]
+    return sorted(names, key=lambda name: (segment_of(name) is None, name))
 
 
 @pytest.mark.parametrize("kind", ["plain", "encrypted"])
