@@ -262,11 +262,12 @@ class Log:
             self.close(worker, recovered=True, torn=torn)
         self.restart()
 
-    def sort_index(self, made: Made) -> None:
+    def sort_index(self, made: Made, *, of_before: bool = False) -> None:
+        """As the keeper does it; `of_before`: as versions did that did not write the count."""
         entries = sorted(self.entries(made), key=lambda entry: struct.unpack("<QQI", entry[:20]))
-        self.path(made, ".index").write_bytes(
-            b"IATPIDX1" + struct.pack("<II", 1, 0) + made.index_key + bytes(32) + b"".join(entries)
-        )
+        count = struct.pack("<Q", 0 if of_before else len(entries))
+        head = b"IATPIDX1" + struct.pack("<II", 1, 0) + made.index_key + count + bytes(24)
+        self.path(made, ".index").write_bytes(head + b"".join(entries))
 
     def head(self) -> bytes:
         chains = []

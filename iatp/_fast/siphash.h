@@ -5,9 +5,16 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint64_t sip_word(const unsigned char *p, Py_ssize_t n) {
     uint64_t word = 0;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (n == 8) {
+        memcpy(&word, p, 8);
+        return word;
+    }
+#endif
     for (Py_ssize_t i = n; i-- > 0;)
         word = word << 8 | p[i];
     return word;

@@ -7,6 +7,7 @@ beyond that nothing is validated, which is the work of others.
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_SetItem
 from cpython.ref cimport PyObject
@@ -136,10 +137,17 @@ cdef class Tally:
         """How many groups there are."""
         return len(self._groups)
 
-    def feed(self, bytes block not None):
-        """Count whole lines; what stands behind the last line end is not looked at."""
-        cdef const unsigned char* at = <const unsigned char*>PyBytes_AS_STRING(block)
-        cdef const unsigned char* end = at + PyBytes_GET_SIZE(block)
+    def feed(self, block not None):
+        """Count whole lines of bytes; what stands behind the last line end is not looked at."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(block, &view, PyBUF_SIMPLE)
+        try:
+            self._feed(<const unsigned char*>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _feed(self, const unsigned char* at, Py_ssize_t size) except -1:
+        cdef const unsigned char* end = at + size
         cdef const unsigned char* stop
         cdef char[MOST_FIELDS * (MOST_WIDTH + 1)] group
         cdef Py_ssize_t length
@@ -153,6 +161,7 @@ cdef class Tally:
             else:
                 self._add(PyBytes_FromStringAndSize(group, length))
             at = stop + 1
+        return 0
 
     def take(self):
         """Return the groups and how often each came, and begin anew with them.

@@ -1,22 +1,37 @@
-"""The index beside a segment: an entry for each record, and how one is found (docs/log-format.md).
+"""A segment's digest and index: what is made of each record, and how one is found
+(docs/log-format.md).
 
 A record's trace ID is taken from its front, which is written here and so always looks alike:
 `{"seq":N,"worker":N,"boot_id":"…","type":"…","trace_id":"…"`. A line of any other kind is entered
 with the hash of no bytes, so that its checksum is kept all the same.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.stdlib cimport calloc, free, qsort, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 import hashlib
 import os
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void* buffer, size_t length, long long offset)
+    int close(int fd)
+
+cdef extern from "<sys/stat.h>" nogil:
+    ctypedef struct stat_t "struct stat":
+        long long st_size
+    int fstat(int fd, stat_t* status)
+
+cdef extern from "<fcntl.h>" nogil:
+    const int O_RDONLY
+    const int O_NOFOLLOW
+    const int O_CLOEXEC
+    const int O_NONBLOCK
+    int openat(int directory, const char* name, int flags)
 
 cdef extern from "siphash.h" nogil:
     # `key` has 16 bytes.
@@ -26,15 +41,22 @@ cdef extern from "siphash.h" nogil:
 
 cdef extern from "trail.h" nogil:
     void crc_init()
+    void crc_wide_init()
     bint crc_has_wide()
     # Both take the sum inverted and leave it so.
     uint32_t crc_plain(uint32_t crc, const unsigned char* data, Py_ssize_t length)
     uint32_t crc_wide(uint32_t crc, const unsigned char* data, Py_ssize_t length)
 
+cdef extern from "ahead.h" nogil:
+    # Has the disk begin to read, and waits for nothing.
+    void will_read(int fd, long long at, long long length)
+
 cdef enum:
     HEADER = 64
     ENTRY = 24
     KEY_AT = 16
+    KEY = 16
+    COUNT_AT = 32
     # The front of a record up to its trace ID is shorter: 32 bytes of names, two numbers, a
     # boot_id of at most 64 and the longest type; then the ID, of at most 128.
     FRONT = 512
@@ -42,12 +64,39 @@ cdef enum:
     # 100,000 records is off by less than half of it, nearly always.
     WINDOW = 512
     SCANNED = 2720
+    # Files that are open at once.
+    AT_ONCE = 64
+    # Of a block of an encrypted file: what stands around it, and how long it may be.
+    BLOCK_OVERHEAD = 20
+    BLOCK_MOST = 1 << 30
+    # Room for so many entries to begin with, and, once it was more, to go on with: 393 KB, a
+    # second of 16,000 records.
+    FIRST_ENTRIES = 64
+    KEPT_ENTRIES = 1 << 14
+    # So many sums go to the digest of them at once: a call for each turn's would cost more.
+    SUMS = 1 << 10
 
+cdef enum State:
+    # It can't be read, or is no index.
+    LOST
+    # Its entries are in the order of writing; records may stand behind the last of them.
+    WRITTEN
+    # They are sorted. How many there must be, an earlier version did not write down.
+    SORTED
+    # They are sorted, and as many as there must be.
+    WHOLE
+
+IS_LOST = LOST
+IS_WRITTEN = WRITTEN
+IS_SORTED = SORTED
+IS_WHOLE = WHOLE
 HEADER_BYTES = HEADER
 ENTRY_BYTES = ENTRY
-MAGIC = b"IATPIDX1"
+cdef const char* _magic = b"IATPIDX1"
+MAGIC = _magic
 
 crc_init()
+crc_wide_init()
 cdef bint _wide = crc_has_wide()
 
 
@@ -56,13 +105,6 @@ cdef struct Found:
     uint64_t* offsets
     Py_ssize_t count
     Py_ssize_t capacity
-
-
-cdef struct Source:
-    # An index, in memory or as a file.
-    const unsigned char* data
-    int fd
-    Py_ssize_t entries
 
 
 cdef inline uint32_t _load32(const unsigned char* data) noexcept nogil:
@@ -74,9 +116,16 @@ cdef inline uint64_t _load64(const unsigned char* data) noexcept nogil:
 
 
 cdef inline void _store(unsigned char* out, uint64_t value, int width) noexcept nogil:
-    cdef int at
-    for at in range(width):
-        out[at] = <unsigned char>(value >> 8 * at)
+    # Of 4 or 8 bytes; written out, since the compiler makes one store of it then.
+    out[0] = <unsigned char>value
+    out[1] = <unsigned char>(value >> 8)
+    out[2] = <unsigned char>(value >> 16)
+    out[3] = <unsigned char>(value >> 24)
+    if width == 8:
+        out[4] = <unsigned char>(value >> 32)
+        out[5] = <unsigned char>(value >> 40)
+        out[6] = <unsigned char>(value >> 48)
+        out[7] = <unsigned char>(value >> 56)
 
 
 cdef inline uint32_t _crc(
@@ -95,9 +144,9 @@ def crc32c(bytes data not None, *, bint plain=False):
 
 def header(bytes key not None):
     """Return the header of an index whose entries are in order of seq, for a key of 16 bytes."""
-    if len(key) != 16:
+    if len(key) != KEY:
         raise ValueError("the key of an index has 16 bytes")
-    return MAGIC + bytes(8) + key + bytes(HEADER - KEY_AT - 16)
+    return MAGIC + bytes(8) + key + bytes(HEADER - KEY_AT - KEY)
 
 
 cdef const unsigned char* _after(
@@ -144,7 +193,8 @@ cdef uint64_t _hash(
 
 
 cdef struct Writer:
-    # Entries as they are made, and the line that the last piece did not end.
+    # Entries as they are made, and the front of the line that the last piece did not end.
+    unsigned char[KEY] key
     unsigned char* out
     Py_ssize_t length
     Py_ssize_t capacity
@@ -156,36 +206,55 @@ cdef struct Writer:
     unsigned char[FRONT] front
 
 
-cdef int _enter(
-    Writer* writer, const unsigned char* key, const unsigned char* data, Py_ssize_t length
-) noexcept nogil:
+cdef int _begin(Writer* writer, bytes key) except -1:
+    if PyBytes_GET_SIZE(key) != KEY:
+        raise ValueError("the key of an index has 16 bytes")
+    memset(writer, 0, sizeof(Writer))
+    memcpy(writer.key, PyBytes_AS_STRING(key), KEY)
+    writer.crc = ~<uint32_t>0
+    return 0
+
+
+cdef int _grow(Writer* writer) noexcept nogil:
+    cdef Py_ssize_t capacity = max(2 * writer.capacity, FIRST_ENTRIES * ENTRY)
+    cdef unsigned char* more = <unsigned char*>realloc(writer.out, capacity)
+    if more == NULL:
+        return -1
+    writer.out = more
+    writer.capacity = capacity
+    return 0
+
+
+cdef int _enter(Writer* writer, const unsigned char* data, Py_ssize_t length) noexcept nogil:
     # Enters the lines that end in this piece; -1 where there is no memory.
     cdef const unsigned char* end = data + length
     cdef const unsigned char* stop
+    cdef const unsigned char* front
+    cdef unsigned char* entry
     cdef Py_ssize_t width, kept
-    cdef unsigned char* more
     while data < end:
         stop = <const unsigned char*>memchr(data, 10, end - data)
         width = (stop + 1 if stop != NULL else end) - data
-        kept = min(width, FRONT - writer.filled)
-        memcpy(writer.front + writer.filled, data, kept)
-        writer.filled += kept
+        front = data
+        kept = min(width, FRONT)
+        if stop == NULL or writer.filled:
+            kept = min(width, FRONT - writer.filled)
+            memcpy(writer.front + writer.filled, data, kept)
+            writer.filled += kept
+            front = writer.front
+            kept = writer.filled
         writer.crc = _crc(writer.crc, data, width, _wide)
         writer.at += width
         data += width
         if stop == NULL:
             break
-        if writer.length + ENTRY > writer.capacity:
-            more = <unsigned char*>realloc(writer.out, 2 * writer.capacity)
-            if more == NULL:
-                return -1
-            writer.out = more
-            writer.capacity *= 2
-        more = writer.out + writer.length
-        _store(more, _hash(key, writer.front, writer.filled), 8)
-        _store(more + 8, writer.start, 8)
-        _store(more + 16, writer.seq, 4)
-        _store(more + 20, ~writer.crc, 4)
+        if writer.length + ENTRY > writer.capacity and _grow(writer) < 0:
+            return -1
+        entry = writer.out + writer.length
+        _store(entry, _hash(writer.key, front, kept), 8)
+        _store(entry + 8, writer.start, 8)
+        _store(entry + 16, writer.seq, 4)
+        _store(entry + 20, ~writer.crc, 4)
         writer.length += ENTRY
         writer.start = writer.at
         writer.seq += 1
@@ -205,22 +274,14 @@ def entries(list pieces not None, bytes key not None, uint64_t offset, uint32_t 
     """
     cdef Writer writer
     cdef Py_buffer view
-    cdef const unsigned char* hash_key = <const unsigned char*>PyBytes_AS_STRING(key)
     cdef int done
-    if PyBytes_GET_SIZE(key) != 16:
-        raise ValueError("the key of an index has 16 bytes")
-    writer.capacity = 64 * ENTRY
-    writer.out = <unsigned char*>malloc(writer.capacity)
-    if writer.out == NULL:
-        raise MemoryError
-    writer.length = writer.filled = 0
+    _begin(&writer, key)
     writer.start = writer.at = offset
     writer.seq = seq
-    writer.crc = ~<uint32_t>0
     try:
         for piece in pieces:
             PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE)
-            done = _enter(&writer, hash_key, <const unsigned char*>view.buf, view.len)
+            done = _enter(&writer, <const unsigned char*>view.buf, view.len)
             PyBuffer_Release(&view)
             if done < 0:
                 raise MemoryError
@@ -231,11 +292,100 @@ def entries(list pieces not None, bytes key not None, uint64_t offset, uint32_t 
         free(writer.out)
 
 
-def checks(bytes entries not None, uint32_t first=0):
-    """Return the CRC-32C of each record, 4 bytes each, in order of seq, which begins at `first`.
+@cython.final
+cdef class Trail:
+    """What is made of a segment's records while it grows: its digest, its checks, its entries."""
+
+    cdef Writer _writer
+    cdef object _digest
+    cdef object _update
+    cdef object _checks
+    cdef unsigned char[4 * SUMS] _sums
+    cdef Py_ssize_t _summed
+
+    def __cinit__(self, digest not None, bytes key not None):
+        """Take the digest of no records (SHA-256 of hashlib), and the key of the index.
+
+        Raises:
+            ValueError: the key has not 16 bytes.
+        """
+        _begin(&self._writer, key)
+        self._digest = digest
+        self._update = digest.update
+        self._checks = hashlib.sha256()
+
+    def __dealloc__(self):
+        free(self._writer.out)
+
+    @property
+    def records(self):
+        """How many records there are."""
+        return self._writer.seq
+
+    @property
+    def size(self):
+        """How many bytes they are."""
+        return self._writer.at
+
+    def add(self, list pieces not None):
+        """Take in whole lines, in as many pieces as they like.
+
+        Raises:
+            ValueError: they do not end with a line end. Nothing can be added then.
+        """
+        cdef bytes piece
+        cdef Py_ssize_t before = self._writer.length
+        for piece in pieces:
+            # A piece is looked at twice while it is in the processor's nearest cache.
+            self._update(piece)
+            if _enter(
+                &self._writer, <const unsigned char*>PyBytes_AS_STRING(piece),
+                PyBytes_GET_SIZE(piece),
+            ) < 0:
+                raise MemoryError
+        if self._writer.start != self._writer.at:
+            raise ValueError("the last line has no end")
+        while before < self._writer.length:
+            memcpy(self._sums + 4 * self._summed, self._writer.out + before + 20, 4)
+            before += ENTRY
+            self._summed += 1
+            if self._summed == SUMS:
+                self._add_sums()
+
+    def digest(self):
+        """Return the digest of all records, 64 hex digits."""
+        return self._digest.hexdigest()
+
+    def checks(self):
+        """Return the digest of their checks, 64 hex digits."""
+        self._add_sums()
+        return self._checks.hexdigest()
+
+    def take(self):
+        """Return the entries that were made since they were taken the last time."""
+        cdef bytes taken = PyBytes_FromStringAndSize(
+            <char*>self._writer.out, self._writer.length
+        )
+        self._writer.length = 0
+        if self._writer.capacity > KEPT_ENTRIES * ENTRY:
+            free(self._writer.out)
+            self._writer.out = NULL
+            self._writer.capacity = 0
+        return taken
+
+    cdef int _add_sums(self) except -1:
+        cdef bytes sums = PyBytes_FromStringAndSize(<char*>self._sums, 4 * self._summed)
+        # Before the call, which can let go of the interpreter's lock.
+        self._summed = 0
+        self._checks.update(sums)
+        return 0
+
+
+def checks(bytes entries not None):
+    """Return the CRC-32C of each record, 4 bytes each, in order of seq.
 
     Raises:
-        ValueError: there is not exactly one entry for each seq.
+        ValueError: there is not exactly one entry for each seq from 0 up.
     """
     cdef Py_ssize_t count = PyBytes_GET_SIZE(entries) // ENTRY
     cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(entries)
@@ -243,16 +393,15 @@ def checks(bytes entries not None, uint32_t first=0):
     cdef bytearray seen = bytearray(count)
     cdef unsigned char* marks = seen
     cdef char* out = PyBytes_AS_STRING(made)
-    cdef Py_ssize_t at
-    cdef uint32_t place
+    cdef Py_ssize_t at, place
     if PyBytes_GET_SIZE(entries) != count * ENTRY:
         raise ValueError("the last entry is cut")
     for at in range(count):
-        place = _load32(data + at * ENTRY + 16) - first
-        if place >= <uint64_t>count or marks[place]:
+        place = _load32(data + at * ENTRY + 16)
+        if place >= count or marks[place]:
             raise ValueError("the entries do not number the records")
         marks[place] = 1
-        memcpy(out + 4 * <Py_ssize_t>place, data + at * ENTRY + 20, 4)
+        memcpy(out + 4 * place, data + at * ENTRY + 20, 4)
     return made
 
 
@@ -278,7 +427,9 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
 
 
 def sort(bytes index not None):
-    """Return the index with its entries sorted by (hash, seq); a torn entry at the end is left out.
+    """Return the index with its entries sorted by (hash, seq), and their number in its header.
+
+    A torn entry at the end is left out.
 
     Raises:
         ValueError: it is no index.
@@ -290,6 +441,7 @@ def sort(bytes index not None):
     made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
     out = PyBytes_AS_STRING(made)
     _store(<unsigned char*>out + 8, 1, 4)
+    _store(<unsigned char*>out + COUNT_AT, count, 8)
     with nogil:
         qsort(out + HEADER, count, ENTRY, _compare)
     return made
@@ -305,25 +457,36 @@ cdef int _check_header(bytes index) except -1:
     return 0
 
 
-cdef int _read(
-    Source* source, Py_ssize_t first, Py_ssize_t count, unsigned char* out
-) noexcept nogil:
-    # Reads entries; -1 with errno where it can't, -3 where the file is shorter now.
-    cdef Py_ssize_t length = count * ENTRY
+cdef struct Look:
+    # One index that is looked at.
+    const char* name
+    int fd
+    State state
+    uint64_t wanted
+    # How many entries it has; what the header says, 0 where it says nothing.
+    Py_ssize_t entries
+    uint64_t said
+    # The offset in its last entry.
+    uint64_t last
+    # Which of the offsets that were found are its own.
+    Py_ssize_t first_found
+    Py_ssize_t past_found
+
+
+cdef int _read(int fd, Py_ssize_t first, Py_ssize_t count, unsigned char* out) noexcept nogil:
+    # Reads entries; -1 where it can't, or the file is shorter now.
+    return _read_bytes(fd, HEADER + first * ENTRY, count * ENTRY, out)
+
+
+cdef int _read_bytes(int fd, Py_ssize_t at, Py_ssize_t length, unsigned char* out) noexcept nogil:
     cdef Py_ssize_t done = 0
     cdef ssize_t more
-    if source.data != NULL:
-        memcpy(out, source.data + HEADER + first * ENTRY, length)
-        return 0
     while done < length:
-        more = pread(source.fd, out + done, length - done, HEADER + first * ENTRY + done)
-        if more == 0:
-            return -3
-        if more < 0:
-            if errno == EINTR:
-                continue
+        more = pread(fd, out + done, length - done, at + done)
+        if more > 0:
+            done += more
+        elif more == 0 or errno != EINTR:
             return -1
-        done += more
     return 0
 
 
@@ -340,49 +503,52 @@ cdef int _keep(Found* found, const unsigned char* entry) noexcept nogil:
     return 0
 
 
-cdef int _scan(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+cdef int _scan(Look* look, Found* found) noexcept nogil:
     cdef unsigned char[SCANNED * ENTRY] block
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t count, at
-    cdef int done
-    while first < source.entries:
-        count = min(SCANNED, source.entries - first)
-        done = _read(source, first, count, block)
-        if done < 0:
-            return done
+    while first < look.entries:
+        count = min(SCANNED, look.entries - first)
+        if _read(look.fd, first, count, block) < 0:
+            return -1
         for at in range(count):
-            if _load64(block + at * ENTRY) == wanted:
-                done = _keep(found, block + at * ENTRY)
-                if done < 0:
-                    return done
+            if _load64(block + at * ENTRY) == look.wanted and _keep(found, block + at * ENTRY) < 0:
+                return -2
         first += count
+        look.last = _load64(block + (count - 1) * ENTRY + 8)
     return 0
 
 
-cdef int _search(Source* source, uint64_t wanted, Found* found) noexcept nogil:
+cdef inline Py_ssize_t _window(
+    uint64_t wanted, Py_ssize_t low, Py_ssize_t high, uint64_t low_hash, uint64_t high_hash
+) noexcept nogil:
+    # Where, of these entries, a window begins that should hold the hash: they are evenly spread.
+    cdef Py_ssize_t first = low + <Py_ssize_t>(
+        <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
+    )
+    return max(low, min(first - WINDOW // 2, high - WINDOW))
+
+
+cdef int _search(Look* look, Found* found) noexcept nogil:
     # The first entry that is not smaller is at `low` to `high`; hashes are evenly spread, but
     # for an ID that occurs often, so every other step halves what is left.
     cdef unsigned char[WINDOW * ENTRY] block
     cdef Py_ssize_t low = 0
-    cdef Py_ssize_t high = source.entries
+    cdef Py_ssize_t high = look.entries
     cdef Py_ssize_t first, count, at
+    cdef uint64_t wanted = look.wanted
     cdef uint64_t low_hash = 0
     cdef uint64_t high_hash = <uint64_t>-1
     cdef bint halve = False
-    cdef int done
     while low < high:
         if halve or high_hash <= low_hash:
-            first = low + (high - low) // 2
+            first = max(low, min(low + (high - low) // 2 - WINDOW // 2, high - WINDOW))
         else:
-            first = low + <Py_ssize_t>(
-                <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
-            )
+            first = _window(wanted, low, high, low_hash, high_hash)
         halve = not halve
-        first = max(low, min(first - WINDOW // 2, high - WINDOW))
         count = min(WINDOW, high - first)
-        done = _read(source, first, count, block)
-        if done < 0:
-            return done
+        if _read(look.fd, first, count, block) < 0:
+            return -1
         if _load64(block) >= wanted:
             high = first
             # One that is equal has others like it before; where none is, this is the place.
@@ -396,83 +562,193 @@ cdef int _search(Source* source, uint64_t wanted, Found* found) noexcept nogil:
             at = 1
             while _load64(block + at * ENTRY) < wanted:
                 at += 1
-            low = high = first + at
-    while low < source.entries:
-        count = min(WINDOW, source.entries - low)
-        done = _read(source, low, count, block)
-        if done < 0:
-            return done
+            # Mostly all that are equal stand here too.
+            while at < count and _load64(block + at * ENTRY) == wanted:
+                if _keep(found, block + at * ENTRY) < 0:
+                    return -2
+                at += 1
+            if at < count:
+                return 0
+            low = high = first + count
+    while low < look.entries:
+        count = min(WINDOW, look.entries - low)
+        if _read(look.fd, low, count, block) < 0:
+            return -1
         for at in range(count):
             if _load64(block + at * ENTRY) != wanted:
                 return 0
-            done = _keep(found, block + at * ENTRY)
-            if done < 0:
-                return done
+            if _keep(found, block + at * ENTRY) < 0:
+                return -2
         low += count
     return 0
 
 
-cdef list _offsets(Source* source, bint is_sorted, const unsigned char* key, bytes trace_id):
-    cdef Found found
-    cdef uint64_t wanted = siphash64(
-        key, <const unsigned char*>PyBytes_AS_STRING(trace_id), PyBytes_GET_SIZE(trace_id)
-    )
-    cdef Py_ssize_t at
+cdef void _close(Look* look) noexcept nogil:
+    close(look.fd)
+    look.fd = -1
+
+
+cdef void _open_index(int directory, Look* look) noexcept nogil:
+    cdef stat_t status
+    look.state = LOST
+    look.fd = openat(directory, look.name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+    if look.fd < 0:
+        return
+    # Before anything is read: its writer may add entries meanwhile.
+    if fstat(look.fd, &status) < 0 or status.st_size < HEADER:
+        _close(look)
+        return
+    look.entries = (status.st_size - HEADER) // ENTRY
+    will_read(look.fd, 0, HEADER)
+
+
+cdef void _find_place(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
+    cdef unsigned char[HEADER] header
+    cdef Py_ssize_t first
+    if (
+        _read_bytes(look.fd, 0, HEADER, header) < 0
+        or memcmp(header, _magic, 8) != 0
+        or _load32(header + 8) > 1 or _load32(header + 12) != 0
+    ):
+        _close(look)
+        return
+    look.state = SORTED if _load32(header + 8) == 1 else WRITTEN
+    look.said = _load64(header + COUNT_AT)
+    look.wanted = siphash64(header + KEY_AT, trace_id, length)
+    if look.state == SORTED:
+        first = _window(look.wanted, 0, look.entries, 0, <uint64_t>-1)
+        will_read(look.fd, HEADER + first * ENTRY, min(WINDOW, look.entries) * ENTRY)
+
+
+cdef int _find(Look* look, Found* found) noexcept nogil:
+    # -2 where there is no memory.
     cdef int done
-    cdef int number = 0
+    look.first_found = found.count
+    done = _search(look, found) if look.state == SORTED else _scan(look, found)
+    if done == -1:
+        found.count = look.first_found
+        look.state = LOST
+    look.past_found = found.count
+    if look.state == SORTED and look.said == <uint64_t>look.entries:
+        look.state = WHOLE
+    return done
+
+
+cdef int _look(
+    int directory, Look* looks, Py_ssize_t count, const unsigned char* trace_id,
+    Py_ssize_t length, Found* found,
+) noexcept nogil:
+    # The disk is told what is wanted of many files before the first is waited for.
+    cdef Py_ssize_t at
+    cdef int done = 0
+    for at in range(count):
+        _open_index(directory, &looks[at])
+    for at in range(count):
+        if looks[at].fd >= 0:
+            _find_place(&looks[at], trace_id, length)
+    for at in range(count):
+        if looks[at].fd >= 0:
+            if done != -2:
+                done = _find(&looks[at], found)
+            _close(&looks[at])
+    return done
+
+
+def look(folder, list names not None, str trace_id not None):
+    """Return what these indexes of a folder know of a trace: a tuple for each that says something.
+
+    `(number, state, entries, last, offsets)`: which of the names; one of the states; how many
+    entries it has; of one that is WRITTEN, the offset in the last of them; the offsets, in order,
+    of the records that may be of this trace, for others can have the same hash. There is none for
+    an index that has all records of its segment and none of this trace.
+
+    Of a sorted index a header and 12 KB or little more is read, however long it is; of another one
+    all. The interpreter's lock is let go once, for all of them.
+
+    Raises:
+        OSError: the folder can't be opened.
+    """
+    cdef bytes wanted = trace_id.encode()
+    cdef const unsigned char* id_bytes = <const unsigned char*>PyBytes_AS_STRING(wanted)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(wanted)
+    cdef list encoded = [os.fsencode(name) for name in names]
+    cdef Py_ssize_t count = len(encoded)
+    cdef Py_ssize_t at, place
+    cdef int directory, done = 0
+    cdef Found found
+    cdef Look* looks = <Look*>calloc(max(count, 1), sizeof(Look))
+    if looks == NULL:
+        raise MemoryError
     found.offsets = NULL
     found.count = found.capacity = 0
     try:
-        with nogil:
-            if is_sorted:
-                done = _search(source, wanted, &found)
-            else:
-                done = _scan(source, wanted, &found)
-            if done == -1:
-                number = errno
+        for at in range(count):
+            looks[at].name = PyBytes_AS_STRING(encoded[at])
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with nogil:
+                at = 0
+                while at < count and done != -2:
+                    done = _look(
+                        directory, looks + at, min(AT_ONCE, count - at), id_bytes, length, &found
+                    )
+                    at += AT_ONCE
+        finally:
+            os.close(directory)
         if done == -2:
             raise MemoryError
-        if done == -3:
-            raise OSError("the index was cut")
-        if done < 0:
-            raise OSError(number, os.strerror(number))
-        return [found.offsets[at] for at in range(found.count)]
+        said = []
+        for at in range(count):
+            if looks[at].state != WHOLE or looks[at].first_found < looks[at].past_found:
+                offsets = [
+                    found.offsets[place]
+                    for place in range(looks[at].first_found, looks[at].past_found)
+                ]
+                said.append((
+                    at, <int>looks[at].state, looks[at].entries, looks[at].last, offsets
+                ))
+        return said
     finally:
         free(found.offsets)
+        free(looks)
 
 
-def lookup(bytes index not None, str trace_id not None):
-    """Return the offsets, in order, of the records that may be of this trace.
+def block_lengths(int fd, long long at, long long end):
+    """Return the lengths of the blocks of an encrypted file from there to its end, 4 bytes each.
 
-    Others can have the same hash; a torn entry at the end is not looked at.
-
-    Raises:
-        ValueError: it is no index.
+    As they stand in the file: the highest bit is set in the last block of one that is complete,
+    behind which nothing is read. A block that is not all there, that claims more than 1 GiB or,
+    not being the last, nothing, ends them. The interpreter's lock is let go once.
     """
-    cdef Source source
-    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(index)
-    _check_header(index)
-    source.data = data
-    source.fd = -1
-    source.entries = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
-    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())
-
-
-def lookup_file(int fd, str trace_id not None):
-    """Return the same from an open file, of which as little as possible is read.
-
-    Of a sorted index that is 12 KB or little more, however long it is; of another one all.
-    The interpreter's lock is let go meanwhile.
-
-    Raises:
-        ValueError: it is no index.
-        OSError: it can't be read, or was cut meanwhile.
-    """
-    cdef Source source
-    cdef bytes head = os.pread(fd, HEADER, 0)
-    cdef const unsigned char* data = <const unsigned char*>PyBytes_AS_STRING(head)
-    _check_header(head)
-    source.data = NULL
-    source.fd = fd
-    source.entries = (os.fstat(fd).st_size - HEADER) // ENTRY
-    return _offsets(&source, _load32(data + 8) == 1, data + KEY_AT, trace_id.encode())
+    cdef unsigned char[4] length
+    cdef unsigned char* made = NULL
+    cdef unsigned char* more
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t capacity = 0
+    cdef long long whole
+    cdef int done = 0
+    try:
+        with nogil:
+            while at + BLOCK_OVERHEAD <= end and _read_bytes(fd, at, 4, length) == 0:
+                whole = _load32(length) & 0x7fffffff
+                if whole > BLOCK_MOST or at + whole + BLOCK_OVERHEAD > end:
+                    break
+                if whole == 0 and not length[3] & 0x80:
+                    break
+                if count == capacity:
+                    capacity = 2 * capacity + 1024
+                    more = <unsigned char*>realloc(made, 4 * capacity)
+                    if more == NULL:
+                        done = -2
+                        break
+                    made = more
+                memcpy(made + 4 * count, length, 4)
+                count += 1
+                at += whole + BLOCK_OVERHEAD
+                if length[3] & 0x80:
+                    break
+        if done < 0:
+            raise MemoryError
+        return PyBytes_FromStringAndSize(<char*>made, 4 * count)
+    finally:
+        free(made)

@@ -46,8 +46,7 @@ _CRYPT_LAST = 1 << 31
 _COPY_BYTES = 1 << 20
 _PATIENCE_S = 2.0
 """A writer seals a segment and gives it its name in two steps."""
-_MARK_S = 1.5
-"""In so long a mark stands behind every record."""
+_PAUSE_S = 0.02
 _MANIFEST_LIMIT = 1 << 16
 
 Progress = Callable[[int, int], None]
@@ -115,31 +114,48 @@ class _Export:
         self.segments = 0
         self.open_segments = 0
         self.bytes = 0
-        self.missed = False
+        self.ended: set[int] = set()
+        """Worker slots of which what was being written was added."""
 
     def run(self) -> Archived:
         """Write everything."""
         self._add_bytes(MANIFEST_NAME, msgspec.json.encode(self.manifest) + b"\n")
         with contextlib.suppress(FileNotFoundError):
             self._add_bytes(HEAD_NAME, (self.folder / HEAD_NAME).read_bytes())
-        found = self._listed()
-        self.total = sum(_size(self.folder, segment) for segment in found)
-        while closed := [each for each in found if each.closed and each.stem not in self.seen]:
-            for segment in closed:
+        self.total = sum(_size(self.folder, segment) for segment in self._listed())
+        while following := self._following():
+            for segment in following:
                 self._add_segment(segment)
-            found = self._listed()
-        if self.missed:
-            # What retention says of them is to be sealed before it is taken.
-            time.sleep(_MARK_S)
-        waiting = [each for each in found if each.stem not in self.seen]
-        for segment in sorted(waiting, key=lambda each: (each.worker == 0, each.stem)):
-            self._add_segment(segment)
         return Archived(
             segments=self.segments,
             open_segments=self.open_segments,
             bytes=self.bytes,
             excerpt=self.manifest.is_excerpt,
         )
+
+    def _following(self) -> list[Segment]:
+        """Return what is to be added next, as the folder is now; nothing at the end.
+
+        What retention says of segments that are missed stands in a record that is sealed before
+        they are deleted. So it is there where worker 0 is added to its end after all else.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            new = [
+                each
+                for each in self._listed()
+                if each.stem not in self.seen and each.worker not in self.ended
+            ]
+            closed = [each for each in new if each.closed]
+            if closed:
+                return closed
+            following = [each for each in new if each.worker != 0] or new
+            oldest = {each.worker: each for each in reversed(following)}
+            # A writer has begun the next segment a moment before the one before is closed.
+            if len(oldest) == len(following) or time.monotonic() > deadline:
+                self.ended |= oldest.keys()
+                return list(oldest.values())
+            time.sleep(_PAUSE_S)
 
     def _listed(self) -> list[Segment]:
         return segments_within(self.folder, self.manifest.since, self.manifest.until)
@@ -150,24 +166,19 @@ class _Export:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                seal = (self.folder / seal_name(stem)).read_bytes()
                 form, file = _open_form(self.folder, segment)
             except FileNotFoundError:
-                # Pruned, or its seal is gone: what is there is taken as it is.
-                seal = b""
-                try:
-                    form, file = _open_form(self.folder, segment)
-                except FileNotFoundError:
-                    self.missed = True
-                    return
+                return  # pruned
+            seal = _read_or_nothing(self.folder / seal_name(stem))
+            index = _read_or_nothing(self.folder / index_name(stem))
             is_sealed = parse_seal(seal).final is not None
-            if is_sealed == form.closed or time.monotonic() > deadline:
+            # One without an index may be being pruned.
+            if (is_sealed == form.closed and index) or time.monotonic() > deadline:
                 break
             file.close()
-            time.sleep(0.02)
+            time.sleep(_PAUSE_S)
         self.segments += 1
         with file:
-            index = _read_or_nothing(self.folder / index_name(stem))
             if form.closed:
                 self._add_file(form.name, file, os.fstat(file.fileno()).st_size)
             else:

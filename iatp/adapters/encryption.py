@@ -20,7 +20,9 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iatp._fast import trail
 from iatp.adapters.keys import KEY_BYTES, read_key_file
+from iatp.adapters.read_once import ReadOnce
 from iatp.values.errors import StartError
 
 if TYPE_CHECKING:
@@ -183,10 +185,14 @@ class BlockWriter:
 
 
 class PlainFile:
-    """The bytes of a file as they are. Closes its descriptor."""
+    """The bytes of a file as they are. Closes its descriptor.
 
-    def __init__(self, fd: int) -> None:
+    `once`: it is read from end to end, and what was read is kept out of the page cache.
+    """
+
+    def __init__(self, fd: int, *, once: bool = False) -> None:
         self._fd = fd
+        self._once = ReadOnce(fd) if once else None
 
     @property
     def size(self) -> int:
@@ -201,11 +207,33 @@ class PlainFile:
             if not more:
                 break
             data += more
+        if self._once is not None:
+            self._once.passed(offset + len(data))
         return data
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are."""
+        # Not `preadv`, which Python has not on macOS.
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        done = 0
+        while done < len(view):
+            more = os.readv(self._fd, [view[done:]])
+            if not more:
+                break
+            done += more
+        if self._once is not None:
+            self._once.passed(offset + done)
+        return done
+
+    def block_lengths(self, at: int) -> array[int]:
+        """Return the lengths of the blocks of an encrypted file from there on, as they stand."""
+        return array("I", trail.block_lengths(self._fd, at, self.size))
 
     def close(self) -> None:
         """Give up the descriptor."""
         if self._fd >= 0:
+            if self._once is not None:
+                self._once.finish()
             os.close(self._fd)
             self._fd = -1
 
@@ -231,6 +259,8 @@ class EncryptedFile:
         """Of each block whose place is known, where what it holds begins."""
         self._known_end = 0
         self._kept = (-1, b"")
+        self._ahead = (0, b"")
+        """Of the file, from where on and what was read of it beyond the block at hand."""
         self.complete = False
         """Its last block says that it is the last."""
         self._each = self._uniform(file.size)
@@ -255,10 +285,11 @@ class EncryptedFile:
         pieces = []
         while offset < end:
             number, start, stop = self._block_at(offset)
-            data = self._block(number, start, stop)
+            data = self._block(number, start, stop, end - offset)
             piece = data[offset - start : end - start]
             pieces.append(piece)
             offset += len(piece)
+        self._ahead = (0, b"")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def sound_size(self) -> int:
@@ -291,6 +322,7 @@ class EncryptedFile:
         """Give up the file."""
         self._file.close()
         self._kept = (-1, b"")
+        self._ahead = (0, b"")
 
     def _uniform(self, size: int) -> int:
         """Return the length of each block, where all but the last have the same; else 0."""
@@ -309,19 +341,15 @@ class EncryptedFile:
 
     def _walk(self) -> None:
         """Learn where the blocks stand that were not there yet."""
-        size = self._file.size
-        while not self.complete:
-            number = len(self._starts)
-            at = HEADER_BYTES + number * _OVERHEAD + self._known_end
-            if at + _OVERHEAD > size:
-                return
-            length, last = self._length(at)
-            # None of no bytes but the last: it is where a crash left zeros.
-            if (length <= 0 and not last) or at + length + _OVERHEAD > size:
-                return
+        if self.complete:
+            return
+        lengths = self._file.block_lengths(
+            HEADER_BYTES + len(self._starts) * _OVERHEAD + self._known_end
+        )
+        for length in lengths:
             self._starts.append(self._known_end)
-            self._known_end += length
-            self.complete = last
+            self._known_end += length & ~_LAST
+        self.complete = bool(lengths and lengths[-1] & _LAST)
 
     def _length(self, at: int) -> tuple[int, bool]:
         data = self._file.read(at, _LENGTH.size)
@@ -342,14 +370,15 @@ class EncryptedFile:
         stop = self._starts[following] if following < len(self._starts) else self._known_end
         return number, self._starts[number], stop
 
-    def _block(self, number: int, start: int, stop: int) -> bytes:
+    def _block(self, number: int, start: int, stop: int, wanted: int = 0) -> bytes:
+        """Return what a block holds; `wanted`: so many bytes will be, of it and those behind it."""
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - loaded with the key
 
         if self._kept[0] == number:
             return self._kept[1]
         at = HEADER_BYTES + number * _OVERHEAD + start
         whole = stop - start + _OVERHEAD
-        data = self._file.read(at, whole)
+        data = self._stored(at, whole, wanted)
         if len(data) != whole:
             raise SegmentError(self._name, f"was cut off in block {number}")
         nonce = number.to_bytes(_NONCE_BYTES, "little")
@@ -365,6 +394,14 @@ class EncryptedFile:
             ) from None
         self._kept = (number, plain)
         return plain
+
+    def _stored(self, at: int, length: int, wanted: int) -> bytes:
+        """Return what stands in the file there; small blocks are read many at once."""
+        first, data = self._ahead
+        if not first <= at <= at + length <= first + len(data):
+            first, data = at, self._file.read(at, max(length, wanted))
+            self._ahead = first, data
+        return data[at - first : at - first + length]
 
 
 def is_as_appended(path: str | os.PathLike[str]) -> bool:

@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 _INDEX_KEY_BYTES = 16
 _SORTED = trail.MAGIC + (1).to_bytes(4, "little")
 """How a sorted index begins."""
+_COUNT_AT = 32
+"""Where in its header the number of its entries stands; 0 where an earlier version sorted it."""
 _MAX_INDEX_BYTES = 1 << 30
 """One that is larger is none: 64 MiB of the smallest records have 5 MB."""
 
@@ -59,7 +61,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     form: Segment | None = None
     """As it is to be stored from now on."""
     sort: bool = False
-    """Its index is lost or still in the order of writing."""
+    """Its index is lost, still in the order of writing, or does not say how many entries it has."""
 
 
 class Plan:
@@ -403,7 +405,8 @@ def _is_sorted(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return os.pread(fd, len(_SORTED), 0) == _SORTED
+        head = os.pread(fd, trail.HEADER_BYTES, 0)
+        return head.startswith(_SORTED) and any(head[_COUNT_AT : _COUNT_AT + 8])
     finally:
         os.close(fd)
 

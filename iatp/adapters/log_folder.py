@@ -29,6 +29,7 @@ from iatp.adapters.recovery import Leftover, recover
 from iatp.adapters.seals import (
     INDEX_SUFFIX,
     SEAL_SUFFIX,
+    TORN_SUFFIX,
     last_point,
     seal_header,
     timestamp,
@@ -383,7 +384,7 @@ class LogFolder:
         Raises:
             OSError: the folder can't be changed.
         """
-        self._unlink({each.segment for each in outdated.segments}, "")
+        self.unlink({each.segment for each in outdated.segments})
 
     def make_room(self, outdated: Outdated) -> None:
         """Delete the indexes of these segments: room for the record that they are deleted.
@@ -393,14 +394,39 @@ class LogFolder:
         Raises:
             OSError: the folder can't be changed.
         """
-        self._unlink({each.segment for each in outdated.segments}, INDEX_SUFFIX)
+        self.unlink({each.segment for each in outdated.segments}, INDEX_SUFFIX)
 
-    def _unlink(self, stems: set[str], suffix: str) -> None:
+    def without_records(self) -> set[str]:
+        """Return the stems of what is left of segments whose records are gone.
+
+        Raises:
+            OSError: the folder can't be read.
+        """
         directory = self.open_directory()
         try:
-            for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of the folder checked
-                stem = _stem_of(name)
-                if stem in stems and name.endswith(suffix):
+            # What is being made is its maker's.
+            names = [
+                name
+                for name in os.listdir(directory)  # noqa: PTH208 - of the folder checked
+                if name.endswith((SEAL_SUFFIX, INDEX_SUFFIX, TORN_SUFFIX))
+            ]
+        finally:
+            os.close(directory)
+        # Listed before the records, which are there first.
+        stems = {stem for name in names if (stem := _stem_of(name)) is not None}
+        return stems - {segment.stem for segment in self.segments()}
+
+    def unlink(self, stems: set[str], suffix: str = "") -> None:
+        """Delete the files of these segments whose names end so, the records before their seal.
+
+        Raises:
+            OSError: the folder can't be changed.
+        """
+        directory = self.open_directory()
+        try:
+            while names := _names_of(directory, stems, suffix):
+                # The keeper may give records another name meanwhile, and then they are still there.
+                for name in [name for name in names if segment_of(name) is not None] or names:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=directory)
         finally:
@@ -508,6 +534,14 @@ def _too_much(segments: list[Segment], files: dict[str, _Files], most: int) -> l
     return chosen
 
 
+def _names_of(directory: int, stems: set[str], suffix: str) -> list[str]:
+    return [
+        name
+        for name in sorted(os.listdir(directory))
+        if _stem_of(name) in stems and name.endswith(suffix)
+    ]
+
+
 def _stem_of(name: str) -> str | None:
     """Return the stem of the segment to which a file belongs, or None."""
     match = _FILE.fullmatch(name)
@@ -542,8 +576,10 @@ def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
         OSError: the folder can't be read.
     """
     found: dict[str, Segment] = {}
-    for name in [*os.listdir(folder), *os.listdir(folder)]:  # noqa: PTH208 - names are wanted
-        segment = segment_of(name)
+    names = {*os.listdir(folder), *os.listdir(folder)}  # noqa: PTH208 - names are wanted
+    for name in names:
+        # Two of three belong to a segment and are none: that is seen before they are taken apart.
+        segment = segment_of(name) if _CLOSED_SUFFIX in name else None
         if segment is None:
             continue
         other = found.get(segment.stem)

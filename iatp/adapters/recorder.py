@@ -13,12 +13,14 @@ After one that failed, what it was to cover is cut off and the segment left for 
 
 Each segment has a seal (iatp/adapters/seals.py). It takes in what stands in the file, with `power`
 what the disk has. `tick` marks it; where that fails, records go on and the seal follows later. A
-segment has its closed name only once its seal is closed.
+segment has its closed name only once its seal is closed: that is done by an executor, since with
+`power` it waits for the disk, and tried again with each tick where it fails.
 
 With the keys of the log (`LogFolder.keys`) each append is encrypted as one block. Such a segment
 ends where an append failed: the number of a block is used once.
 
-Not thread-safe: but for `Sync.run` all calls come from the thread that runs the event loop.
+Not thread-safe: but for `Sync.run` and what the executor gets all calls come from the thread that
+runs the event loop.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
-
-import msgspec
+from typing import ParamSpec, TypeVar
 
 from iatp.adapters.encryption import BlockWriter, EncryptedFile, PlainFile
 from iatp.adapters.log_folder import (
@@ -63,6 +65,9 @@ _MAX_PIECES = 1024
 
 _F_FULLFSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 """macOS: its fsync leaves the data in the disk's own cache."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 Join = Callable[[list[bytes], int, bytes], list[bytes]]
 """Whole lines, in as many pieces as it likes, of tails, the first `seq` and what follows it."""
@@ -116,13 +121,71 @@ class Sync:
             os.close(self._fd)
 
 
-class _Closing(msgspec.Struct, frozen=True):
+class _Closing:
     """A segment that is not written any more."""
 
-    segment: Segment
-    fd: int
-    size: int
-    seal: SealWriter
+    def __init__(
+        self, folder: LogFolder, segment: Segment, fd: int, size: int, seal: SealWriter
+    ) -> None:
+        self.segment = segment
+        self.job: Future[None] | None = None
+        """What closes it; None where that is to be tried again."""
+        self.failed = False
+        self.syncs_rest = False
+        """It holds records that no sync covers, with `power`."""
+        self.power = False
+        self.lost = False
+        """Something else took its file away: there is none to be renamed."""
+        self._folder = folder
+        self._fd = fd
+        self._size = size
+        self._seal = seal
+
+    def run(self) -> None:
+        """Close the seal and give the segment its name; for any one thread.
+
+        Raises:
+            OSError: the seal can't be closed; another call makes it good.
+        """
+        if self.syncs_rest:
+            self.syncs_rest = False
+            try:
+                _sync_file(self._fd)
+            except OSError as error:
+                # Nothing waits for these: what did was answered when its own sync failed.
+                _log.error("The end of a segment may not be on the disk (%s).", error.strerror)
+        if self._size:
+            self._seal.finish(sync=self.power)
+        else:
+            self._seal.discard()
+        if self.lost:
+            self.give_up()
+            return
+        self._seal.close()
+        try:
+            close_segment(self._folder, self.segment, self._fd, self._size)
+        except OSError as error:
+            # Its records are on disk, and sealed; the next start gives it its name.
+            _log.warning("Segment %s could not be closed (%s).", self.segment.name, error.strerror)
+
+    def give_up(self) -> None:
+        """Close its files as they are."""
+        os.close(self._fd)
+        self._seal.close()
+
+
+class _Here(Executor):
+    """Does what it is given in the call."""
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Return what came of it."""
+        done: Future[_T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            # Its frames hold `done`, and with it themselves.
+            done.set_exception(error.with_traceback(None))
+        return done
 
 
 class Recorder:
@@ -142,7 +205,9 @@ class Recorder:
         segment_age_s: float = _SEGMENT_AGE_S,
         join: Join = join_lines,
         power: bool = False,
+        executor: Executor | None = None,
     ) -> None:
+        """Take what closes segments, if not the call that ends them shall do it."""
         self.folder = folder
         self.worker = worker
         self.boot_id = boot_id
@@ -152,6 +217,7 @@ class Recorder:
         self.failing = False
         """The last attempt to write, or to sync, failed."""
         self._power = power
+        self._executor = executor or _Here()
         self._sync: Sync | None = None
         # What encrypts the segment, and how long its file is then: longer than the records.
         self._blocks: BlockWriter | None = None
@@ -177,7 +243,7 @@ class Recorder:
         self._chain_end: Previous = NOTHING_BEFORE
         self._newest: str | None = None
         # With `power`: what the seal takes in once the disk has it.
-        self._unsealed: list[tuple[list[bytes], int, int]] = []
+        self._unsealed: list[list[bytes]] = []
         self._unfinished: list[_Closing] = []
         self._seal_lags = False
         # Whether bytes of an append that failed may stand behind _size.
@@ -219,7 +285,7 @@ class Recorder:
         except OSError as error:
             self._failed(error)
             raise
-        self._seal_later(pieces, len(tails), length)
+        self._seal_later(pieces)
         self._seq += len(tails)
         self.written += len(tails)
         if self.failing and not self._power:
@@ -308,10 +374,9 @@ class Recorder:
             return
         with contextlib.suppress(OSError):
             self._cut()
-        self._sync_rest()
         self._seal_unsealed()
         self._unfinished.append(self._closing())
-        self._finish(last=True)
+        self._finish_all()
         self._segment = self._seal = None
         self._fd = -1
         self._drop_behind.close()
@@ -334,17 +399,17 @@ class Recorder:
             self._drop_at = self._size + PIECE_BYTES
             self._drop_behind.written()
 
-    def _seal_later(self, pieces: list[bytes], records: int, length: int) -> None:
+    def _seal_later(self, pieces: list[bytes]) -> None:
         """Have the seal take in what stands in the file now."""
         if self._power:
-            self._unsealed.append((pieces, records, length))
+            self._unsealed.append(pieces)
         elif self._seal is not None:
-            self._seal.add(pieces, records, length)
+            self._seal.add(pieces)
 
     def _seal_unsealed(self) -> None:
-        for pieces, records, length in self._unsealed:
+        for pieces in self._unsealed:
             assert self._seal is not None  # noqa: S101 - for the type checker
-            self._seal.add(pieces, records, length)
+            self._seal.add(pieces)
         self._unsealed.clear()
 
     def _mark(self) -> None:
@@ -357,7 +422,7 @@ class Recorder:
         except OSError as error:
             self._lags(error)
         else:
-            self._seal_lags = bool(self._unfinished)
+            self._seal_lags = any(each.failed for each in self._unfinished)
 
     def _lags(self, error: OSError) -> None:
         if not self._seal_lags:
@@ -368,7 +433,10 @@ class Recorder:
         assert self._segment is not None  # noqa: S101 - for the type checker
         assert self._seal is not None  # noqa: S101 - for the type checker
         self._write_last_block()
-        return _Closing(self._segment, self._fd, self._size, self._seal)
+        closing = _Closing(self.folder, self._segment, self._fd, self._size, self._seal)
+        closing.power = self._power
+        closing.syncs_rest = self._power and self._size > self._synced_size and not self._left
+        return closing
 
     def _write_last_block(self) -> None:
         """Say where an encrypted file ends; where it can't be written the seal says so alone."""
@@ -381,35 +449,47 @@ class Recorder:
             except OSError:
                 os.ftruncate(self._fd, self._file_size)
 
-    def _finish(self, *, last: bool = False) -> None:
-        """Close the segments that are not written any more; `last`: there is no later."""
+    def _finish(self) -> None:
+        """Have those segments closed that are not written any more."""
+        self._unfinished = [each for each in self._unfinished if not self._is_closed(each)]
+        for each in self._unfinished[:]:
+            if len(self._unfinished) <= _MAX_UNFINISHED:
+                break
+            # The oldest, but for those that are being closed.
+            if each.job is None or each.job.cancel():
+                self._unfinished.remove(each)
+                self._leave(each)
+
+    def _is_closed(self, each: _Closing) -> bool:
+        if each.job is None:
+            each.job = self._executor.submit(each.run)
+        if not each.job.done():
+            return False
+        error = each.job.exception()
+        if error is None:
+            return True
+        if not isinstance(error, OSError):
+            raise error
+        each.job = None
+        each.failed = True
+        self._lags(error)
+        return False
+
+    def _finish_all(self) -> None:
+        """The same for the last time: there is no later."""
         waiting, self._unfinished = self._unfinished, []
         for each in waiting:
             try:
-                if each.size:
-                    each.seal.finish(sync=self._power)
-                else:
-                    each.seal.discard()
+                # One that runs is waited for.
+                if each.job is None or each.job.cancel() or each.job.exception() is not None:
+                    each.run()
             except OSError as error:
                 self._lags(error)
-                if not last:
-                    self._unfinished.append(each)
-                    continue
-                _log.warning("Segment %s is left for the next start to close.", each.segment.name)
-                os.close(each.fd)
-            else:
-                try:
-                    close_segment(self.folder, each.segment, each.fd, each.size)
-                except OSError as error:
-                    # Its records are on disk, and sealed; the next start gives it its name.
-                    _log.warning(
-                        "Segment %s could not be closed (%s).", each.segment.name, error.strerror
-                    )
-            each.seal.close()
-        while len(self._unfinished) > _MAX_UNFINISHED:
-            oldest = self._unfinished.pop(0)
-            os.close(oldest.fd)
-            oldest.seal.close()
+                self._leave(each)
+
+    def _leave(self, each: _Closing) -> None:
+        _log.warning("Segment %s is left for the next start to close.", each.segment.name)
+        each.give_up()
 
     def _rotate_for(
         self, tails: list[bytes], pieces: list[bytes], length: int
@@ -484,15 +564,12 @@ class Recorder:
             raise
         self._take(fd, segment, seal, blocks)
         self._seq, self._size, self._file_size = len(saved), len(data), len(stored)
-        self._seal_later([data], len(saved), len(data))
-        os.close(lost.fd)
+        if saved:
+            self._seal_later([data])
         # What was lost stays on record: in its seal, which the chain names.
-        with contextlib.suppress(OSError):
-            if lost.size:
-                lost.seal.finish(sync=self._power)
-            else:
-                lost.seal.discard()
-        lost.seal.close()
+        lost.lost = True
+        self._unfinished.append(lost)
+        self._finish()
         _log.error(
             "Segment %s was removed or moved by something else; "
             "%d records were saved and recording goes on in %s.",
@@ -552,9 +629,7 @@ class Recorder:
 
     def _replace(self) -> None:
         """Open a new segment and close the one before."""
-        if self._segment is not None:
-            self._sync_rest()
-            self._seal_unsealed()
+        self._seal_unsealed()
         fd, segment, seal, blocks = self._make()
         if self._segment is not None:
             self._unfinished.append(self._closing())
@@ -595,16 +670,6 @@ class Recorder:
                 "The flight recorder cannot write (%s); requests are refused until it can.",
                 error.strerror or type(error).__name__,
             )
-
-    def _sync_rest(self) -> None:
-        """Make durable what a segment that is about to be closed still holds, with `power`."""
-        if not self._power or self._size <= self._synced_size or self._left:
-            return
-        try:
-            _sync_file(self._fd)
-        except OSError as error:
-            # Nothing waits for these: what did was answered when its own sync failed.
-            _log.error("The end of a segment may not be on the disk (%s).", error.strerror)
 
     def _cut_unsynced(self) -> bool:
         """Whether what no sync has covered could be cut off."""

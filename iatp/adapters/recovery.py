@@ -109,14 +109,13 @@ def recover(
     marks = seal.marks if seal is not None else []
     whole = _find_end(text, first_digest(previous, stem), marks)
     _set_aside(directory, stem, fd, text.place_behind(whole.end))
-    digest = first_digest(previous, stem)
-    made = _make_index(directory, stem, text, whole.end, digest)
+    made = _make_index(directory, stem, text, whole.end, previous)
     final = Final(
         segment=stem,
         records=made.records,
         bytes=whole.end,
-        sha256=digest.hexdigest(),
-        checks=made.checks,
+        sha256=made.digest(),
+        checks=made.checks(),
         timestamp=timestamp(),
         key=key.key_id,
         recovered=True,
@@ -158,11 +157,6 @@ class _Whole(msgspec.Struct, frozen=True):
 
     end: int
     changed_after: int | None
-
-
-class _Made(msgspec.Struct, frozen=True):
-    records: int
-    checks: str
 
 
 def _find_end(text: _Text, digest: hashlib._Hash, marks: list[Mark]) -> _Whole:
@@ -323,30 +317,25 @@ def _set_aside(directory: int, stem: str, fd: int, end: int) -> None:
     os.fsync(fd)
 
 
-def _make_index(directory: int, stem: str, text: _Text, end: int, digest: hashlib._Hash) -> _Made:
-    """Make the index anew, and feed the digest with all records."""
-    checks = hashlib.sha256()
+def _make_index(
+    directory: int, stem: str, text: _Text, end: int, previous: Previous
+) -> trail.Trail:
+    """Make the index anew; return what was made of all records."""
     index_key = os.urandom(16)
-    records = 0
+    made = trail.Trail(first_digest(previous, stem), index_key)
 
     def pieces() -> Iterator[bytes]:
-        nonlocal records
         yield trail.header(index_key)
-        rest, at = b"", 0
+        rest = b""
         for block in _blocks(text, 0, end):
             data = rest + block
             stop = data.rfind(b"\n") + 1
             rest = data[stop:]
-            lines = data[:stop]
-            digest.update(lines)
-            made = trail.entries([lines], index_key, at, records)
-            checks.update(trail.checks(made, records))
-            at += stop
-            records += len(made) // trail.ENTRY_BYTES
-            yield made
+            made.add([data[:stop]])
+            yield made.take()
 
     replace_file(directory, stem + INDEX_SUFFIX, pieces())
-    return _Made(records, checks.hexdigest())
+    return made
 
 
 def _append(directory: int, name: str, torn_bytes: int, line: bytes) -> None:

@@ -82,6 +82,32 @@ class SegmentText:
             else:
                 wanted *= 2
 
+    def views(self, buffer: bytearray) -> Iterator[memoryview]:
+        """Yield whole lines as `blocks` does, in the caller's buffer: each until the next is asked.
+
+        A new block costs as much as reading it: its memory comes from the system page by page.
+        A line that is longer than the buffer gets a larger one.
+        """
+        start, end = 0, self.size
+        while start < end:
+            view = memoryview(buffer)
+            length = self._read_into(start, view[: end - start])
+            stop = buffer.rfind(b"\n", 0, length) + 1
+            if stop:
+                yield view[:stop]
+                start += stop
+            elif not length or start + length >= end:
+                return
+            else:
+                buffer = bytearray(2 * len(buffer))
+
+    def _read_into(self, offset: int, view: memoryview) -> int:
+        if isinstance(self._source, PlainFile):
+            return self._source.read_into(offset, view)
+        data = self.read(offset, len(view))
+        view[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         """Close the file."""
         self._source.close()
@@ -107,9 +133,15 @@ class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_segment(
-    folder: str | os.PathLike[str], segment: Segment, keys: LogKeys | None = None
+    folder: str | os.PathLike[str],
+    segment: Segment,
+    keys: LogKeys | None = None,
+    *,
+    once: bool = False,
 ) -> SegmentText | None:
     """Open a segment under the name it has now; None where it is gone, or no file.
+
+    `once`: to read it from end to end, and keep it out of the page cache.
 
     Raises:
         SegmentError: it is encrypted and its key is not among the keys, or it was cut.
@@ -126,7 +158,7 @@ def open_segment(
             if error.errno in {errno.ELOOP, errno.EMLINK}:
                 return None
             raise
-        file = PlainFile(fd)
+        file = PlainFile(fd, once=once)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 file.close()

@@ -200,7 +200,7 @@ def _of_worker(
 ) -> Iterator[Found]:
     for segment in segments:
         try:
-            text = open_segment(folder, segment, keys)
+            text = open_segment(folder, segment, keys, once=True)
             if text is None:
                 continue
             with text:

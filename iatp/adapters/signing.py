@@ -2,6 +2,8 @@
 
 Its file is PEM, as `openssl genpkey -algorithm ed25519` makes it, and is made at the first
 start. Beside it lies the public key, for those who check the log: `<file>.pub`, PEM as well.
+
+`cryptography` is imported with the first key that is used: who only names keys does not pay for it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,6 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from iatp.adapters.keys import make_key_file, read_key_file
 from iatp.values.errors import StartError
@@ -37,6 +36,10 @@ class SigningKey:
 
     def __init__(self, secret: bytes) -> None:
         """Take the 32 bytes of the secret key."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - see above
+            Ed25519PrivateKey,
+        )
+
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
         self.public_key = self._key.public_key().public_bytes_raw()
         self.key_id = key_id(self.public_key)
@@ -94,6 +97,11 @@ def read_public_pem(text: bytes) -> bytes | None:
 
 def verify(public_key: bytes, prefix: bytes, data: bytes, signature: str) -> bool:
     """Return whether `signature` is that of this key over both; False for any other text."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+        Ed25519PublicKey,
+    )
+
     try:
         raw = base64.b64decode(signature, validate=True)
         Ed25519PublicKey.from_public_bytes(public_key).verify(raw, prefix + data)

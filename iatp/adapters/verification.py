@@ -19,13 +19,13 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from iatp._fast import trail
 from iatp.adapters.log_folder import Segment, list_segments, segment_of
 from iatp.adapters.processes import Progress, each
 from iatp.adapters.seals import (
@@ -42,16 +42,10 @@ from iatp.adapters.seals import (
 from iatp.adapters.segments import LogKeys, SegmentError, SegmentText, open_segment
 from iatp.adapters.signing import key_id
 from iatp.adapters.signing import verify as is_signed
-from iatp.values.records import DeletedSegment, RetentionRecord, envelope
+from iatp.values.records import DeletedSegment, OldestSegment, RetentionRecord, retentions
 from iatp.values.seals import DIGEST_PREFIX, NO_DIGEST, Chain, Final, Head, Mark
 
-IndexEntries = Callable[[list[Any], bytes, int, int], bytes]
-"""`iatp._fast.trail.entries`, which this layer cannot import."""
-SortIndex = Callable[[bytes], bytes]
-"""`iatp._fast.trail.sort`."""
-
-_INDEX_MAGIC = b"IATPIDX1"
-_INDEX_HEADER = struct.Struct("<8sII16s32s")
+_INDEX_HEADER = struct.Struct("<8sII16sQ24s")
 _ENTRY_BYTES = 24
 _BLOCK_BYTES = 1 << 20
 PATIENCE_S = 2.0
@@ -59,7 +53,6 @@ PATIENCE_S = 2.0
 _HEAD_DUE_S = 150
 """A head is written every minute: a log that spans more than this has one."""
 _MOST_ROUNDS = 5
-_RETENTION = b'"type":"retention"'
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,9 +117,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-_retentions = msgspec.json.Decoder(RetentionRecord)
-
-
 class Keys:
     """The public keys that signatures are held against."""
 
@@ -149,8 +139,6 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: str
     keys: Keys
-    entries: IndexEntries
-    sort: SortIndex
     log_keys: LogKeys | None
     patience_s: float
 
@@ -274,9 +262,10 @@ class _Check:
         found: dict[int, tuple[int, str]] = {0: (0, self.digest.hexdigest())}
         self.points[0] = found[0]
         for block in self._blocks():
-            made = self.means.entries([block], key, self.bytes, self.records)
+            made = trail.entries([block], key, self.bytes, self.records)
             self.entries += made
-            self._find_retentions(block)
+            if self.segment.worker == 0:
+                self.retentions += retentions(block)
             start = 0
             with memoryview(block) as view:
                 for records, stop in self._cuts(made, len(block), wanted, asked):
@@ -312,20 +301,6 @@ class _Check:
             stop = end if before == count else offsets[before] - self.bytes
             cuts.add((asked[at], stop))
         return sorted(cuts, key=lambda cut: cut[1])
-
-    def _find_retentions(self, block: bytes) -> None:
-        if self.segment.worker != 0:
-            return
-        at = block.find(_RETENTION)
-        while at >= 0:
-            start = block.rfind(b"\n", 0, at) + 1
-            stop = block.index(b"\n", at)
-            line = block[start:stop]
-            common = envelope(line)
-            if common is not None and common.type == "retention":
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    self.retentions.append(_retentions.decode(line))
-            at = block.find(_RETENTION, stop)
 
     def _judge(self, seal: Seal, found: dict[int, tuple[int, str]], index: bytes | None) -> None:
         """Hold what was read against what was sealed."""
@@ -385,16 +360,14 @@ class _Check:
         if index is None:
             self._add(None, "its index is gone")
             return
-        why = _index_is_wrong(
-            index, bytes(self.entries), self.means.sort, whole=self.segment.closed
-        )
+        why = _index_is_wrong(index, bytes(self.entries), whole=self.segment.closed)
         if why:
             self._add(None, why)
 
     def _blocks(self) -> Iterator[bytes]:
         """Yield whole lines in large pieces, up to where the file is damaged."""
         try:
-            text = open_segment(self.means.folder, self.segment, self.means.log_keys)
+            text = open_segment(self.means.folder, self.segment, self.means.log_keys, once=True)
         except SegmentError as error:
             self.damage = error.strerror or str(error)
             return
@@ -454,14 +427,17 @@ def _is_plain_base64(text: str) -> bool:
         return False
 
 
-def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) -> str:
+def _index_is_wrong(index: bytes, made: bytes, *, whole: bool) -> str:
     """Return what is wrong with an index, or nothing; `whole`: it must have every record."""
     if len(index) < _INDEX_HEADER.size:
         return "its index is cut" if whole else ""
-    magic, is_sorted, zero, _, zeros = _INDEX_HEADER.unpack_from(index)
-    if magic != _INDEX_MAGIC or is_sorted not in {0, 1} or zero or zeros.strip(b"\0"):
-        return "the head of its index is wrong"
+    magic, is_sorted, zero, _, count, zeros = _INDEX_HEADER.unpack_from(index)
     entries = index[_INDEX_HEADER.size :]
+    # Earlier versions did not write the count down.
+    is_counted = not count or (is_sorted and count * _ENTRY_BYTES == len(entries))
+    is_known = magic == trail.MAGIC and is_sorted in {0, 1}
+    if not is_known or not is_counted or zero or zeros.strip(b"\0"):
+        return "the head of its index is wrong"
     if not whole and not is_sorted:
         entries = entries[: len(entries) // _ENTRY_BYTES * _ENTRY_BYTES]
         common = min(len(entries), len(made))
@@ -469,7 +445,7 @@ def _index_is_wrong(index: bytes, made: bytes, sort: SortIndex, *, whole: bool) 
             return "its index is not that of its records"
         return ""
     if is_sorted:
-        made = sort(index[: _INDEX_HEADER.size] + made)[_INDEX_HEADER.size :]
+        made = trail.sort(index[: _INDEX_HEADER.size] + made)[_INDEX_HEADER.size :]
     if len(entries) != len(made):
         return "its index has not one entry for each record"
     return "" if entries == made else "its index is not that of its records"
@@ -520,8 +496,6 @@ def _read_small(path: Path) -> bytes | None:
 def verify(
     folder: str | os.PathLike[str],
     *,
-    entries: IndexEntries,
-    sort: SortIndex,
     public_keys: Iterable[bytes] = (),
     heads: Iterable[bytes] = (),
     log_keys: LogKeys | None = None,
@@ -539,30 +513,39 @@ def verify(
         OSError: the folder can't be read.
         ValueError: a head that was kept elsewhere is none.
     """
-    check = _Verification(os.fspath(folder), public_keys, heads)
-    check.entries = entries
-    check.sort = sort
-    check.log_keys = log_keys
-    check.excerpt = excerpt
-    check.processes = processes
-    check.progress = progress
-    check.patience_s = patience_s
-    return check.run()
+    return _Verification(
+        os.fspath(folder),
+        public_keys,
+        heads,
+        log_keys=log_keys,
+        excerpt=excerpt,
+        processes=processes,
+        progress=progress,
+        patience_s=patience_s,
+    ).run()
 
 
 class _Verification:
     """One check of one log."""
 
-    entries: IndexEntries
-    sort: SortIndex
-    log_keys: LogKeys | None
-    excerpt: bool
-    processes: int
-    progress: Progress | None
-    patience_s: float
-
-    def __init__(self, folder: str, public_keys: Iterable[bytes], heads: Iterable[bytes]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        public_keys: Iterable[bytes],
+        heads: Iterable[bytes],
+        *,
+        log_keys: LogKeys | None,
+        excerpt: bool,
+        processes: int,
+        progress: Progress | None,
+        patience_s: float,
+    ) -> None:
         self.folder = folder
+        self.log_keys = log_keys
+        self.excerpt = excerpt
+        self.processes = processes
+        self.progress = progress
+        self.patience_s = patience_s
         self.public_keys = list(public_keys)
         self.kept_heads: list[SignedHeadText] = []
         for data in heads:
@@ -654,8 +637,6 @@ class _Verification:
         means = Means(
             folder=self.folder,
             keys=self.keys,
-            entries=self.entries,
-            sort=self.sort,
             log_keys=self.log_keys,
             patience_s=self.patience_s,
         )
@@ -672,14 +653,14 @@ class _Verification:
     def _take_retentions(self) -> None:
         """Collect what retention says it removed."""
         self.removed: dict[str, DeletedSegment] = {}
-        self.kept: dict[tuple[str, str | None], None] = {}
+        self.kept: set[tuple[int, str | None]] = set()
         self.newest: RetentionRecord | None = None
         chain = self.by_worker.get(0, {})
         for stem in _in_order(chain):
             found = chain[stem]
             for retention in found.retentions:
                 self.removed |= {removed.segment: removed for removed in retention.segments}
-                self.kept |= {(kept.segment, kept.previous): None for kept in retention.chains}
+                self.kept |= {(kept.worker, kept.previous) for kept in retention.chains}
                 self.newest = retention
                 if found.final is None and not self._is_in_head(stem, retention.seq):
                     self.notes.append(
@@ -748,7 +729,8 @@ class _Verification:
         if any(each.sha256 == found.previous_digest for each in self.removed.values()):
             # It was removed under another name than the seal has for it.
             return False
-        return (found.segment.stem, found.previous_digest) in self.kept
+        # One that stayed without records is gone by now, and the next follows the same digest.
+        return (found.segment.worker, found.previous_digest) in self.kept
 
     def _hold_head(self, source: str, head: Head) -> None:
         """Find again what a head says of each slot."""
@@ -784,7 +766,7 @@ class _Verification:
         """What the newest retention record says stays must be there."""
         if self.newest is not None and not self.excerpt:
             for kept in self.newest.chains:
-                if kept.segment not in self.checked:
+                if kept.segment not in self.checked and not self._held_nothing(kept):
                     why = "it is gone; retention had kept it"
                     self._add(kept.worker, kept.segment, 0, why)
         stamps = sorted(found.last_stamp for found in self.checked.values() if found.last_stamp)
@@ -793,6 +775,23 @@ class _Verification:
                 self._add(None, None, None, f"{HEAD_NAME} is gone")
             else:
                 self.notes.append(f"there is no {HEAD_NAME} yet")
+
+    def _held_nothing(self, kept: OldestSegment) -> bool:
+        """Whether a segment that retention let stay never held a record: those leave no file.
+
+        Then another one follows the digest before it, or a later head does not name it.
+        """
+        assert self.newest is not None  # noqa: S101 - for the type checker
+        if any(
+            found.previous_digest == kept.previous
+            for found in self.by_worker.get(kept.worker, {}).values()
+        ):
+            return True
+        return any(
+            head.timestamp > self.newest.timestamp
+            and all(chain.segment != kept.segment for chain in head.chains)
+            for _, head in self.heads
+        )
 
     def _verdict(self) -> Verdict:
         chains = []

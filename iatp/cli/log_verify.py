@@ -13,7 +13,6 @@ import argparse
 
 import msgspec
 
-from iatp._fast import trail
 from iatp.adapters.processes import cores
 from iatp.adapters.signing import read_public_pem
 from iatp.adapters.verification import ChainReport, Problem, Verdict, verify
@@ -81,8 +80,6 @@ def checked(log: Log, keys: list[bytes], heads: list[bytes], *, excerpt: bool = 
     try:
         return verify(
             log.folder,
-            entries=trail.entries,
-            sort=trail.sort,
             public_keys=keys,
             heads=heads,
             log_keys=log.keys,

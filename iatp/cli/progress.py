@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -10,7 +11,10 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
 class ByteProgress:
-    """Bytes done, of how many, and how fast. `show` may be called as often as one likes."""
+    """Bytes done, of how many, how fast, and how long it will take.
+
+    `show` may be called as often as one likes.
+    """
 
     def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
@@ -23,15 +27,21 @@ class ByteProgress:
         if not self.is_shown or now < self.due_s:
             return
         self.due_s = now + _EACH_S
-        rate = in_units(done / (now - self.began_s))
+        rate = done / (now - self.began_s)
         share = 100 * done // total if total else 100
-        text = f"\r{share:>3} % of {in_units(total)}, {rate}/s\x1b[K"
+        left = f", {_duration((total - done) / rate)} left" if rate else ""
+        text = f"\r{share:>3} % of {in_units(total)}, {in_units(rate)}/s{left}\x1b[K"
         print(text, end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Take it off the screen."""
         if self.is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
 
 
 def in_units(count: float) -> str:

@@ -23,6 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
         flags.setdefault("log_format", "json")
     loaded = load(flags)
     # Not before the settings are known to be right: it brings the event loop and all else.
-    from iatp.sidecar import run as serve  # noqa: PLC0415
+    from iatp.sidecar.supervisor import run as serve  # noqa: PLC0415
 
     return serve(loaded)

@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iatp.adapters.configuration import memory_limit, raise_file_limit
 from iatp.adapters.control_state import ControlState
@@ -34,6 +35,9 @@ from iatp.sidecar.logs import set_up_logs
 from iatp.values.config import Loaded, limits_warnings
 from iatp.values.layout import WorkerState
 
+if TYPE_CHECKING:
+    from iatp.sidecar.worker import Worker
+
 _log = logging.getLogger("iatp")
 
 RESTART_PAUSE_S = 0.5
@@ -43,6 +47,8 @@ OVERDUE_S = 0.5
 TOLD = (-signal.SIGTERM, -signal.SIGKILL)
 """Exit statuses of a worker that ended as it was told: before it served, or at once."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+_AUTHORITIES = "SSL_CERT_FILE"
+"""OpenSSL's variable: the file with the certificates of those whose word counts."""
 
 
 def run(loaded: Loaded) -> int:
@@ -118,8 +124,7 @@ class Supervisor:
             self._memory.set_worker(0, os.getpid(), WorkerState.READY)
             return self._serve(0)
         # Imported here once, so that all workers share the pages.
-        import iatp.sidecar.worker  # noqa: F401, PLC0415
-
+        _worker_class()
         gc.collect()
         gc.freeze()
         self._memory.set_worker(None, os.getpid(), WorkerState.READY)
@@ -136,9 +141,7 @@ class Supervisor:
         return status
 
     def _serve(self, number: int, lifeline: int | None = None) -> int:
-        from iatp.sidecar.worker import Worker  # noqa: PLC0415  (after the settings are right)
-
-        worker = Worker(
+        worker = _worker_class()(
             self._loaded,
             number=number,
             memory=self._memory,
@@ -226,3 +229,21 @@ class Supervisor:
         reclaim(views.slots, views.rows, number)
         self._memory.reset_gauges(number)
         self._memory.set_worker(number, 0, WorkerState.ABSENT)
+
+
+def _worker_class() -> type[Worker]:
+    """Import what serves, which is not done before the settings are known to be right.
+
+    With aiohttp comes its client, which at once reads every certificate authority of the system,
+    two megabytes of them. Nothing here asks anyone by TLS, so for it there are none.
+    """
+    given = os.environ.get(_AUTHORITIES)
+    os.environ[_AUTHORITIES] = os.devnull
+    try:
+        from iatp.sidecar.worker import Worker  # noqa: PLC0415
+    finally:
+        if given is None:
+            del os.environ[_AUTHORITIES]
+        else:
+            os.environ[_AUTHORITIES] = given
+    return Worker

@@ -28,6 +28,7 @@ from iatp._fast.watch import Watch
 from iatp.adapters.control_state import ControlState, StateUnavailable
 from iatp.adapters.keys import derive
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
+from iatp.adapters.remains import Remains
 from iatp.adapters.shared_memory import SharedMemory
 from iatp.adapters.traces import read_trace
 from iatp.decisions.policy import GatePolicy, OverrideMode
@@ -95,6 +96,7 @@ class Worker:
         self._lifeline = lifeline
         self._orphaned = False
         self._document = served_document(loaded.manifest)
+        self._remains = Remains(folder)
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
         self._readers = concurrent.futures.ThreadPoolExecutor(2, "iatp-reader")
@@ -131,6 +133,7 @@ class Worker:
             segment_age_s=settings.log_segment_age_s,
             join=record.lines,
             power=settings.durability == Durability.POWER,
+            executor=self._readers,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
@@ -441,13 +444,17 @@ class Worker:
             await asyncio.sleep(LOOK_S)
 
     async def _keep_log(self) -> None:
-        """Each minute: write the head, delete what retention says, and what the state forgets."""
+        """Each minute: write the head, delete what retention says, and what the state forgets.
+
+        And what an earlier process has not got round to deleting.
+        """
         loop = asyncio.get_running_loop()
         agent_id = self._settings.agent_id
         while True:
             for work in (
                 lambda: loop.run_in_executor(self._readers, self._folder.write_head, agent_id),
                 self._retain,
+                lambda: loop.run_in_executor(self._readers, self._remains.delete),
                 lambda: loop.run_in_executor(self._readers, self._prune_state),
             ):
                 try:
@@ -477,6 +484,8 @@ class Worker:
                 # A full disk would stay full.
                 await loop.run_in_executor(self._readers, folder.make_room, outdated)
                 raise
+            # An export takes the log up to its last mark, so that must not be older.
+            self._recorder.tick()
             _log.info("%s", outdated)
             await loop.run_in_executor(self._readers, folder.delete, outdated)
 

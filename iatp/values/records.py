@@ -8,6 +8,7 @@ also one of an older or newer version.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Annotated
 
@@ -219,6 +220,8 @@ ENDING_TYPES = frozenset({"response", "blocked", "warning", "error"})
 """A request to `/proxy` has exactly one record of these types."""
 
 _records: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_RETENTION = b'"type":"retention"'
+_retentions = msgspec.json.Decoder(RetentionRecord)
 _envelopes = msgspec.json.Decoder(Envelope)
 
 
@@ -237,3 +240,19 @@ def envelope(line: bytes | bytearray | memoryview) -> Envelope | None:
         return _envelopes.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def retentions(lines: bytes) -> list[RetentionRecord]:
+    """Return those among whole lines that say what retention removes."""
+    found = []
+    at = lines.find(_RETENTION)
+    while at >= 0:
+        stop = lines.index(b"\n", at)
+        line = lines[lines.rfind(b"\n", 0, at) + 1 : stop]
+        common = envelope(line)
+        # It may stand in a payload, too.
+        if common is not None and common.type == "retention":
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                found.append(_retentions.decode(line))
+        at = lines.find(_RETENTION, stop)
+    return found

@@ -516,7 +516,7 @@ SETTINGS: tuple[Setting, ...] = (
         reader=Size("1B", "1TiB"),
         default="64MiB",
         meaning="bytes that wait here in all, above which new requests get 503",
-        reason="beside the 56 MiB of an idle worker it stays under 128 MiB",
+        reason="beside the 56 MB of an idle worker it stays under 128 MiB",
     ),
     Setting(
         env="IATP_MAX_CONNECTIONS",

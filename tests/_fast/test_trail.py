@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ VECTORS = [
 @pytest.mark.parametrize(("data", "crc"), VECTORS)
 def test_crc_of_the_rfc(data: bytes, crc: int) -> None:
     assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data) == crc
+
+
+@pytest.mark.parametrize("length", [*range(380, 390), 767, 768, 769, 775, 1152, 5000])
+def test_crc_of_what_is_summed_side_by_side(length: int) -> None:
+    data = random.Random(length).randbytes(length)
+    assert trail.crc32c(data) == trail.crc32c(data, plain=True) == twin.crc32c(data)
 
 
 @given(st.binary(max_size=300), st.integers(0, 20))
@@ -86,7 +93,68 @@ def test_a_key_of_another_length_is_refused(key: bytes) -> None:
         trail.header(key)
 
 
+@given(
+    st.lists(
+        st.tuples(st.lists(names, max_size=3), st.sampled_from([0, 0, 300, 2100]), st.booleans()),
+        max_size=5,
+    )
+)
+def test_a_growing_trail_is_what_stands_in_the_whole_text(
+    turns: list[tuple[list[str], int, bool]],
+) -> None:
+    made = trail.Trail(hashlib.sha256(b"before"), KEY)
+    text, taken = b"", b""
+    for ids, fill, takes in turns:
+        tails = [tail(each, n, fill=fill) for n, each in enumerate(ids)]
+        pieces = record.lines(tails, made.records, MIDDLE)
+        made.add(list(pieces))
+        text += b"".join(pieces)
+        if takes:
+            taken += made.take()
+    check_trail(made, taken + made.take(), text, twin.entries(text, KEY, 0, 0))
+    assert made.take() == b""
+
+
+def check_trail(made: trail.Trail, taken: bytes, text: bytes, entries: bytes) -> None:
+    assert (made.size, made.records) == (len(text), text.count(b"\n"))
+    assert made.digest() == hashlib.sha256(b"before" + text).hexdigest()
+    assert taken == entries
+    sums = b"".join(entries[at + 20 : at + 24] for at in range(0, len(entries), 24))
+    # Again, since a seal that could not be written is written later.
+    assert [made.checks() for _ in range(2)] == [hashlib.sha256(sums).hexdigest()] * 2
+
+
+def test_a_trail_of_more_records_than_it_keeps_room_for() -> None:
+    made = trail.Trail(hashlib.sha256(b"before"), KEY)
+    text, taken = b"", b""
+    for turn, count in enumerate([1023, 1, 1, 2048, 20_000, 5]):
+        tails = [b'"type":"x","trace_id":"%d-%d"}' % (turn, n) for n in range(count)]
+        pieces = record.lines(tails, made.records, MIDDLE)
+        made.add(list(pieces))
+        text += b"".join(pieces)
+        taken += made.take()
+    check_trail(made, taken, text, trail.entries([text], KEY, 0, 0))
+
+
+def test_a_trail_refuses_what_is_no_whole_line() -> None:
+    made = trail.Trail(hashlib.sha256(), KEY)
+    with pytest.raises(ValueError, match="no end"):
+        made.add([WHOLE, b"x"])
+    with pytest.raises(TypeError):
+        made.add([memoryview(WHOLE)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="16 bytes"):
+        trail.Trail(hashlib.sha256(), b"short")
+
+
 WHOLE = b"".join(lines(["wanted"]))
+
+
+def looked_up(index: bytes, trace_id: str) -> list[int]:
+    """The offsets that an index has of an ID."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "i").write_bytes(index)
+        found = trail.look(folder, ["i"], trace_id)
+    return [offset for looked in found for offset in looked[4]]
 
 
 @pytest.mark.parametrize("end", [*range(WHOLE.index(b'wanted"') + 7), len(WHOLE)])
@@ -106,7 +174,7 @@ def test_other_lines_have_the_hash_of_nothing(line: bytes) -> None:
 def test_an_id_in_the_payload_is_not_entered() -> None:
     pieces = record.lines([tail("a")[:-1] + b',"x":"\\",\\"trace_id\\":\\"b\\""}'], 0, MIDDLE)
     index = trail.header(KEY) + trail.entries(list(pieces), KEY, 0, 0)
-    assert (trail.lookup(index, "a"), trail.lookup(index, "b")) == ([0], [])
+    assert (looked_up(index, "a"), looked_up(index, "b")) == ([0], [])
 
 
 def index_of(ids: list[str]) -> bytes:
@@ -122,10 +190,10 @@ def test_lookup_and_sort_are_the_twins(ids: list[str], wanted: str, torn: int) -
     index = index_of(ids) + b"\xff" * torn
     expected = twin.lookup(index, wanted)
     assert len(expected) == ids.count(wanted)
-    assert trail.lookup(index, wanted) == expected
+    assert looked_up(index, wanted) == expected
     made = trail.sort(index)
     assert made == twin.sort(index)
-    assert trail.lookup(made, wanted) == expected
+    assert looked_up(made, wanted) == expected
     assert trail.checks_sha256(made) == trail.checks_sha256(index[: len(index) - torn])
 
 
@@ -149,18 +217,16 @@ def many(path: Path) -> tuple[dict[str, list[int]], list[Path]]:
     return places, [path / "unsorted", path / "sorted"]
 
 
-def test_files_are_searched_like_memory(tmp_path: Path) -> None:
+def test_many_are_found_in_large_files(tmp_path: Path) -> None:
     places, paths = many(tmp_path)
     chance = random.Random(6)
     some = [*chance.sample(sorted(places), 1500), "often", *(f"some-{n}" for n in range(100))]
     for path in paths:
-        index = path.read_bytes()
-        with path.open("rb") as file:
-            for wanted in some if path.name == "sorted" else some[-120:]:
-                assert trail.lookup_file(file.fileno(), wanted) == places[wanted]
-                assert trail.lookup(index, wanted) == places[wanted]
-            for n in range(300):
-                assert trail.lookup_file(file.fileno(), f"none-{n}") == []
+        for wanted in some if path.name == "sorted" else some[-120:]:
+            ((_, _, entries, _, offsets),) = trail.look(tmp_path, [path.name], wanted)
+            assert (entries, offsets) == (60_000, places[wanted])
+        for n in range(300):
+            assert all(not found[4] for found in trail.look(tmp_path, [path.name], f"none-{n}"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what is read")
@@ -172,12 +238,11 @@ def test_little_of_a_sorted_file_is_read(tmp_path: Path, often: int, windows: fl
     def read_so_far() -> int:
         return int(Path("/proc/self/io").read_text().split()[1])
 
-    with path.open("rb") as file:
-        overhead = -read_so_far() + read_so_far()
-        before = read_so_far()
-        for n in range(200):
-            trail.lookup_file(file.fileno(), f"id-{n}")
-        each = (read_so_far() - before - overhead) / 200
+    overhead = -read_so_far() + read_so_far()
+    before = read_so_far()
+    for n in range(200):
+        trail.look(tmp_path, [path.name], f"id-{n}")
+    each = (read_so_far() - before - overhead) / 200
     assert each < windows * 512 * 24
 
 
@@ -193,43 +258,113 @@ def test_a_sorted_index_of_bad_hashes_is_searched_to_an_end(tmp_path: Path) -> N
                 changed = sorted((own if row[0] == hashed else row[0], row[1]) for row in rows)
                 text = b"".join(twin.ENTRY.pack(a, b, b, 0) for a, b in changed)
                 expected = [b for a, b in changed if a == own]
-                assert trail.lookup(index + text, "mine") == expected
+                assert looked_up(index + text, "mine") == expected
 
 
 def test_checks_are_in_order_of_seq() -> None:
-    rows = [(9, 0, 7, 111), (1, 5, 5, 222), (5, 6, 6, 333)]
+    rows = [(9, 0, 2, 111), (1, 5, 0, 222), (5, 6, 1, 333)]
     made = b"".join(twin.ENTRY.pack(*row) for row in rows)
     expected = b"".join(crc.to_bytes(4, "little") for crc in (222, 333, 111))
-    assert trail.checks(made, 5) == expected
-    for wrong in (0, 4, 6, 2**32 - 1):
+    assert trail.checks(made) == expected
+    for wrong in (made[:48], made[48:], made + made[:24], made[:24] * 3):
         with pytest.raises(ValueError, match="do not number"):
-            trail.checks(made, wrong)
-    with pytest.raises(ValueError, match="do not number"):
-        trail.checks(made + made[:24], 5)
+            trail.checks(wrong)
     with pytest.raises(ValueError, match="cut"):
-        trail.checks(made[:-1], 5)
+        trail.checks(made[:-1])
     assert trail.checks(b"") == b""
     index = index_of(["a", "b"])
     assert trail.checks_sha256(index) == hashlib.sha256(trail.checks(index[64:])).hexdigest()
 
 
-@pytest.mark.parametrize(
-    "index", [b"", trail.header(KEY)[:63], bytes(64), trail.header(KEY)[:8] + b"\2" + bytes(55)]
-)
+NO_INDEX = [b"", trail.header(KEY)[:63], bytes(64), trail.header(KEY)[:8] + b"\2" + bytes(55)]
+
+
+@pytest.mark.parametrize("index", NO_INDEX)
 def test_what_is_no_index(tmp_path: Path, index: bytes) -> None:
     (tmp_path / "i").write_bytes(index)
-    for call in (trail.sort, trail.checks_sha256, lambda each: trail.lookup(each, "a")):
+    for call in (trail.sort, trail.checks_sha256):
         with pytest.raises(ValueError, match="no index"):
             call(index)
-    with (tmp_path / "i").open("rb") as file, pytest.raises(ValueError, match="no index"):
-        trail.lookup_file(file.fileno(), "a")
+    assert [found[:2] for found in trail.look(tmp_path, ["i"], "a")] == [(0, trail.IS_LOST)]
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "i").write_bytes(index_of(["a"]))
-    fd = os.open(tmp_path / "i", os.O_WRONLY)
-    try:
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            trail.lookup_file(fd, "a")
-    finally:
-        os.close(fd)
+def test_what_is_said_of_each_kind_of_index(tmp_path: Path) -> None:
+    index = index_of(["a", "b", "a"])
+    made = trail.sort(index)
+    offsets = twin.lookup(index, "a")
+    of_before = made[:32] + bytes(8) + made[40:]
+    for name, data in {
+        "written": index,
+        "sorted": made,
+        "of before": of_before,
+        "cut": made[:-24],
+        "empty": index[:64],
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "link").symlink_to("sorted")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    names = ["written", "sorted", "of before", "cut", "empty", "link", "folder", "pipe", "none"]
+    lost = [(names.index(name), trail.IS_LOST) for name in ("link", "folder", "pipe", "none")]
+    found = trail.look(tmp_path, names, "a")
+    assert found[:3] == [
+        (0, trail.IS_WRITTEN, 3, offsets[-1], offsets),
+        (1, trail.IS_WHOLE, 3, 0, offsets),
+        (2, trail.IS_SORTED, 3, 0, offsets),
+    ]
+    assert found[3][:3] == (3, trail.IS_SORTED, 2)
+    assert found[4] == (4, trail.IS_WRITTEN, 0, 0, [])
+    assert [each[:2] for each in found[5:]] == lost
+    # Of an ID that is not there a whole index says nothing.
+    assert [each[0] for each in trail.look(tmp_path, names, "c")] == [0, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_more_indexes_than_are_open_at_once(tmp_path: Path) -> None:
+    names = [f"i{n}" for n in range(200)]
+    for n, name in enumerate(names):
+        (tmp_path / name).write_bytes(trail.sort(index_of([f"id-{n}", "common"])))
+    for n in (0, 63, 64, 128, 199):
+        assert [found[0] for found in trail.look(tmp_path, names, f"id-{n}")] == [n]
+    assert [found[0] for found in trail.look(tmp_path, names, "common")] == [*range(200)]
+    assert trail.look(tmp_path, [], "common") == []
+    before = len(list(Path("/dev/fd").iterdir()))
+    trail.look(tmp_path, names, "common")
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        trail.look(tmp_path / "none", ["i"], "a")
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 40, 300, 1 << 30, (1 << 30) + 1]), max_size=8),
+    st.integers(-1, 8),
+    st.integers(0, 70),
+    st.binary(max_size=40),
+)
+def test_the_blocks_of_an_encrypted_file_are_the_twins(
+    lengths: list[int], last: int, at: int, rest: bytes
+) -> None:
+    data = bytes(at)
+    for number, length in enumerate(lengths):
+        stored = length | (number == last) << 31
+        # Of those that claim much nothing is there.
+        data += stored.to_bytes(4, "little") + bytes((length if length < 1000 else 0) + 16)
+    data += rest
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        found = trail.block_lengths(file.fileno(), at, len(data))
+    assert found == twin.block_lengths(data, at)
+
+
+def test_many_blocks_are_walked_through(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes((7).to_bytes(4, "little") + bytes(23))
+    one = (tmp_path / "f").read_bytes()
+    (tmp_path / "f").write_bytes(one * 5000)
+    with (tmp_path / "f").open("rb") as file:
+        found = trail.block_lengths(file.fileno(), 0, 5000 * len(one))
+        assert found == (7).to_bytes(4, "little") * 5000
+        assert trail.block_lengths(file.fileno(), 0, 0) == b""
+    assert trail.block_lengths(-1, 0, 100) == b""

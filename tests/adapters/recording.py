@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from iatp._fast import trail
 from iatp.adapters.signing import default_signing_key_path, signing_key
 from iatp.adapters.verification import Verdict, verify
 
@@ -77,8 +76,6 @@ def verdict(folder: Path, *heads: bytes) -> Verdict:
     key = signing_key(default_signing_key_path(folder))
     return verify(
         str(folder),
-        entries=trail.entries,
-        sort=trail.sort,
         public_keys=[key.public_key],
         heads=heads,
         patience_s=0,

@@ -109,6 +109,17 @@ def test_an_index_is_sorted(log: Log) -> None:
     assert log.path(made, ".index").read_bytes() == sorted_index
 
 
+def test_an_index_that_an_earlier_version_sorted_gets_its_count(log: Log) -> None:
+    (made,) = fill(log, segments=1)
+    assert keeper_of(log).work() == 1
+    sorted_index = log.path(made, ".index").read_bytes()
+    log.sort_index(made, of_before=True)
+    assert log.path(made, ".index").read_bytes() != sorted_index
+    assert keeper_of(log).work() == 1
+    assert log.path(made, ".index").read_bytes() == sorted_index
+    assert keeper_of(log).work() == 0
+
+
 @pytest.mark.parametrize("damage", ["lost", "empty", "torn", "flipped", "short", "of another"])
 def test_a_lost_or_damaged_index_is_made_anew(log: Log, damage: str) -> None:
     made, other = fill(log)

@@ -314,6 +314,43 @@ def test_without_its_record_the_rest_does_not_verify(folder: LogFolder) -> None:
     assert not verdict(folder.path).sound
 
 
+@pytest.mark.parametrize("after", ["end", "restart", "nothing"])
+def test_an_unused_segment_that_stayed_may_go_and_a_used_one_may_not(
+    folder: LogFolder, after: str
+) -> None:
+    """Of worker 1 retention lets a segment stay that never holds a record."""
+    recorders = [Recorder(folder, number, new_boot_id(), 1 << 20) for number in range(2)]
+    for recorder in recorders:
+        recorder.append([tail("t", 1)])
+        recorder.rotate()
+    for file in folder.path.glob("*-w*"):
+        os.utime(file, (0, 0))
+    found = folder.outdated(1 << 30, 86_400)
+    assert found is not None
+    assert [chain.worker for chain in found.chains] == [0, 1]
+    recorders[0].append([found.tail("bank")])
+    folder.delete(found)
+    for recorder in recorders:
+        recorder.close()
+    # Nobody says yet that it held nothing: it may have been taken away.
+    assert [one.why for one in verdict(folder.path).problems] == [
+        "it is gone; retention had kept it"
+    ]
+    if after == "restart":
+        again = Recorder(folder, 1, new_boot_id(), 1 << 20)
+        folder.write_head("bank")
+        again.append([tail("t", 2)])
+        again.close()
+    elif after == "end":
+        folder.write_head("bank")
+    assert verdict(folder.path).sound == (after != "nothing")
+    if after == "restart":
+        folder.write_head("bank")
+        for file in folder.path.glob("*-w1-*"):
+            file.unlink()
+        assert not verdict(folder.path).sound
+
+
 def test_segments_of_an_older_version_go_too(folder: LogFolder) -> None:
     [name] = fill(folder, 1)
     for suffix in (".seal", ".index"):
@@ -323,6 +360,25 @@ def test_segments_of_an_older_version_go_too(folder: LogFolder) -> None:
     assert [(each.segment, each.records, each.sha256) for each in found.segments] == [
         (stems([name])[0], None, None)
     ]
+
+
+def test_records_that_get_another_name_meanwhile_go_too(
+    folder: LogFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [name] = fill(folder, 1)
+    found = folder.outdated(1 << 30, 86_400, now=9 * 86_400)
+    assert found is not None
+    unlink = os.unlink
+
+    def compressed_before(path: str, *, dir_fd: int) -> None:
+        if path == name:
+            os.rename(name, f"{name}.zst", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        unlink(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", compressed_before)
+        folder.delete(found)
+    assert not list(folder.path.glob("*-w0-*"))
 
 
 def test_room_for_the_record_is_made_of_indexes(folder: LogFolder) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +87,8 @@ def test_as_the_page_says_with_nothing_but_hashlib(recorder: Recorder) -> None:
     index = (recorder.folder.path / f"{stem}.index").read_bytes()
     assert trail.checks_sha256(index) == seal.final.checks
     at = text.index(b'{"seq":3')
-    assert trail.lookup(index, "t3") == [at]
+    ((_, _, entries, _, offsets),) = trail.look(recorder.folder.path, [f"{stem}.index"], "t3")
+    assert (entries, offsets) == (5, [at])
 
 
 def test_each_names_the_one_before(recorder: Recorder) -> None:
@@ -225,6 +229,91 @@ def test_what_could_not_be_sealed_to_the_end_the_next_start_seals(
     assert len(again.leftovers) == 25
     again.close()
     assert check_sound(folder.path).records == 25
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[Executor, threading.Event]]:
+    """One thread that does nothing until the event is set."""
+    free = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(free.wait, 30.0)
+        yield executor, free
+        free.set()
+
+
+def closed(folder: LogFolder) -> int:
+    return len(list(folder.path.glob("*[0-9].jsonl")))
+
+
+def ticks_until(recorder: Recorder, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while closed(recorder.folder) < count:
+        assert time.monotonic() < deadline
+        recorder.tick()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_another_thread_closes_while_records_go_on(
+    folder: LogFolder, busy: tuple[Executor, threading.Event], power: bool
+) -> None:
+    executor, free = busy
+    recorder = Recorder(folder, 0, new_boot_id(), MIB, power=power, executor=executor)
+    for number in range(3):
+        write(recorder, number, 1)
+        recorder.rotate()
+        recorder.tick()
+    assert closed(folder) == 0
+    check_sound(folder.path)
+    free.set()
+    ticks_until(recorder, 3)
+    write(recorder, 3, 1)
+    recorder.close()
+    assert check_sound(folder.path).records == 4
+    assert closed(folder) == 4
+
+
+def test_the_end_closes_what_no_thread_has_begun_with(
+    folder: LogFolder, busy: tuple[Executor, threading.Event]
+) -> None:
+    executor, _ = busy
+    before = open_files()
+    recorder = Recorder(folder, 0, new_boot_id(), MIB, executor=executor)
+    for number in range(25):
+        write(recorder, number, 1)
+        recorder.rotate()
+    # Each that waits has three files open, so not all do.
+    assert open_files() - before <= 3 * 17
+    recorder.close()
+    assert closed(folder) == 16
+    again = Recorder(folder, 0, new_boot_id(), MIB)
+    assert len(again.leftovers) == 9
+    again.close()
+    assert check_sound(folder.path).records == 25
+
+
+def test_what_another_thread_could_not_close_is_closed_later(
+    folder: LogFolder,
+    busy: tuple[Executor, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    executor, free = busy
+    free.set()
+    disk = Refusing(monkeypatch)
+    recorder = Recorder(folder, 0, new_boot_id(), MIB, executor=executor)
+    write(recorder, 0, 2)
+    disk.refuses = True
+    recorder.rotate()
+    deadline = time.monotonic() + 10
+    while "seal cannot be written" not in caplog.text:
+        assert time.monotonic() < deadline
+        recorder.tick()
+    assert closed(folder) == 0
+    disk.refuses = False
+    ticks_until(recorder, 1)
+    recorder.close()
+    assert check_sound(folder.path).records == 2
 
 
 def test_an_index_that_cannot_follow_is_given_up(

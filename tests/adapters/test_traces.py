@@ -276,16 +276,16 @@ def test_a_segment_that_is_closed_while_its_index_is_read_is_searched(
     recorder = Recorder(folder, 0, "clock-1", 1 << 20)
     for n in range(3):
         recorder.append([tail("t", n)])
-    look_up = trail.lookup_file
+    look = trail.look
     closed = []
 
-    def and_close(fd: int, trace_id: str) -> list[int]:
-        offsets = look_up(fd, trace_id)
+    def and_close(*asked: Any) -> Any:
+        found = look(*asked)
         if not closed:
             recorder.rotate()
             closed.append(True)
-        return offsets
+        return found
 
-    monkeypatch.setattr(trail, "lookup_file", and_close)
+    monkeypatch.setattr(trail, "look", and_close)
     assert ids(read_trace(folder.path, "t")) == ["r0", "r1", "r2"]
     assert closed

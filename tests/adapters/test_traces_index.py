@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -118,19 +117,51 @@ def test_an_open_segment_is_searched_behind_its_index(
     assert searches == [(made.stem, sum(map(len, made.lines[:19])))]
 
 
+def test_an_index_that_an_earlier_version_sorted_is_held_against_the_seal(
+    log: Log, searches: list[tuple[str, int]]
+) -> None:
+    store(log, compress=False)
+    for made in log.made:
+        log.sort_index(made, of_before=True)
+    assert found(log, "t-3") == expected(log, "t-3")
+    assert found(log, "nobody") == []
+    assert searches == []
+
+
+def test_entries_of_an_open_segment_do_not_wait_for_the_mark(
+    tmp_path: Path, searches: list[tuple[str, int]]
+) -> None:
+    folder = LogFolder(tmp_path / "logs")
+    recorder = Recorder(folder, 0, "clock-1", 64 * MIB)
+    recorder.append([tail("before", 0)])
+    recorder.tick()
+    for start in range(0, 5_000, 10):
+        recorder.append([tail(f"t-{n}", n, fill=300) for n in range(start, start + 10)])
+    assert len(read_trace(folder.path, "t-1").logs) == 1
+    ((_, start),) = searches
+    size = sum(path.stat().st_size for path in folder.path.glob("*.open.jsonl"))
+    # The newest thousand, and not the 2.5 MB since the mark.
+    assert size - start < 1100 * 500
+    recorder.close()
+    folder.close()
+
+
 def test_a_segment_without_an_entry_yet_is_searched(log: Log) -> None:
     log.append(1, trace_id="t-3")
     assert found(log, "t-3") == expected(log, "t-3")
 
 
-@pytest.mark.parametrize("kind", ["sorted", "as written"])
+@pytest.mark.parametrize("kind", ["sorted", "sorted before", "as written"])
 @pytest.mark.parametrize(
     "damage",
     ["lost", "empty", "no index", "a link", "cut", "of another", "other offsets", "beyond the end"],
 )
 def test_a_lost_or_damaged_index_hides_nothing(log: Log, kind: str, damage: str) -> None:
-    if kind == "sorted":
+    if kind != "as written":
         store(log)
+    if kind == "sorted before":
+        for each in log.made:
+            log.sort_index(each, of_before=True)
     made, other = log.made[1], log.made[2]
     path = log.path(made, ".index")
     data = path.read_bytes()
@@ -151,8 +182,7 @@ def test_a_lost_or_damaged_index_hides_nothing(log: Log, kind: str, damage: str)
                 + b"".join(entry[:8] + b"\xff" * 8 + entry[16:] for entry in entries),
             }[damage]
         )
-    traces._whole.clear()
-    if damage == "of another" and kind == "sorted":
+    if damage == "of another" and kind != "as written":
         # It has as many entries; what it says of this ID leads elsewhere, or nowhere.
         made.index_key = log.made[2].index_key
     assert found(log, "t-3") == expected(log, "t-3")
@@ -256,13 +286,12 @@ def big_segment(
     stem = f"{created}-w0-1a2b3c4d-000000000000-{number:06d}"
     key = signing_key(folder.parent / "signing.key")
     index_key = rng.randbytes(16)
-    digest, checks = first_digest(previous, stem), hashlib.sha256()
-    index = [trail.header(index_key)]
-    seq = offset = 0
+    made = trail.Trail(first_digest(previous, stem), index_key)
+    seq = 0
     ids: list[str] = []
     filler = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz    ", k=1 << 16))
     with (folder / f"{stem}.jsonl").open("wb") as file:
-        while offset < size:
+        while made.size < size:
             lines = []
             for _ in range(64):
                 trace_id = f"{rng.getrandbits(64):016x}"
@@ -276,24 +305,19 @@ def big_segment(
                 )
                 seq += 1
             ids.append(trace_id)
-            block = b"".join(lines)
-            made = trail.entries([block], index_key, offset, seq - 64)
-            digest.update(block)
-            checks.update(trail.checks(made, seq - 64))
-            index.append(made)
-            file.write(block)
-            offset += len(block)
+            made.add(lines)
+            file.writelines(lines)
     final = Final(
         segment=stem,
-        records=seq,
-        bytes=offset,
-        sha256=digest.hexdigest(),
-        checks=checks.hexdigest(),
+        records=made.records,
+        bytes=made.size,
+        sha256=made.digest(),
+        checks=made.checks(),
         timestamp="2025-11-24T00:00:00.000000Z",
         key=key.key_id,
     )
     (folder / seal_name(stem)).write_bytes(header_line(stem, previous) + final_line(final, key))
-    (folder / index_name(stem)).write_bytes(b"".join(index))
+    (folder / index_name(stem)).write_bytes(trail.header(index_key) + made.take())
     return Previous(segment=stem, sha256=final.sha256), ids
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from iatp._fast import trail
 from iatp.adapters.compression import SeekableWriter
 from iatp.adapters.encryption import LogKeys
 from iatp.adapters.log_folder import segment_of
@@ -26,8 +25,6 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 def checked(log: Log, *heads: bytes) -> Verdict:
     return verify(
         log.folder,
-        entries=trail.entries,
-        sort=trail.sort,
         public_keys=[log.public],
         heads=heads,
         log_keys=KEYS,

@@ -6,6 +6,7 @@
  *     writev short       half of the bytes are taken
  *     fdatasync slow     the call takes 0.2 s
  *     fdatasync hang     the call does not return while this rule stands
+ *     fsync hang .seal   the same, of files whose name ends so
  *
  * `open` stands for opening to write or to make a file. Each fdatasync that returned 0 adds a
  * byte to IATP_TEST_FAULTS with `.syncs` behind it. Nothing here is thread-safe beyond what the
@@ -35,37 +36,49 @@ static const struct { const char *name; int value; } actions[] = {
     {"short", SHORT}, {"slow", SLOW}, {"hang", HANG},
 };
 
-/* What the rules say of this call: an error, one of the above, or PASS. */
-static int rule(const char *call) {
+/* Where an open file is; whether that is known. */
+static int path_of(int fd, char *path) {
+    char link[64];
+    long length;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    length = readlink(link, path, PATH_MAX - 1);
+    path[length > 0 ? length : 0] = 0;
+    return length > 0;
+}
+
+static int ends_with(int fd, const char *end) {
+    char path[PATH_MAX];
+    return fd >= 0 && path_of(fd, path) && strlen(path) >= strlen(end)
+        && !strcmp(path + strlen(path) - strlen(end), end);
+}
+
+/* What the rules say of this call, for an open file or -1: an error, one of the above, or PASS. */
+static int rule(const char *call, int fd) {
     const char *path = getenv("IATP_TEST_FAULTS");
-    char text[1024], name[64], action[64];
-    int used, found = PASS;
-    long got, fd = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0) : -1;
-    if (fd < 0)
+    char text[1024], name[64], action[64], end[64];
+    int found = PASS;
+    long got, rules = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0) : -1;
+    if (rules < 0)
         return PASS;
-    got = syscall(SYS_read, fd, text, sizeof text - 1);
-    syscall(SYS_close, fd);
+    got = syscall(SYS_read, rules, text, sizeof text - 1);
+    syscall(SYS_close, rules);
     text[got > 0 ? got : 0] = 0;
-    for (char *at = text; sscanf(at, " %63s %63s%n", name, action, &used) == 2; at += used)
+    for (char *rest, *line = strtok_r(text, "\n", &rest); line; line = strtok_r(0, "\n", &rest)) {
+        int words = sscanf(line, "%63s %63s %63s", name, action, end);
+        if (words < 2 || strcmp(name, call) || (words > 2 && !ends_with(fd, end)))
+            continue;
         for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
-            if (!strcmp(name, call) && !strcmp(action, actions[i].name))
+            if (!strcmp(action, actions[i].name))
                 found = actions[i].value;
+    }
     return found;
 }
 
 /* Whether an open file, the folder itself included, is of the folder; also when deleted. */
 static int ours(int fd) {
     const char *folder = getenv("IATP_TEST_FOLDER");
-    char link[64], path[PATH_MAX];
-    long length;
-    if (!folder)
-        return 0;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    length = readlink(link, path, sizeof path - 1);
-    if (length <= 0)
-        return 0;
-    path[length] = 0;
-    return !strncmp(path, folder, strlen(folder))
+    char path[PATH_MAX];
+    return folder && path_of(fd, path) && !strncmp(path, folder, strlen(folder))
         && (path[strlen(folder)] == '/' || !path[strlen(folder)]);
 }
 
@@ -77,13 +90,13 @@ static int ours_at(int directory, const char *path) {
 }
 
 /* Whether the call is to fail; waits where it is to take long. */
-static int fails(const char *call) {
-    int action = rule(call);
+static int fails(const char *call, int fd) {
+    int action = rule(call, fd);
     if (action == SLOW)
         usleep(200000);
     while (action == HANG) {
         usleep(10000);
-        action = rule(call);
+        action = rule(call, fd);
     }
     if (action <= PASS)
         return 0;
@@ -98,9 +111,9 @@ static int fails(const char *call) {
 ssize_t write(int fd, const void *data, size_t length) {
     REAL(write);
     if (ours(fd)) {
-        if (rule("write") == SHORT && length > 1)
+        if (rule("write", fd) == SHORT && length > 1)
             return real(fd, data, length / 2);
-        if (fails("write"))
+        if (fails("write", fd))
             return -1;
     }
     return real(fd, data, length);
@@ -109,11 +122,11 @@ ssize_t write(int fd, const void *data, size_t length) {
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     REAL(writev);
     if (ours(fd)) {
-        if (rule("writev") == SHORT) {
+        if (rule("writev", fd) == SHORT) {
             struct iovec half = {parts[0].iov_base, (parts[0].iov_len + 1) / 2};
             return real(fd, &half, 1);
         }
-        if (fails("writev"))
+        if (fails("writev", fd))
             return -1;
     }
     return real(fd, parts, count);
@@ -125,7 +138,7 @@ int fdatasync(int fd) {
     REAL(fdatasync);
     if (!ours(fd))
         return real(fd);
-    if (fails("fdatasync"))
+    if (fails("fdatasync", fd))
         return -1;
     done = real(fd);
     snprintf(path, sizeof path, "%s.syncs", getenv("IATP_TEST_FAULTS"));
@@ -139,26 +152,26 @@ int fdatasync(int fd) {
 
 int fsync(int fd) {
     REAL(fsync);
-    return ours(fd) && fails("fsync") ? -1 : real(fd);
+    return ours(fd) && fails("fsync", fd) ? -1 : real(fd);
 }
 
 int ftruncate64(int fd, off64_t length) {
     REAL(ftruncate64);
-    return ours(fd) && fails("ftruncate") ? -1 : real(fd, length);
+    return ours(fd) && fails("ftruncate", fd) ? -1 : real(fd, length);
 }
 
 int renameat(int from, const char *old, int to, const char *new) {
     REAL(renameat);
-    return ours_at(to, new) && fails("rename") ? -1 : real(from, old, to, new);
+    return ours_at(to, new) && fails("rename", -1) ? -1 : real(from, old, to, new);
 }
 
 int unlinkat(int directory, const char *path, int flags) {
     REAL(unlinkat);
-    return ours_at(directory, path) && fails("unlink") ? -1 : real(directory, path, flags);
+    return ours_at(directory, path) && fails("unlink", -1) ? -1 : real(directory, path, flags);
 }
 
 static int refuses(int directory, const char *path, int flags) {
-    return (flags & (O_CREAT | O_WRONLY | O_RDWR)) && ours_at(directory, path) && fails("open");
+    return (flags & (O_CREAT | O_WRONLY | O_RDWR)) && ours_at(directory, path) && fails("open", -1);
 }
 
 int openat64(int directory, const char *path, int flags, ...) {

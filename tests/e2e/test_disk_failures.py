@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -286,6 +287,31 @@ def test_a_drain_waits_for_the_disk(tmp_path: Path) -> None:
         assert statuses == [400, 200] * 4
         assert len(behind.seen) == 4
     check_stopped(running)
+
+
+def test_nobody_waits_for_the_disk_that_closes_a_segment(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    with agent() as behind, sidecar(tmp_path, behind.url, POWER | disk.variables) as running:
+        for turn in range(3):
+            assert _post(running, f"before-{turn}").status == 200
+            disk.fail(f"fsync hang {('.index', '.seal')[turn % 2]}")
+            os.kill(running.process.pid, signal.SIGUSR1)
+            wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 2)
+            began = time.monotonic()
+            for number in range(20):
+                assert _post(running, f"{turn}-{number}").status == 200
+            assert time.monotonic() - began < 2
+            assert len(list(running.logs.glob("*.open.jsonl"))) == 2
+            if turn < 2:
+                disk.heal()
+                wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 1)
+        # The last one is still being closed; its end is waited for.
+        healed = threading.Timer(1.0, disk.heal)
+        healed.start()
+        assert running.stop() == 0
+        assert not list(running.logs.glob("*.open.jsonl"))
+    kinds = check_stopped(running)
+    assert sum(kind == "request" for _, kind in kinds) == 63
 
 
 @pytest.mark.slow

@@ -41,9 +41,8 @@ def lookup(index: bytes, trace_id: str) -> list[int]:
 def sort(index: bytes) -> bytes:
     whole = index[64 : len(index) - (len(index) - 64) % 24]
     rows = sorted(ENTRY.iter_unpack(whole), key=lambda row: (row[0], row[2]))
-    return (
-        index[:8] + struct.pack("<I", 1) + index[12:64] + b"".join(ENTRY.pack(*row) for row in rows)
-    )
+    head = index[:8] + struct.pack("<I", 1) + index[12:32] + struct.pack("<Q", len(rows))
+    return head + index[40:64] + b"".join(ENTRY.pack(*row) for row in rows)
 
 
 def siphash64(key: bytes, data: bytes) -> int:
@@ -51,3 +50,17 @@ def siphash64(key: bytes, data: bytes) -> int:
     v[2] ^= 0xFF
     sip_rounds(v, 4)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def block_lengths(data: bytes, at: int) -> bytes:
+    found = b""
+    while at + 20 <= len(data):
+        (stored,) = struct.unpack_from("<I", data, at)
+        last, length = stored >> 31, stored & 0x7FFFFFFF
+        if length > 1 << 30 or (not length and not last) or at + length + 20 > len(data):
+            break
+        found += data[at : at + 4]
+        at += length + 20
+        if last:
+            break
+    return found
