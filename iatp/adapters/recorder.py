@@ -30,6 +30,7 @@ import errno
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -140,13 +141,29 @@ class _Closing:
         self._fd = fd
         self._size = size
         self._seal = seal
+        self._lock = threading.Lock()
+        self._is_done = False
 
     def run(self) -> None:
-        """Close the seal and give the segment its name; for any one thread.
+        """Close the seal and give the segment its name; for any thread, and only once done.
 
         Raises:
             OSError: the seal can't be closed; another call makes it good.
         """
+        with self._lock:
+            if not self._is_done:
+                self._close()
+                self._is_done = True
+
+    def give_up(self) -> None:
+        """Close its files as they are."""
+        with self._lock:
+            if not self._is_done:
+                self._is_done = True
+                os.close(self._fd)
+                self._seal.close()
+
+    def _close(self) -> None:
         if self.syncs_rest:
             self.syncs_rest = False
             try:
@@ -158,20 +175,15 @@ class _Closing:
             self._seal.finish(sync=self.power)
         else:
             self._seal.discard()
-        if self.lost:
-            self.give_up()
-            return
         self._seal.close()
+        if self.lost:
+            os.close(self._fd)
+            return
         try:
             close_segment(self._folder, self.segment, self._fd, self._size)
         except OSError as error:
             # Its records are on disk, and sealed; the next start gives it its name.
             _log.warning("Segment %s could not be closed (%s).", self.segment.name, error.strerror)
-
-    def give_up(self) -> None:
-        """Close its files as they are."""
-        os.close(self._fd)
-        self._seal.close()
 
 
 class _Here(Executor):
@@ -462,7 +474,11 @@ class Recorder:
 
     def _is_closed(self, each: _Closing) -> bool:
         if each.job is None:
-            each.job = self._executor.submit(each.run)
+            try:
+                each.job = self._executor.submit(each.run)
+            except RuntimeError:
+                # Out of threads. One that is there may do it all the same.
+                return False
         if not each.job.done():
             return False
         error = each.job.exception()

@@ -292,6 +292,36 @@ def test_the_end_closes_what_no_thread_has_begun_with(
     assert check_sound(folder.path).records == 25
 
 
+class Starved(ThreadPoolExecutor):
+    """Takes what it is given, and finds no thread for it the first time."""
+
+    refused = 0
+
+    def submit(self, *given: Any, **named: Any) -> Any:
+        done = super().submit(*given, **named)
+        self.refused += 1
+        if self.refused == 1:
+            raise RuntimeError("can't start new thread")
+        return done
+
+
+def test_without_a_thread_it_is_tried_again_and_done_once(
+    folder: LogFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Starved(1) as executor:
+        recorder = Recorder(folder, 0, new_boot_id(), MIB, executor=executor)
+        write(recorder, 0, 2)
+        recorder.rotate()
+        ticks_until(recorder, 1)
+        recorder.tick()
+        # Whatever was given to the thread, it has done.
+        executor.submit(lambda: None).result()
+        write(recorder, 2, 1)
+        recorder.close()
+    assert "could not be closed" not in caplog.text
+    assert check_sound(folder.path).records == 3
+
+
 def test_what_another_thread_could_not_close_is_closed_later(
     folder: LogFolder,
     busy: tuple[Executor, threading.Event],
