@@ -16,14 +16,14 @@ cimport cython
 import re
 import unicodedata
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, said_at, token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, is_gap, is_run, said_at, token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -39,6 +39,38 @@ cdef extern from "tokens.h" nogil:
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
     )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
+
+cdef extern from "window.h" nogil:
+    enum:
+        WINDOW_DIGIT
+        WINDOW_SEPARATOR
+        WINDOW_OTHER
+        WINDOW_PAD
+    ctypedef struct WindowSet:
+        unsigned char[16] lows
+    ctypedef struct WindowSets:
+        WindowSet firsts
+        WindowSet seconds
+        WindowSet lasts
+        WindowSet befores
+        WindowSet gaps
+        WindowSet runs
+    int window_level()
+    int window_lowest(uint64_t bits)
+    void window_put(WindowSet* set, unsigned char c)
+    Py_ssize_t window_plain(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
+    )
+    void window_copy(
+        const unsigned char* p, Py_ssize_t at, Py_ssize_t n, uint32_t* cp, Py_ssize_t* pos,
+        unsigned char* kind
+    )
+    void window_places(
+        const WindowSets* s, const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+    )
+    void window_places_plain(
+        const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+    )
 
 cdef extern from "utf8.h" nogil:
     int utf8_rest(unsigned char lead)
@@ -75,8 +107,8 @@ cdef enum:
     FRACTION = 7
 
 cdef enum:
-    MAX_ZEROS = 128
-    MAX_SEPARATORS = 96
+    MAX_PAGES = 96
+    MAX_CODE_PAGES = 0x10ffff >> 8
     MAX_ISSUERS = 64
     MAX_CALLS = 32
     MAX_CALL = 36
@@ -84,21 +116,49 @@ cdef enum:
     MAX_TAIL = 8
     LONGEST_IBAN = 34
 
-# Decimal digits of every script: each has its ten digits in a row. In order.
-cdef uint32_t[MAX_ZEROS] _zeros
-cdef int _zero_count = 0
-assert len(characters.DIGIT_ZEROS) <= MAX_ZEROS
+# What each code point is to a number: its byte in a window, see window.h. By pages of 256; the first
+# page of the table is that of code points that are neither digits nor separators.
+cdef unsigned char[MAX_CODE_PAGES + 1] _page_of
+cdef unsigned char[MAX_PAGES][256] _pages
+
+
+cdef int _put_kind(uint32_t code, unsigned char kind) except -1:
+    global _page_count
+    if _page_of[code >> 8] == 0:
+        assert _page_count < MAX_PAGES
+        memset(_pages[_page_count], WINDOW_OTHER, 256)
+        _page_of[code >> 8] = _page_count
+        _page_count += 1
+    _pages[_page_of[code >> 8]][code & 0xff] = kind
+    return 0
+
+
+cdef int _page_count = 1
+memset(_page_of, 0, sizeof(_page_of))
+memset(_pages[0], WINDOW_OTHER, 256)
+# Each script has its ten digits in a row.
 for _code in characters.DIGIT_ZEROS:
     # As far as this Python knows them: its strings and this scan agree on what is a digit.
     if unicodedata.decimal(chr(_code), None) == 0:
-        _zeros[_zero_count] = _code
-        _zero_count += 1
-# What stands between groups of digits beyond ASCII. In order.
-cdef uint32_t[MAX_SEPARATORS] _separators
-cdef int _separator_count = len(characters.SEPARATORS)
-assert _separator_count <= MAX_SEPARATORS
-for _number, _code in enumerate(characters.SEPARATORS):
-    _separators[_number] = _code
+        for _place in range(10):
+            _put_kind(_code + _place, WINDOW_DIGIT + _place)
+for _code in characters.SEPARATORS:
+    _put_kind(_code, WINDOW_SEPARATOR)
+for _code in range(128):
+    _put_kind(_code, _code)
+
+# Of such a byte: the value of a digit, or one of these.
+cdef enum:
+    SEPARATOR = 10
+    NO_DIGIT = 11
+cdef unsigned char[256] _value_of
+for _code in range(256):
+    _value_of[_code] = NO_DIGIT
+for _code in list(b" -./_\t"):
+    _value_of[_code] = SEPARATOR
+_value_of[WINDOW_SEPARATOR] = SEPARATOR
+for _place in range(10):
+    _value_of[<int>c'0' + <int>_place] = _value_of[WINDOW_DIGIT + _place] = _place
 
 cdef struct Issuer:
     int first
@@ -106,15 +166,43 @@ cdef struct Issuer:
     unsigned int lengths    # bit n: numbers of n digits
 
 cdef Issuer[MAX_ISSUERS] _issuers
+# Of the first three digits: all lengths that numbers of theirs may have.
+cdef unsigned int[1000] _lengths
+memset(_lengths, 0, sizeof(_lengths))
+# What a digit counts that counts twice.
+cdef unsigned char[10] _twice
+for _place in range(10):
+    _twice[_place] = _place * 2 - (9 if _place > 4 else 0)
 cdef int _issuer_count = 0
 assert len(issuers.ISSUERS) <= MAX_ISSUERS
-for _name, _first, _last, _lengths in issuers.ISSUERS:
+for _name, _first, _last, _allowed in issuers.ISSUERS:
     _issuers[_issuer_count].first = _first
     _issuers[_issuer_count].last = _last
-    _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
+    _issuers[_issuer_count].lengths = sum([1 << length for length in _allowed])
+    for _place in range(<int>_first // 1000, <int>_last // 1000 + 1):
+        _lengths[_place] |= _issuers[_issuer_count].lengths
     _issuer_count += 1
 
 cdef const TokenTable* _tokens = token_table()
+
+# What window.h looks for.
+cdef WindowSets _sets
+cdef bint _wide = window_level()
+memset(&_sets, 0, sizeof(_sets))
+for _code in range(_tokens.first[128]):
+    window_put(&_sets.firsts, _tokens.prefixes[_code].text[0])
+    window_put(&_sets.seconds, _tokens.prefixes[_code].text[1])
+for _code in range(26):
+    for _place in range(26):
+        if _tokens.ends[_code] >> _place & 1:
+            for _number in (0, 32):
+                window_put(&_sets.befores, 65 + _code + _number)
+                window_put(&_sets.lasts, 65 + _place + _number)
+for _code in range(128):
+    if is_gap(_code):
+        window_put(&_sets.gaps, _code)
+    if is_run(_code) or _code == c'.':
+        window_put(&_sets.runs, _code)
 
 # Of each country, the length of its IBANs and which of n, a, c each character is.
 cdef char[26 * 26][LONGEST_IBAN + 1] _ibans
@@ -215,42 +303,24 @@ cdef inline int _hex(unsigned char c) noexcept nogil:
     return -1
 
 
-cdef inline int _last_up_to(const uint32_t* table, int count, uint32_t cp) noexcept nogil:
-    """Index of the last entry of an ordered table that is not above `cp`, or -1."""
-    cdef int low = 0
-    cdef int high = count
-    cdef int middle
-    while low < high:
-        middle = (low + high) // 2
-        if table[middle] <= cp:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
 cdef inline bint _is_digit(unsigned char c) noexcept nogil:
     return c'0' <= c <= c'9'
 
 
+cdef inline unsigned char _kind_of(uint32_t cp) noexcept nogil:
+    """The byte of a code point in a window."""
+    return _pages[_page_of[cp >> 8]][cp & 0xff]
+
+
 cdef inline int _digit(uint32_t cp) noexcept nogil:
     """The value of a decimal digit of any script, or -1."""
-    cdef int at
-    if cp < 0x80:
-        return <int>(cp - c'0') if c'0' <= cp <= c'9' else -1
-    at = _last_up_to(_zeros, _zero_count, cp)
-    if at >= 0 and cp - _zeros[at] < 10:
-        return <int>(cp - _zeros[at])
-    return -1
+    cdef int value = _value_of[_kind_of(cp)]
+    return value if value < SEPARATOR else NOTHING
 
 
 cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
     """What people and layouts put between groups of digits."""
-    cdef int at
-    if cp < 0x80:
-        return cp in (c' ', c'-', c'.', c'/', c'_', c'\t')
-    at = _last_up_to(_separators, _separator_count, cp)
-    return at >= 0 and _separators[at] == cp
+    return _value_of[_kind_of(cp)] == SEPARATOR
 
 
 cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
@@ -661,28 +731,31 @@ cdef int _read_key(const unsigned char* p, Py_ssize_t value, uint32_t* cp) noexc
 
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil:
     """Length, issuer, Luhn, and not one digit repeated."""
-    cdef int i, digit
-    cdef int prefix = 0
+    cdef int i, prefix
     cdef int total = 0
-    cdef bint assigned = False
     cdef bint varied = False
     if n < 13 or n > CARD_DIGITS:
         return False
-    for i in range(6):
+    prefix = digits[0] * 100 + digits[1] * 10 + digits[2]
+    if not _lengths[prefix] >> n & 1:
+        return False
+    # Two by two from the end, of which the first counts twice.
+    for i in range(n & 1, n, 2):
+        total += _twice[digits[i]] + digits[i + 1]
+    if n & 1:
+        total += digits[0]
+    if total % 10:
+        return False
+    for i in range(3, 6):
         prefix = prefix * 10 + digits[i]
     for i in range(_issuer_count):
         if _issuers[i].first <= prefix <= _issuers[i].last and _issuers[i].lengths >> n & 1:
-            assigned = True
             break
-    if not assigned:
+    else:
         return False
-    for i in range(n):
-        digit = digits[i]
-        varied = varied or digit != digits[0]
-        if (n - i) % 2 == 0:
-            digit = digit * 2 - 9 if digit > 4 else digit * 2
-        total += digit
-    return varied and total % 10 == 0
+    for i in range(1, n):
+        varied = varied or digits[i] != digits[0]
+    return varied
 
 
 cdef bint is_ssn(const unsigned char* d) noexcept nogil:
@@ -868,19 +941,23 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef bint fours = True
     cdef bint alike = True
     cdef bint is_fraction, is_printed
+    cdef unsigned char value
     while True:
+        # Behind the window there is no digit.
         stop = at
-        while stop < t.n and total <= CARD_DIGITS and _digit(t.cp[stop]) >= 0:
-            digits[total] = <unsigned char>_digit(t.cp[stop])
+        value = _value_of[t.kind[stop]]
+        while value < SEPARATOR and total <= CARD_DIGITS:
+            digits[total] = value
             total += 1
             stop += 1
+            value = _value_of[t.kind[stop]]
         if total > CARD_DIGITS:
             break
         starts[groups] = at
         ends[groups] = stop
         totals[groups] = total
         groups += 1
-        if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
+        if value != SEPARATOR or _value_of[t.kind[stop + 1]] >= SEPARATOR:
             ends_here = True
             break
         # A card that is not the whole row has at most five groups, 4-4-4-4-3; and where its first
@@ -916,6 +993,8 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
             # A telephone number has a plus and at most fifteen digits (E.164).
             if totals[j] < 13 or (before == c'+' and totals[j] < 16):
                 continue
+            if not is_card(digits, totals[j]):
+                continue
             if j > 0:
                 # Two of three: groups as on a card, one kind of separator, nothing else in the row.
                 is_printed = _is_printed(starts, ends, j, totals[j], fours)
@@ -930,7 +1009,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
                     continue
                 if t.cp[ends[0]] == c' ' and _in_dump(t, i, ends[j], ends[0] - i):
                     continue
-            if is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
+            if not _in_uuid(t, i, ends[j]):
                 if j > 0 or not _in_digest(t, i, ends[j]):
                     behind = ends[j]
         if behind == 0 and groups > 1 and t.cp[ends[0]] == c'.':
@@ -1060,7 +1139,7 @@ cdef int _email_end(Text* t, int at) noexcept nogil:
     cdef uint32_t c
     for i in range(at + 1, min(t.n, at + 1 + DOMAIN)):
         c = t.cp[i]
-        if c < 0x80:
+        if _is_place(t.secrets, i):
             _secret_at(t, i, &ignored, &unused)
             if ignored != NOTHING:
                 break
@@ -1094,6 +1173,25 @@ cdef bint _is_remote(const Text* t, int start, int at, int end) noexcept nogil:
     return _is_alnum(c) or c == c'/' or c == c'~'
 
 
+cdef inline bint _is_place(const uint64_t* places, int i) noexcept nogil:
+    return places[i >> 6] >> (i & 63) & 1
+
+
+cdef inline int _next_place(const uint64_t* places, int i, int limit) noexcept nogil:
+    """The first place at `i` or behind and before `limit`; or `limit`."""
+    cdef int block = i >> 6
+    cdef uint64_t left
+    if i >= limit:
+        return i
+    left = places[block] >> (i & 63) << (i & 63)
+    while left == 0:
+        block += 1
+        if block << 6 >= limit:
+            return limit
+        left = places[block]
+    return min(limit, (block << 6) + window_lowest(left))
+
+
 cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
@@ -1102,15 +1200,25 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     cdef int i = first
     cdef int kind, start, end, secret
     cdef Py_ssize_t behind
-    cdef uint32_t c
-    while i < limit:
-        if t.pos[i] < t.done:
-            # A secret that began before the window, or ends behind it.
+    if i >= limit:
+        return i
+    memset(&t.kind[t.n], 0, WINDOW_PAD)
+    if _wide:
+        window_places(&_sets, t.kind, t.n, t.secrets, t.places)
+    else:
+        window_places_plain(t.kind, t.n, t.secrets, t.places)
+    if t.direct and t.pos[0] == t.start:
+        t.secrets[0] |= 1
+        t.places[0] |= 1
+    while True:
+        # A secret that began before the window, or ends behind it.
+        while i < limit and t.pos[i] < t.done:
             i += 1
             floor[0] = i
-            continue
-        c = t.cp[i]
-        if c > 0x20 and c < 0x80 and (i == 0 or c == c'-' or not _is_alnum(t.cp[i - 1])):
+        i = _next_place(t.places, i, limit)
+        if i >= limit:
+            return i
+        if _is_place(t.secrets, i):
             secret = _secret_at(t, i, &kind, &behind)
             if secret == NOTHING and kind == NOTHING and t.pos[i] == t.start and t.direct:
                 secret = value_of(&t.w, t.direct, &behind)
@@ -1119,25 +1227,22 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
                 spans.add(t.pos[i], behind, kind, 0, secret)
                 t.done = behind
                 continue
-        if c'A' <= c < 0x80 or c < c'0':
-            i += 1
-            continue
-        if _digit(c) >= 0:
-            if i == 0 or _digit(t.cp[i - 1]) < 0:
-                kind = _number_at(t, i, &end)
-                if kind != NOTHING:
-                    spans.add(t.pos[i], t.pos[end], kind, 0)
-                    floor[0] = i = end
-                    continue
-        elif c == c'@':
+        if t.kind[i] == c'@':
             start = _email_start(t, i, floor[0])
             end = _email_end(t, i) if start < i else 0
             if end and not _is_remote(t, start, i, end):
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
                 floor[0] = i = end
                 continue
+        elif _value_of[t.kind[i]] < SEPARATOR and (
+            i == 0 or _value_of[t.kind[i - 1]] >= SEPARATOR
+        ):
+            kind = _number_at(t, i, &end)
+            if kind != NOTHING:
+                spans.add(t.pos[i], t.pos[end], kind, 0)
+                floor[0] = i = end
+                continue
         i += 1
-    return i
 
 
 # Most of a text holds nothing. It is looked through for *rows*: digits, and what may stand for
@@ -1377,8 +1482,9 @@ cdef Py_ssize_t _read_stretch(
     cdef int floor
     cdef int shift
     # What else is not itself in this form.
-    cdef unsigned char escape = c'\\' if form == AS_JSON else c'%'
-    cdef unsigned char c
+    cdef unsigned char one = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else 0x80
+    cdef unsigned char two = c'+' if form == AS_FORM else one
+    cdef Py_ssize_t plain
     if r.text == NULL:
         r.text = <Text*>malloc(sizeof(Text))
         if r.text == NULL:
@@ -1400,15 +1506,19 @@ cdef Py_ssize_t _read_stretch(
     floor = -1
     while True:
         while at < end and t.n < TEXT_WINDOW:
+            plain = window_plain(r.p + at, min(end - at, TEXT_WINDOW - t.n), one, two)
+            if plain:
+                window_copy(r.p, at, plain, &t.cp[t.n], &t.pos[t.n], &t.kind[t.n])
+                if at < first:
+                    next_ = t.n + <int>min(plain, first - at)
+                at += plain
+                t.n += <int>plain
+                continue
             t.pos[t.n] = at
             if at < first:
                 next_ = t.n + 1
-            c = r.p[at]
-            if c < 0x80 and c != escape and c != c'+':
-                t.cp[t.n] = c
-                at += 1
-            else:
-                at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            t.kind[t.n] = _kind_of(t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at
         if floor < 0:
@@ -1423,6 +1533,7 @@ cdef Py_ssize_t _read_stretch(
         t.n -= shift
         memmove(&t.cp[0], &t.cp[shift], t.n * sizeof(uint32_t))
         memmove(&t.pos[0], &t.pos[shift], t.n * sizeof(Py_ssize_t))
+        memmove(&t.kind[0], &t.kind[shift], t.n)
         next_ = MARGIN
         floor = max(floor - shift, 0)
         t.w.known = max(t.w.known - shift, 0)
