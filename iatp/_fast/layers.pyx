@@ -17,6 +17,15 @@ from iatp.values import characters
 
 from iatp._fast.text cimport SSN_DIGITS, Span, json_unit
 
+cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_marked(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
+    )
+    Py_ssize_t copy_marked(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two,
+        unsigned char* out
+    )
+
 cdef extern from "utf8.h" nogil:
     int utf8_length(const unsigned char* p, Py_ssize_t n)
 
@@ -55,8 +64,6 @@ cdef enum:
     LONGEST_BARE = 6
 
 cdef enum:
-    # So far a mark is looked for byte by byte.
-    NEAR = 16
     SHORT_TEXT = 20
     # Characters of a run that are looked at together: of either coding, whole bytes.
     FIRST_PIECE = 12
@@ -214,38 +221,16 @@ cdef struct Steps:
     # Goes through a text from mark to mark: what may begin something that is encoded.
     const unsigned char* p
     Py_ssize_t n
-    unsigned char[2] marks
-    Py_ssize_t[2] next_    # where each is next; n: nowhere
+    unsigned char one
+    unsigned char two
 
 
 cdef void _begin(Steps* s, const unsigned char* p, Py_ssize_t n, int how) noexcept nogil:
     s.p = p
     s.n = n
-    s.marks[0] = c'\\' if how == UNDO_ESCAPES else c'%'
-    s.marks[1] = s.marks[0]
+    s.one = s.two = c'\\' if how == UNDO_ESCAPES else c'%'
     if how >= UNDO_FORM:
-        s.marks[1] = c'+' if how == UNDO_FORM else c'&'
-    s.next_[0] = s.next_[1] = -1
-
-
-cdef inline Py_ssize_t _next_mark(Steps* s, Py_ssize_t at) noexcept nogil:
-    """Where the next mark is, at `at` or behind; n where there is none."""
-    cdef Py_ssize_t near = min(s.n, at + NEAR)
-    cdef Py_ssize_t nearest
-    cdef const unsigned char* found
-    cdef int i
-    # Marks often stand close together, and then a call for each costs more than the bytes.
-    while at < near:
-        if s.p[at] == s.marks[0] or s.p[at] == s.marks[1]:
-            return at
-        at += 1
-    nearest = s.n
-    for i in range(2):
-        if s.next_[i] < at and at < s.n:
-            found = <const unsigned char*>memchr(s.p + at, s.marks[i], s.n - at)
-            s.next_[i] = s.n if found == NULL else found - s.p
-        nearest = min(nearest, s.next_[i])
-    return nearest if at < s.n else s.n
+        s.two = c'+' if how == UNDO_FORM else c'&'
 
 
 cdef inline Py_ssize_t _undo_mark(
@@ -277,21 +262,19 @@ cdef Py_ssize_t undo(
 ) noexcept nogil:
     """How long the text is with one layer undone; `out` has room for `n` bytes."""
     cdef Steps s
-    cdef unsigned char[4] bytes_
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t to = 0
-    cdef Py_ssize_t mark
+    cdef Py_ssize_t plain
     cdef int width = 0
     _begin(&s, p, n, how)
     while True:
-        mark = _next_mark(&s, at)
-        if mark > at:
-            memcpy(out + to, p + at, mark - at)
-            to += mark - at
-        if mark >= n:
+        plain = copy_marked(p + at, n - at, s.one, s.two, out + to)
+        at += plain
+        to += plain
+        if at >= n:
             return to
-        at = _undo_mark(&s, mark, bytes_, &width)
-        memcpy(out + to, bytes_, width)
+        # What is undone is never longer than what it is undone from.
+        at = _undo_mark(&s, at, out + to, &width)
         to += width
 
 
@@ -310,7 +293,7 @@ cdef void trace(
     _begin(&s, p, n, how)
     while i < count:
         # From `at` to the mark each byte is itself; the mark becomes `width` bytes.
-        mark = _next_mark(&s, at)
+        mark = at + quiet_marked(p + at, n - at, s.one, s.two)
         behind = n
         if mark < n:
             behind = _undo_mark(&s, mark, bytes_, &width)
