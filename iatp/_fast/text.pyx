@@ -49,6 +49,7 @@ cdef extern from "window.h" nogil:
     ctypedef struct WindowSet:
         unsigned char[16] lows
     ctypedef struct WindowSets:
+        const TokenTable* tokens
         WindowSet firsts
         WindowSet seconds
         WindowSet lasts
@@ -112,6 +113,7 @@ cdef enum:
     MAX_ISSUERS = 64
     MAX_CALLS = 32
     MAX_CALL = 36
+    MAX_FIRSTS = 4
     MAX_TAILS = 5
     MAX_TAIL = 8
     LONGEST_IBAN = 34
@@ -189,6 +191,7 @@ cdef const TokenTable* _tokens = token_table()
 cdef WindowSets _sets
 cdef bint _wide = window_level()
 memset(&_sets, 0, sizeof(_sets))
+_sets.tokens = _tokens
 for _code in range(_tokens.first[128]):
     window_put(&_sets.firsts, _tokens.prefixes[_code].text[0])
     window_put(&_sets.seconds, _tokens.prefixes[_code].text[1])
@@ -240,6 +243,29 @@ for _number, _call in enumerate(_words + _inner_words):
     assert len(_call) < MAX_CALL
     for _place in range(len(_call)):
         _calls[_number][_place] = ord(_call[_place])
+# Which of the calls' first letters this is, from 1 on, and which two may follow it.
+cdef unsigned char[128] _call_firsts
+cdef uint64_t[MAX_FIRSTS][128][2] _call_begins
+memset(_call_firsts, 0, sizeof(_call_firsts))
+memset(_call_begins, 0, sizeof(_call_begins))
+_joiners = [_dot + _joiner for _dot in ("", ".") for _joiner in ("", " ", "_", "-")]
+_letters = sorted({_call[0] for _call in _words + _inner_words if _call.isascii()})
+assert len(_letters) <= MAX_FIRSTS
+for _call in _words + _inner_words:
+    if ord(_call[0]) >= 0x80:
+        continue
+    _call_firsts[ord(_call[0])] = _call_firsts[ord(_call[0].upper())] = (
+        _letters.index(_call[0]) + 1
+    )
+    _spelled = {""}
+    for _letter in _call:
+        _more = _joiners if _letter == " " else [_letter]
+        _spelled = {_text + _joiner for _text in _spelled for _joiner in _more}
+    for _text in _spelled:
+        if _text[:3].isascii():
+            _call_begins[_letters.index(_call[0])][ord(_text[1])][ord(_text[2]) >> 6] |= (
+                <uint64_t>1 << (<int>ord(_text[2]) & 63)
+            )
 # What may stand between such a word and the end of its line.
 cdef uint32_t[MAX_TAILS][MAX_TAIL] _tails
 for _number, _call in enumerate(("number", "no", "num", "nbr", "is")):
@@ -480,9 +506,20 @@ cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
     return c'A' <= cp <= c'Z'
 
 
-cdef inline bint _may_call(uint32_t c) noexcept nogil:
-    """Whether one of the calls begins with this."""
-    return c >= 0x80 or (c | 0x20) in (c's', c'i', c't')
+cdef inline bint _may_call(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether the first three of one of the calls may stand at `low`."""
+    cdef uint32_t second, third
+    cdef int first
+    if cp[low] >= 0x80:
+        return True
+    first = _call_firsts[cp[low]]
+    if first == 0 or low + 2 >= high:
+        return False
+    second = cp[low + 1]
+    third = cp[low + 2]
+    if second >= 0x80 or third >= 0x80:
+        return True
+    return _call_begins[first - 1][_fold(second)][_fold(third) >> 6] >> (_fold(third) & 63) & 1
 
 
 cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
@@ -490,10 +527,14 @@ cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept 
     cdef int i, call
     cdef uint32_t first
     for i in range(low, high):
-        if not _may_call(cp[i]):
+        if not _may_call(cp, i, high):
             continue
         first = _fold(cp[i])
-        for call in range(0 if in_key else 1, _call_count):
+        call = 0 if in_key else 1
+        if i > 0 and _is_lower(cp[i - 1]) and not _is_upper(cp[i]):
+            # In the middle of a word.
+            call = _whole_words
+        for call in range(call, _call_count):
             if first != _calls[call][0]:
                 continue
             if _match_end(cp, i, high, _calls[call], call < _whole_words):
@@ -629,7 +670,7 @@ cdef bint _ends_with_call(const uint32_t* cp, int low, int end) noexcept nogil:
     """Whether one of the calls, or its plural, ends at `end` and begins at `low` or later."""
     cdef int i, call, stop
     for i in range(max(low, end - MAX_CALL), end):
-        if not _may_call(cp[i]):
+        if not _may_call(cp, i, end):
             continue
         for call in range(1, _call_count):
             stop = _match_end(cp, i, end, _calls[call], call < _whole_words)

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include "tokens.h"
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -17,8 +18,10 @@
 #define WINDOW_DIGIT 0x90
 #define WINDOW_SEPARATOR 0xa0
 #define WINDOW_OTHER 0xb0
+/* Of fewer code points masks cost more than they save. */
+#define WINDOW_SHORT 24
 /* So many bytes that are 0 stand behind those of a window. */
-#define WINDOW_PAD 128
+#define WINDOW_PAD 64
 
 /* Sets of ASCII: bit h of `lows[l]` is that of the character with the halves h and l. */
 typedef struct {
@@ -26,6 +29,7 @@ typedef struct {
 } WindowSet;
 
 typedef struct {
+    const TokenTable *tokens;
     WindowSet firsts, seconds;      /* of known prefixes */
     WindowSet lasts, befores;       /* the last two letters of words that announce a secret */
     WindowSet gaps;                 /* what may stand between those and the secret */
@@ -195,14 +199,18 @@ static inline __attribute__((always_inline)) void window_masks(
 
 /* Where secrets and IBANs may begin: secret_at of text.pyx says what they are. */
 static inline uint64_t window_secrets(
-    const WindowMasks *past, const WindowMasks *m, const WindowMasks *next, uint64_t *words
+    const WindowSets *s, const unsigned char *kind, const WindowMasks *past, const WindowMasks *m,
+    const WindowMasks *next, uint64_t *words
 ) {
     uint64_t starts = m->visible & ~BEFORE(alnum, 1);
-    uint64_t found, said, ends;
+    uint64_t found, said, ends, pairs;
     /* The last letters of words; the value that they announce begins at most GAP of secrets.pyx
        and one behind them. */
     ends = m->alnum & m->last & BEFORE(before, 1) & ~BEHIND(alnum, 1);
-    found = m->alnum & m->first & BEHIND(second, 1);
+    found = 0;
+    for (pairs = starts & m->alnum & m->first & BEHIND(second, 1); pairs; pairs &= pairs - 1)
+        if (token_prefix(s->tokens, kind + __builtin_ctzll(pairs), WINDOW_PAD))
+            found |= pairs & (0 - pairs);
     found |= m->letter & BEHIND(letter, 1) & BEHIND(digit, 2) & BEHIND(digit, 3);
     found |= BEFORE(slash, 1) & BEFORE(slash, 2) & BEFORE(colon, 3);
     found |= BEFORE(equals, 1) & BEFORE(key, 2);
@@ -242,12 +250,18 @@ static __attribute__((noinline)) void window_places(
 ) {
     WindowMasks three[3], *past = &three[0], *m = &three[1], *next = &three[2], *turn;
     uint64_t words = 0;
+    if (n < WINDOW_SHORT) {
+        window_places_plain(kind, n, secrets, places);
+        return;
+    }
     memset(past, 0, sizeof *past);
     window_masks(s, kind, m);
     for (int block = 0; block * 64 < n; block++) {
-        /* Behind the window all is 0. */
-        window_masks(s, kind + 64 * block + 64, next);
-        secrets[block] = window_secrets(past, m, next, &words);
+        if (block * 64 + 64 < n)
+            window_masks(s, kind + 64 * block + 64, next);
+        else
+            memset(next, 0, sizeof *next);
+        secrets[block] = window_secrets(s, kind + 64 * block, past, m, next, &words);
         places[block] = secrets[block] | m->at | (m->digit & ~BEFORE(digit, 1));
         turn = past;
         past = m;
