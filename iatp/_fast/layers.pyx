@@ -46,6 +46,20 @@ _base64[c'_'] = 63
 for _value, _letter in enumerate("0123456789abcdef"):
     _hex[ord(_letter)] = _hex[ord(_letter.upper())] = _value
 
+# What the byte behind a backslash means: `u` begins a unit, 0 is no escape.
+cdef unsigned char[256] _escaped
+for _byte in range(256):
+    _escaped[_byte] = 0
+_escaped[c'"'] = c'"'
+_escaped[c'\\'] = c'\\'
+_escaped[c'/'] = c'/'
+_escaped[c'n'] = c'\n'
+_escaped[c't'] = c'\t'
+_escaped[c'r'] = c'\r'
+_escaped[c'b'] = 8
+_escaped[c'f'] = 12
+_escaped[c'u'] = c'u'
+
 # What begins an escape, a percent encoding, an entity.
 cdef unsigned char[256] _marks
 for _byte in range(256):
@@ -122,10 +136,17 @@ cdef Py_ssize_t _escape(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t n, unsigned char* out, int* width
 ) noexcept nogil:
     """Where the JSON escape at `at` ends; `out` is what it means. `at` where it is none."""
-    cdef int unit = json_unit(p, at, n)
-    cdef int low
+    cdef int unit, low
     cdef unsigned char c
-    if unit >= 0:
+    if at + 1 >= n:
+        return at
+    c = _escaped[p[at + 1]]
+    if c == 0:
+        return at
+    if c == c'u':
+        unit = json_unit(p, at, n)
+        if unit < 0:
+            return at
         if 0xd800 <= unit < 0xdc00:
             low = json_unit(p, at + 6, n)
             if 0xdc00 <= low < 0xe000:
@@ -133,21 +154,6 @@ cdef Py_ssize_t _escape(
                 return at + 12
         width[0] = _write(unit, out)
         return at + 6
-    if at + 1 >= n:
-        return at
-    c = p[at + 1]
-    if c == c'n':
-        c = c'\n'
-    elif c == c't':
-        c = c'\t'
-    elif c == c'r':
-        c = c'\r'
-    elif c == c'b':
-        c = 8
-    elif c == c'f':
-        c = 12
-    elif c not in (c'"', c'\\', c'/'):
-        return at
     out[0] = c
     width[0] = 1
     return at + 2

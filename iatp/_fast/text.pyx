@@ -62,6 +62,7 @@ cdef extern from "window.h" nogil:
     Py_ssize_t window_plain(
         const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
     )
+    Py_ssize_t window_points(const unsigned char* p, Py_ssize_t n)
     void window_copy(
         const unsigned char* p, Py_ssize_t at, Py_ssize_t n, uint32_t* cp, Py_ssize_t* pos,
         unsigned char* kind
@@ -1293,6 +1294,10 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
 
 cdef enum:
     ROW = SSN_DIGITS
+    # Where so many code points in a row had to be read, the next bytes are read as well, without
+    # looking at them first.
+    DENSE = 1024
+    READ_ON = 4096
 
 
 cdef inline bint is_mark(unsigned char c, int form) noexcept nogil:
@@ -1418,6 +1423,7 @@ cdef int read_text_from(
     cdef Py_ssize_t far = start
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
+    cdef Py_ssize_t opened = 0          # those at which it was opened
     cdef Py_ssize_t read = first        # up to here all is found
     cdef Py_ssize_t quiet, row, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
@@ -1502,6 +1508,13 @@ cdef int read_text_from(
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
+            opened = points
+        if form == AS_TEXT and points - opened >= DENSE and end - at > READ_ON:
+            points += window_points(p + at, READ_ON)
+            at += READ_ON
+            if mark < at:
+                mark = token_mark(_tokens, p, start, at, end, False)
+            ahead = MARGIN
         until = max(until, points + ahead)
     if begin >= 0:
         _read_stretch(r, start, end, begin, read, end, form, key, direct, spans)

@@ -64,6 +64,22 @@ static inline Py_ssize_t window_plain(
     return at;
 }
 
+/* How many code points `n` bytes of UTF-8 are; where that is broken, rather too few. */
+static inline Py_ssize_t window_points(const unsigned char *p, Py_ssize_t n) {
+    Py_ssize_t at = 0, points = 0;
+#if defined(__SSE2__)
+    for (; at + 16 <= n; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        /* What goes on in a character is, as a signed byte, at most this. */
+        int leads = _mm_movemask_epi8(_mm_cmpgt_epi8(v, _mm_set1_epi8((char)0xbf)));
+        points += __builtin_popcount((unsigned)leads);
+    }
+#endif
+    for (; at < n; at++)
+        points += (p[at] & 0xc0) != 0x80;
+    return points;
+}
+
 /* Takes `n` bytes of ASCII from `at` on as they are. */
 static inline void window_copy(
     const unsigned char *p, Py_ssize_t at, Py_ssize_t n, uint32_t *cp, Py_ssize_t *pos,
