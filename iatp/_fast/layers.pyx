@@ -90,6 +90,7 @@ cdef struct Name:
 
 cdef Name[MAX_NAMES] _names
 cdef int[129] _first_name          # of the names that begin with this byte
+cdef uint32_t[128] _name_lengths   # bit n: one of them has n bytes
 cdef int _name_count = 0
 
 for _entity, _meaning in sorted(html.entities.html5.items()):
@@ -101,6 +102,10 @@ for _entity, _meaning in sorted(html.entities.html5.items()):
         _names[_name_count].length = len(_entity)
         _names[_name_count].cp = ord(_meaning)
         _name_count += 1
+for _byte in range(128):
+    _name_lengths[_byte] = 0
+for _place in range(_name_count):
+    _name_lengths[<int>_names[_place].name[0]] |= <uint32_t>1 << _names[_place].length
 for _byte in range(129):
     _first_name[_byte] = sum([1 for _place in range(_name_count) if _names[_place].name[0] < _byte])
 
@@ -162,6 +167,8 @@ cdef Py_ssize_t _escape(
 cdef bint _find_name(const unsigned char* p, int length, uint32_t* cp) noexcept nogil:
     """Whether `length` bytes are a name of the table; they begin with ASCII."""
     cdef int i
+    if not _name_lengths[p[0]] >> length & 1:
+        return False
     for i in range(_first_name[p[0]], _first_name[p[0] + 1]):
         if _names[i].length == length and memcmp(_names[i].name, p, length) == 0:
             cp[0] = _names[i].cp

@@ -18,7 +18,7 @@ import unicodedata
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memmove, memset
+from libc.string cimport memchr, memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
@@ -78,6 +78,7 @@ cdef extern from "utf8.h" nogil:
     int utf8_rest(unsigned char lead)
     int utf8_fits(unsigned char lead, int place, unsigned char c)
     int utf8_may_count(unsigned char lead)
+    int utf8_point(const unsigned char* p, Py_ssize_t n, uint32_t* cp)
 
 cdef enum:
     NOTHING = -1
@@ -984,6 +985,16 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef bint alike = True
     cdef bint is_fraction, is_printed
     cdef unsigned char value
+    # Most are one short group.
+    stop = i + 1
+    while _value_of[t.kind[stop]] < SEPARATOR and stop - i <= CARD_DIGITS:
+        stop += 1
+    if stop - i > CARD_DIGITS or (
+        stop - i < 13 and stop - i != SSN_DIGITS and (
+            _value_of[t.kind[stop]] != SEPARATOR or _value_of[t.kind[stop + 1]] >= SEPARATOR
+        )
+    ):
+        return NOTHING
     while True:
         # Behind the window there is no digit.
         stop = at
@@ -1509,11 +1520,16 @@ cdef int read_text_from(
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
             opened = points
-        if form == AS_TEXT and points - opened >= DENSE and end - at > READ_ON:
+        if points - opened >= DENSE and end - at > READ_ON:
+            if form != AS_TEXT and memchr(p + at, extra, READ_ON) != NULL:
+                # How many code points these bytes are is not so simple.
+                opened = points
+                until = max(until, points + ahead)
+                continue
             points += window_points(p + at, READ_ON)
             at += READ_ON
             if mark < at:
-                mark = token_mark(_tokens, p, start, at, end, False)
+                mark = token_mark(_tokens, p, start, at, end, form >= AS_TARGET)
             ahead = MARGIN
         until = max(until, points + ahead)
     if begin >= 0:
@@ -1571,7 +1587,10 @@ cdef Py_ssize_t _read_stretch(
             t.pos[t.n] = at
             if at < first:
                 next_ = t.n + 1
-            at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            if form == AS_TEXT or form == AS_JSON and r.p[at] != c'\\':
+                at += utf8_point(r.p + at, end - at, &t.cp[t.n])
+            else:
+                at = _read_point(r.p, at, end, form, &t.cp[t.n])
             t.kind[t.n] = _kind_of(t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at

@@ -68,12 +68,17 @@ static inline Py_ssize_t window_plain(
 static inline Py_ssize_t window_points(const unsigned char *p, Py_ssize_t n) {
     Py_ssize_t at = 0, points = 0;
 #if defined(__SSE2__)
+    const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi8(1);
+    __m128i sum = none;
+    uint64_t sums[2];
     for (; at + 16 <= n; at += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
         /* What goes on in a character is, as a signed byte, at most this. */
-        int leads = _mm_movemask_epi8(_mm_cmpgt_epi8(v, _mm_set1_epi8((char)0xbf)));
-        points += __builtin_popcount((unsigned)leads);
+        __m128i leads = _mm_cmpgt_epi8(v, _mm_set1_epi8((char)0xbf));
+        sum = _mm_add_epi64(sum, _mm_sad_epu8(_mm_and_si128(leads, one), none));
     }
+    memcpy(sums, &sum, sizeof sums);
+    points = (Py_ssize_t)(sums[0] + sums[1]);
 #endif
     for (; at < n; at++)
         points += (p[at] & 0xc0) != 0x80;
