@@ -19,6 +19,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
+from iatp._fast.text import vectors as text_vectors
 from iatp.values import exchange
 
 from iatp._fast.text cimport (
@@ -664,13 +665,6 @@ cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
     cdef Py_ssize_t start, end
     cdef int quoted, kind, secret
     cdef unsigned int kinds
-    if more.count == 0:
-        return 0
-    if first == spans.count or spans.items[spans.count - 1].end <= more.items[0].start:
-        for j in range(more.count):
-            next_ = &more.items[j]
-            spans.add(next_.start, next_.end, next_.kind, next_.quoted, next_.secret)
-        return 0
     merged = Spans.__new__(Spans)
     while i < spans.count or j < more.count:
         start = end = -1
@@ -1285,6 +1279,7 @@ cpdef int vectors(int level):
     """
     global _level
     _level = min(level, _best_level)
+    text_vectors(_level)
     return _level
 
 

@@ -55,6 +55,7 @@ cdef extern from "window.h" nogil:
         WindowSet lasts
         WindowSet befores
         WindowSet gaps
+        WindowSet separators
         WindowSet runs
     int window_level()
     int window_lowest(uint64_t bits)
@@ -106,6 +107,8 @@ cdef enum:
     DUMP_GROUPS = 8
     # The most bytes of a code point in a JSON string: two escapes.
     LONGEST_POINT = 12
+    # Of fewer code points masks cost more than they save.
+    SHORT_WINDOW = 24
     # What follows a dot that follows a digit, from this many digits on, is a fraction.
     FRACTION = 7
 
@@ -120,8 +123,8 @@ cdef enum:
     MAX_TAIL = 8
     LONGEST_IBAN = 34
 
-# What each code point is to a number: its byte in a window, see window.h. By pages of 256; the first
-# page of the table is that of code points that are neither digits nor separators.
+# What each code point is to a number: its byte in a window, see window.h. By pages of 256; the
+# first is that of code points that are neither digits nor separators.
 cdef unsigned char[MAX_CODE_PAGES + 1] _page_of
 cdef unsigned char[MAX_PAGES][256] _pages
 
@@ -158,7 +161,8 @@ cdef enum:
 cdef unsigned char[256] _value_of
 for _code in range(256):
     _value_of[_code] = NO_DIGIT
-for _code in list(b" -./_\t"):
+cdef list _joins_of_digits = list(b" -./_\t")
+for _code in _joins_of_digits:
     _value_of[_code] = SEPARATOR
 _value_of[WINDOW_SEPARATOR] = SEPARATOR
 for _place in range(10):
@@ -203,6 +207,8 @@ for _code in range(26):
             for _number in (0, 32):
                 window_put(&_sets.befores, 65 + _code + _number)
                 window_put(&_sets.lasts, 65 + _place + _number)
+for _code in _joins_of_digits:
+    window_put(&_sets.separators, _code)
 for _code in range(128):
     if is_gap(_code):
         window_put(&_sets.gaps, _code)
@@ -275,6 +281,12 @@ for _number, _call in enumerate(("number", "no", "num", "nbr", "is")):
         _tails[_number][_place] = ord(_call[_place])
 # The beginning of a header line that may stand between the name of a multipart field and its value.
 cdef const char* _part_line = b"Content-T"
+
+
+def vectors(int level):
+    """Look at windows with vectors from now on, where the machine has them, or at 0 without."""
+    global _wide
+    _wide = level > 0 and window_level()
 
 
 @cython.final
@@ -1256,7 +1268,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     if i >= limit:
         return i
     memset(&t.kind[t.n], 0, WINDOW_PAD)
-    if _wide:
+    if _wide and t.n >= SHORT_WINDOW:
         window_places(&_sets, t.kind, t.n, t.secrets, t.places)
     else:
         window_places_plain(t.kind, t.n, t.secrets, t.places)

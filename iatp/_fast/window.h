@@ -18,8 +18,6 @@
 #define WINDOW_DIGIT 0x90
 #define WINDOW_SEPARATOR 0xa0
 #define WINDOW_OTHER 0xb0
-/* Of fewer code points masks cost more than they save. */
-#define WINDOW_SHORT 24
 /* So many bytes that are 0 stand behind those of a window. */
 #define WINDOW_PAD 64
 
@@ -33,6 +31,7 @@ typedef struct {
     WindowSet firsts, seconds;      /* of known prefixes */
     WindowSet lasts, befores;       /* the last two letters of words that announce a secret */
     WindowSet gaps;                 /* what may stand between those and the secret */
+    WindowSet separators;           /* of groups of digits */
     WindowSet runs;                 /* what tokens are made of, whose fixed part stands inside */
 } WindowSets;
 
@@ -120,22 +119,20 @@ static inline void window_places_plain(
     const unsigned char *kind, int n, uint64_t *secrets, uint64_t *places
 ) {
     int joined = 0, counting = 0;
-    memset(secrets, 0, (size_t)(n + 63) / 64 * 8);
-    memset(places, 0, (size_t)(n + 63) / 64 * 8);
-    for (int i = 0; i < n; i++) {
-        unsigned char c = kind[i];
-        int figure = (unsigned char)(c - '0') < 10;
-        int digit = figure || (unsigned char)(c - WINDOW_DIGIT) < 10;
-        uint64_t one = 1ull << (i & 63);
-        if (c > 0x20 && c < 0x80 && (c == '-' || !joined))
-            secrets[i / 64] |= one;
-        if (c == '@' || (digit && !counting))
-            places[i / 64] |= one;
-        joined = figure || (unsigned char)((c | 0x20) - 'a') < 26;
-        counting = digit;
+    for (int block = 0; block * 64 < n; block++) {
+        uint64_t secret = 0, place = 0;
+        for (int bit = 0; bit < 64 && block * 64 + bit < n; bit++) {
+            unsigned char c = kind[block * 64 + bit];
+            int figure = (unsigned char)(c - '0') < 10;
+            int digit = figure || (unsigned char)(c - WINDOW_DIGIT) < 10;
+            secret |= (uint64_t)(c > 0x20 && c < 0x80 && (c == '-' || !joined)) << bit;
+            place |= (uint64_t)(c == '@' || (digit && !counting)) << bit;
+            joined = figure || (unsigned char)((c | 0x20) - 'a') < 26;
+            counting = digit;
+        }
+        secrets[block] = secret;
+        places[block] = secret | place;
     }
-    for (int block = 0; block * 64 < n; block++)
-        places[block] |= secrets[block];
 }
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -153,6 +150,7 @@ typedef struct {
     uint64_t alnum, letter, figure, digit, visible, run, gap;
     uint64_t first, second, last, before;
     uint64_t dash, slash, colon, begin, key, equals, at;
+    uint64_t high, separator, exponent;
 } WindowMasks;
 
 #define WINDOW_BITS_OF(a, b) \
@@ -212,6 +210,10 @@ static inline __attribute__((always_inline)) void window_masks(
     m->begin = WINDOW_IS('B');
     m->key = WINDOW_IS('g') | WINDOW_IS('y');
     m->at = WINDOW_IS('@');
+    m->high = WINDOW_BITS_OF(a, b);
+    m->separator = window_in(&s->separators, a, b, pa, pb) | WINDOW_IS(WINDOW_SEPARATOR);
+    m->exponent = WINDOW_BITS_OF(_mm256_cmpeq_epi8(_mm256_or_si256(a, small), WINDOW_ALL('e')),
+                                 _mm256_cmpeq_epi8(_mm256_or_si256(b, small), WINDOW_ALL('e')));
 }
 
 /* A mask of what stands `n` places behind, and of what stands `n` places before. */
@@ -264,6 +266,28 @@ static inline uint64_t window_secrets(
     return found;
 }
 
+/* Where numbers and the @ of addresses may be. */
+static inline uint64_t window_numbers(
+    const WindowMasks *past, const WindowMasks *m, const WindowMasks *next
+) {
+    uint64_t starts = m->digit & ~BEFORE(digit, 1);
+    uint64_t addresses = m->at & (BEHIND(alnum, 1) | BEHIND(high, 1) | BEHIND(dash, 1));
+    unsigned __int128 digit, row, eight;
+    if (!starts)
+        return addresses;
+    /* Nine digits with single separators between them; with an exponent they may be fewer. */
+    digit = (unsigned __int128)next->digit << 64 | m->digit;
+    row = (unsigned __int128)next->separator << 64 | m->separator;
+    row = digit | (row & digit << 1 & digit >> 1);
+    if (!((m->exponent & BEFORE(digit, 1)) | (next->exponent & (next->digit << 1 | m->digit >> 63)))) {
+        eight = row & row >> 1;
+        eight &= eight >> 2;
+        eight &= eight >> 4;
+        starts &= (uint64_t)(eight & row >> 8);
+    }
+    return starts | addresses;
+}
+
 /* The same, of fewer places. */
 WINDOW_TARGET
 static __attribute__((noinline)) void window_places(
@@ -271,10 +295,6 @@ static __attribute__((noinline)) void window_places(
 ) {
     WindowMasks three[3], *past = &three[0], *m = &three[1], *next = &three[2], *turn;
     uint64_t words = 0;
-    if (n < WINDOW_SHORT) {
-        window_places_plain(kind, n, secrets, places);
-        return;
-    }
     memset(past, 0, sizeof *past);
     window_masks(s, kind, m);
     for (int block = 0; block * 64 < n; block++) {
@@ -283,7 +303,7 @@ static __attribute__((noinline)) void window_places(
         else
             memset(next, 0, sizeof *next);
         secrets[block] = window_secrets(s, kind + 64 * block, past, m, next, &words);
-        places[block] = secrets[block] | m->at | (m->digit & ~BEFORE(digit, 1));
+        places[block] = secrets[block] | window_numbers(past, m, next);
         turn = past;
         past = m;
         m = next;
