@@ -80,6 +80,26 @@ def _card_list(size: int) -> bytes:
     return _padded({"rows": rows}, size)
 
 
+def _hostile() -> dict[str, bytes]:
+    """4 KB of each of what makes a scan work hardest."""
+    layers = "\\\\n%2541&amp;"
+    pieces = {
+        "layers and numbers": layers + "123456789 ",
+        "layers and addresses": layers + "a@",
+        "layers and secrets": layers + "password=",
+        "layers and base64": layers + "QUJDREVGR0hJSktM ",
+        "base64": "/zEtMi0zLTQtNS02LTctOC05 ",
+        "rows": "4111 1111-1111.1111/411 11 1-",
+        "other scripts": "4\u0661\u2013\uff11 \u0e44a",
+        "words": "soc" * 20 + "123456780 ",
+        "addresses": "a@1.",
+    }
+    return {
+        name: json.dumps([piece * (4000 // len(piece))], ensure_ascii=False).encode()
+        for name, piece in pieces.items()
+    }
+
+
 TOOL_CALL = _tool_call()
 CHAT = _chat(600)
 LONG_CHAT = _chat(10_000)
@@ -232,6 +252,10 @@ def cases() -> list[Case]:
         )
         for name, body in bodies.items()
     ]
+    hostile = [
+        Case(f"scan: hostile {name}, 4 KB", partial(scan.scan, body, scan.JSON), {})
+        for name, body in _hostile().items()
+    ]
     facts = ("trusted", "partial", "permanent", True, False)
     score = Case(
         "trust score",
@@ -263,4 +287,12 @@ def cases() -> list[Case]:
         partial(http.parse_request, HEAD),
         {"h11": partial(_read_by_h11, HEAD), "httptools": partial(_read_by_httptools, HEAD)},
     )
-    return [*scans, score, *decisions, *lines, head, Case("whole request, 600 B", _turn(), {})]
+    return [
+        *scans,
+        *hostile,
+        score,
+        *decisions,
+        *lines,
+        head,
+        Case("whole request, 600 B", _turn(), {}),
+    ]

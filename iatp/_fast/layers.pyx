@@ -17,6 +17,15 @@ from iatp.values import characters
 
 from iatp._fast.text cimport SSN_DIGITS, Span, json_unit
 
+cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_marked(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
+    )
+    Py_ssize_t copy_marked(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two,
+        unsigned char* out
+    )
+
 cdef extern from "utf8.h" nogil:
     int utf8_length(const unsigned char* p, Py_ssize_t n)
 
@@ -37,6 +46,20 @@ _base64[c'_'] = 63
 for _value, _letter in enumerate("0123456789abcdef"):
     _hex[ord(_letter)] = _hex[ord(_letter.upper())] = _value
 
+# What the byte behind a backslash means: `u` begins a unit, 0 is no escape.
+cdef unsigned char[256] _escaped
+for _byte in range(256):
+    _escaped[_byte] = 0
+_escaped[c'"'] = c'"'
+_escaped[c'\\'] = c'\\'
+_escaped[c'/'] = c'/'
+_escaped[c'n'] = c'\n'
+_escaped[c't'] = c'\t'
+_escaped[c'r'] = c'\r'
+_escaped[c'b'] = 8
+_escaped[c'f'] = 12
+_escaped[c'u'] = c'u'
+
 # What begins an escape, a percent encoding, an entity.
 cdef unsigned char[256] _marks
 for _byte in range(256):
@@ -55,8 +78,6 @@ cdef enum:
     LONGEST_BARE = 6
 
 cdef enum:
-    # So far a mark is looked for byte by byte.
-    NEAR = 16
     SHORT_TEXT = 20
     # Characters of a run that are looked at together: of either coding, whole bytes.
     FIRST_PIECE = 12
@@ -69,6 +90,7 @@ cdef struct Name:
 
 cdef Name[MAX_NAMES] _names
 cdef int[129] _first_name          # of the names that begin with this byte
+cdef uint32_t[128] _name_lengths   # bit n: one of them has n bytes
 cdef int _name_count = 0
 
 for _entity, _meaning in sorted(html.entities.html5.items()):
@@ -80,6 +102,10 @@ for _entity, _meaning in sorted(html.entities.html5.items()):
         _names[_name_count].length = len(_entity)
         _names[_name_count].cp = ord(_meaning)
         _name_count += 1
+for _byte in range(128):
+    _name_lengths[_byte] = 0
+for _place in range(_name_count):
+    _name_lengths[<int>_names[_place].name[0]] |= <uint32_t>1 << _names[_place].length
 for _byte in range(129):
     _first_name[_byte] = sum([1 for _place in range(_name_count) if _names[_place].name[0] < _byte])
 
@@ -115,10 +141,17 @@ cdef Py_ssize_t _escape(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t n, unsigned char* out, int* width
 ) noexcept nogil:
     """Where the JSON escape at `at` ends; `out` is what it means. `at` where it is none."""
-    cdef int unit = json_unit(p, at, n)
-    cdef int low
+    cdef int unit, low
     cdef unsigned char c
-    if unit >= 0:
+    if at + 1 >= n:
+        return at
+    c = _escaped[p[at + 1]]
+    if c == 0:
+        return at
+    if c == c'u':
+        unit = json_unit(p, at, n)
+        if unit < 0:
+            return at
         if 0xd800 <= unit < 0xdc00:
             low = json_unit(p, at + 6, n)
             if 0xdc00 <= low < 0xe000:
@@ -126,21 +159,6 @@ cdef Py_ssize_t _escape(
                 return at + 12
         width[0] = _write(unit, out)
         return at + 6
-    if at + 1 >= n:
-        return at
-    c = p[at + 1]
-    if c == c'n':
-        c = c'\n'
-    elif c == c't':
-        c = c'\t'
-    elif c == c'r':
-        c = c'\r'
-    elif c == c'b':
-        c = 8
-    elif c == c'f':
-        c = 12
-    elif c not in (c'"', c'\\', c'/'):
-        return at
     out[0] = c
     width[0] = 1
     return at + 2
@@ -149,6 +167,8 @@ cdef Py_ssize_t _escape(
 cdef bint _find_name(const unsigned char* p, int length, uint32_t* cp) noexcept nogil:
     """Whether `length` bytes are a name of the table; they begin with ASCII."""
     cdef int i
+    if not _name_lengths[p[0]] >> length & 1:
+        return False
     for i in range(_first_name[p[0]], _first_name[p[0] + 1]):
         if _names[i].length == length and memcmp(_names[i].name, p, length) == 0:
             cp[0] = _names[i].cp
@@ -214,38 +234,16 @@ cdef struct Steps:
     # Goes through a text from mark to mark: what may begin something that is encoded.
     const unsigned char* p
     Py_ssize_t n
-    unsigned char[2] marks
-    Py_ssize_t[2] next_    # where each is next; n: nowhere
+    unsigned char one
+    unsigned char two
 
 
 cdef void _begin(Steps* s, const unsigned char* p, Py_ssize_t n, int how) noexcept nogil:
     s.p = p
     s.n = n
-    s.marks[0] = c'\\' if how == UNDO_ESCAPES else c'%'
-    s.marks[1] = s.marks[0]
+    s.one = s.two = c'\\' if how == UNDO_ESCAPES else c'%'
     if how >= UNDO_FORM:
-        s.marks[1] = c'+' if how == UNDO_FORM else c'&'
-    s.next_[0] = s.next_[1] = -1
-
-
-cdef inline Py_ssize_t _next_mark(Steps* s, Py_ssize_t at) noexcept nogil:
-    """Where the next mark is, at `at` or behind; n where there is none."""
-    cdef Py_ssize_t near = min(s.n, at + NEAR)
-    cdef Py_ssize_t nearest
-    cdef const unsigned char* found
-    cdef int i
-    # Marks often stand close together, and then a call for each costs more than the bytes.
-    while at < near:
-        if s.p[at] == s.marks[0] or s.p[at] == s.marks[1]:
-            return at
-        at += 1
-    nearest = s.n
-    for i in range(2):
-        if s.next_[i] < at and at < s.n:
-            found = <const unsigned char*>memchr(s.p + at, s.marks[i], s.n - at)
-            s.next_[i] = s.n if found == NULL else found - s.p
-        nearest = min(nearest, s.next_[i])
-    return nearest if at < s.n else s.n
+        s.two = c'+' if how == UNDO_FORM else c'&'
 
 
 cdef inline Py_ssize_t _undo_mark(
@@ -277,21 +275,19 @@ cdef Py_ssize_t undo(
 ) noexcept nogil:
     """How long the text is with one layer undone; `out` has room for `n` bytes."""
     cdef Steps s
-    cdef unsigned char[4] bytes_
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t to = 0
-    cdef Py_ssize_t mark
+    cdef Py_ssize_t plain
     cdef int width = 0
     _begin(&s, p, n, how)
     while True:
-        mark = _next_mark(&s, at)
-        if mark > at:
-            memcpy(out + to, p + at, mark - at)
-            to += mark - at
-        if mark >= n:
+        plain = copy_marked(p + at, n - at, s.one, s.two, out + to)
+        at += plain
+        to += plain
+        if at >= n:
             return to
-        at = _undo_mark(&s, mark, bytes_, &width)
-        memcpy(out + to, bytes_, width)
+        # What is undone is never longer than what it is undone from.
+        at = _undo_mark(&s, at, out + to, &width)
         to += width
 
 
@@ -310,7 +306,7 @@ cdef void trace(
     _begin(&s, p, n, how)
     while i < count:
         # From `at` to the mark each byte is itself; the mark becomes `width` bytes.
-        mark = _next_mark(&s, at)
+        mark = at + quiet_marked(p + at, n - at, s.one, s.two)
         behind = n
         if mark < n:
             behind = _undo_mark(&s, mark, bytes_, &width)

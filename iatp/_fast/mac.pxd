@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 @cython.final
@@ -8,4 +8,5 @@ cdef class Mac:
     cdef bint _wide
     cdef uint32_t[260] _pad
 
+    cdef void hash(self, const unsigned char* data, Py_ssize_t n, uint64_t* out) noexcept
     cpdef str of(self, bytes payload)

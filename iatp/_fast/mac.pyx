@@ -32,6 +32,7 @@ cdef extern from "siphash.h" nogil:
 
 cdef enum:
     BLOCK = 1024
+    SHORT = 256    # a text that is hashed without NH
     # Words of 32 bits: the 256 of a block, and four more for the second sum, which is shifted.
     PAD_WORDS = 260
 
@@ -56,6 +57,31 @@ cdef class Mac:
             for part in range((PAD_WORDS * 4 + 63) // 64)
         ])
         memcpy(self._pad, PyBytes_AS_STRING(pad), PAD_WORDS * 4)
+
+    cdef void hash(self, const unsigned char* data, Py_ssize_t n, uint64_t* out) noexcept:
+        """Two words of which none can tell, without the key, for which data they are the same."""
+        cdef unsigned char[BLOCK] last
+        cdef uint64_t[5] chain
+        cdef Py_ssize_t rest
+        if n <= SHORT:
+            siphash128(self._key, data, n, <unsigned char*>out)
+            return
+        chain[0] = chain[1] = 0
+        chain[2] = n
+        while n > 0:
+            rest = min(n, BLOCK)
+            if rest < BLOCK:
+                memcpy(last, data, rest)
+                memset(last + rest, 0, (-rest) & 7)
+                data = last
+            nh(self._wide, data, (rest + 7) // 8 * 8, self._pad, chain + 3)
+            siphash128(
+                self._key, <unsigned char*>chain, sizeof(chain), <unsigned char*>out
+            )
+            chain[0] = out[0]
+            chain[1] = out[1]
+            data += rest
+            n -= rest
 
     cpdef str of(self, bytes payload):
         """Return the MAC of `payload`, 32 hex digits."""

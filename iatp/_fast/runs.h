@@ -81,6 +81,44 @@ static inline Py_ssize_t quiet_json(const unsigned char *p, Py_ssize_t n) {
     return at;
 }
 
+/* Bytes before the first `one` or `two`. */
+static inline Py_ssize_t quiet_marked(
+    const unsigned char *p, Py_ssize_t n, unsigned char one, unsigned char two
+) {
+    Py_ssize_t at = 0;
+#if defined(__SSE2__)
+    for (; at + 16 <= n; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        int hit = _mm_movemask_epi8(_mm_or_si128(IATP_HAS(v, one), IATP_HAS(v, two)));
+        if (hit)
+            return at + __builtin_ctz((unsigned)hit);
+    }
+#endif
+    while (at < n && p[at] != one && p[at] != two)
+        at++;
+    return at;
+}
+
+/* The same, and they are copied to `out`, which has room for `n`. */
+static inline Py_ssize_t copy_marked(
+    const unsigned char *p, Py_ssize_t n, unsigned char one, unsigned char two,
+    unsigned char *out
+) {
+    Py_ssize_t at = 0;
+#if defined(__SSE2__)
+    for (; at + 16 <= n; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        int hit = _mm_movemask_epi8(_mm_or_si128(IATP_HAS(v, one), IATP_HAS(v, two)));
+        _mm_storeu_si128((__m128i *)(out + at), v);
+        if (hit)
+            return at + __builtin_ctz((unsigned)hit);
+    }
+#endif
+    for (; at < n && p[at] != one && p[at] != two; at++)
+        out[at] = p[at];
+    return at;
+}
+
 #if defined(__SSE2__)
 /* Which of sixteen bytes are hex digits, and in `dashes` which are dashes. */
 static inline int iatp_hex(const unsigned char *p, int *dashes) {

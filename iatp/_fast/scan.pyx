@@ -11,12 +11,15 @@ read like the text itself: at most JSON_LEVELS times JSON, at most CODED_LEVELS 
 else. What is found there is found in the bytes that it came from.
 """
 
+import os
 from math import isinf
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdlib cimport free
-from libc.string cimport memchr, memcmp
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memchr, memcmp, memcpy
 
+from iatp._fast.text import vectors as text_vectors
 from iatp.values import exchange
 
 from iatp._fast.text cimport (
@@ -29,6 +32,7 @@ from iatp._fast.layers cimport (
     SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
     next_run, pack, trace, undo,
 )
+from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
@@ -90,15 +94,37 @@ cdef enum:
     SHORT_JSON = 4096
     # So many places of it that have to be read are kept while it is checked.
     KEPT_CALLS = 16
+    # A layer up to this long is undone on the stack.
+    SHORT_LAYER = 512
+    # Texts that are remembered, and how many findings of each.
+    KNOWN_TEXTS = 32
+    KNOWN_SPANS = 4096
     # So far, and behind so many joints, base64 is looked for behind what is joined to it.
     PREFIX = 64
     JOINTS = 8
+
+cdef struct Known:
+    # A text that was undone and read: what was found in it, and in what is encoded in it.
+    uint64_t[2] hash
+    Py_ssize_t n
+    int json
+    int coded
+    bint says
+    Py_ssize_t taken    # bytes undone for it
+    Py_ssize_t count
+    Span* items
+
+cdef struct Memory:
+    # Of one body.
+    Py_ssize_t left     # bytes that may still be undone
+    int known_count     # the last KNOWN_TEXTS of them are kept
+    Known* known
 
 cdef struct Depth:
     # How often a text may still be undone.
     int json
     int coded
-    Py_ssize_t* left    # bytes
+    Memory* memory
 
 cdef struct Call:
     # Where the walk stopped.
@@ -111,6 +137,9 @@ JSON = AS_JSON
 TEXT = AS_TEXT
 TARGET = AS_TARGET
 FORM = AS_FORM
+
+# Of the hashes of texts: a caller must not be able to make two with the same.
+cdef Mac _key = Mac(os.urandom(32))
 
 cdef int _kinds = len(exchange.KINDS)
 cdef list _redacted = [text.encode() for text in exchange.REDACTED]
@@ -636,13 +665,6 @@ cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
     cdef Py_ssize_t start, end
     cdef int quoted, kind, secret
     cdef unsigned int kinds
-    if more.count == 0:
-        return 0
-    if first == spans.count or spans.items[spans.count - 1].end <= more.items[0].start:
-        for j in range(more.count):
-            next_ = &more.items[j]
-            spans.add(next_.start, next_.end, next_.kind, next_.quoted, next_.secret)
-        return 0
     merged = Spans.__new__(Spans)
     while i < spans.count or j < more.count:
         start = end = -1
@@ -685,10 +707,27 @@ cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
     return 0
 
 
+cdef int _merge_last(Spans spans, Py_ssize_t first, Py_ssize_t middle) except -1:
+    """Joins the spans from `middle` on to those from `first` on."""
+    cdef Spans more
+    cdef Py_ssize_t i
+    cdef Span* span
+    if first == middle or middle == spans.count:
+        return 0
+    if spans.items[middle - 1].end <= spans.items[middle].start:
+        return 0
+    more = Spans.__new__(Spans)
+    for i in range(middle, spans.count):
+        span = &spans.items[i]
+        more.add(span.start, span.end, span.kind, span.quoted, span.secret)
+    spans.count = middle
+    return _merge(spans, first, more)
+
+
 cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     """Counts `n` bytes that are undone."""
-    depth.left[0] -= n
-    if depth.left[0] < 0:
+    depth.memory.left -= n
+    if depth.memory.left < 0:
         raise _TooMuch
     return 0
 
@@ -712,9 +751,10 @@ cdef int _read_inside(
     cdef int flags = look(p, n)
     cdef int how = UNDO_PERCENT
     cdef bint undone = False
-    cdef bytes kept = None
+    cdef unsigned char[SHORT_LAYER] short
+    cdef bytes kept
     cdef const unsigned char* d = p
-    cdef Spans found
+    cdef Py_ssize_t middle = spans.count
     if form == AS_JSON:
         how = UNDO_ESCAPES
         undone = flags & ESCAPED
@@ -726,29 +766,30 @@ cdef int _read_inside(
     if not undone and flags == 0:
         return 0
     if undone:
-        kept = PyBytes_FromStringAndSize(NULL, n)
-        d = <const unsigned char*>PyBytes_AS_STRING(kept)
+        d = short
+        if n > SHORT_LAYER:
+            kept = PyBytes_FromStringAndSize(NULL, n)
+            d = <const unsigned char*>PyBytes_AS_STRING(kept)
         n = undo(p, n, how, <unsigned char*>d)
         flags = look(d, n)
     if plain:
         flags &= ~LIKE_JSON
     if flags == 0:
         return 0
-    found = Spans.__new__(Spans)
     if form == AS_JSON:
-        _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, found)
+        _unfold(r, d, n, flags, key_says_ssn(r.p, key), depth, spans)
     else:
-        _unfold_texts(r, d, n, depth, found)
-    if found.count == 0:
+        _unfold_texts(r, d, n, depth, spans)
+    if spans.count == middle:
         return 0
     if undone:
-        trace(p, end - start, how, found.items, found.count)
-    for i in range(found.count):
-        found.items[i].start += start
-        found.items[i].end += start
-        if form == AS_JSON and found.items[i].quoted:
-            found.items[i].quoted += 1
-    return _merge(spans, first, found)
+        trace(p, end - start, how, spans.items + middle, spans.count - middle)
+    for i in range(middle, spans.count):
+        spans.items[i].start += start
+        spans.items[i].end += start
+        if form == AS_JSON and spans.items[i].quoted:
+            spans.items[i].quoted += 1
+    return _merge_last(spans, first, middle)
 
 
 cdef Py_ssize_t _text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -775,22 +816,18 @@ cdef int _unfold_texts(
     Only those: among random bytes there is always something that looks encoded, and undoing all
     of them for it would cost much and show nothing.
     """
-    cdef Spans part
-    cdef Span* span
     cdef Py_ssize_t at = 0
-    cdef Py_ssize_t end, i
+    cdef Py_ssize_t end, i, first
     cdef int flags
     while at < n:
         end = _text_end(d, at, n)
         flags = look(d + at, end - at) if end - at >= SHORTEST_TEXT else 0
         if flags:
-            part = Spans.__new__(Spans)
-            _unfold(r, d + at, end - at, flags, False, depth, part)
-            for i in range(part.count):
-                span = &part.items[i]
-                found.add(
-                    at + span.start, at + span.end, span.kind, span.quoted, span.secret
-                )
+            first = found.count
+            _unfold(r, d + at, end - at, flags, False, depth, found)
+            for i in range(first, found.count):
+                found.items[i].start += at
+                found.items[i].end += at
         at = end + 1
     return 0
 
@@ -828,7 +865,7 @@ cdef bint _read_value(
     _take(depth, n)
     if count == 0:
         return True
-    below.left = depth.left
+    below.memory = depth.memory
     below.json = depth.json - 1
     below.coded = depth.coded
     says = key_says_ssn(r.p, key)
@@ -925,7 +962,8 @@ cdef int _unfold(
     """Adds what is encoded in a text without escapes of its own; `flags` are what `look` says."""
     cdef Depth below
     cdef Key key
-    below.left = depth.left
+    cdef Py_ssize_t first = found.count
+    below.memory = depth.memory
     key.value = -1
     key.says = says
     # All that JSON holds are its strings and numbers.
@@ -934,24 +972,115 @@ cdef int _unfold(
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
         below.coded = depth.coded
-        _read_layer(r, d, n, UNDO_ESCAPES, says, &below, found)
+        _read_layer(r, d, n, UNDO_ESCAPES, says, &below, first, found)
     if depth.coded:
         below.json = depth.json
         below.coded = depth.coded - 1
         if flags & CODED:
-            _read_layer(r, d, n, UNDO_CODES, says, &below, found)
+            _read_layer(r, d, n, UNDO_CODES, says, &below, first, found)
         if flags & RUN:
-            _read_runs(r, d, n, says, &below, found)
+            _read_runs(r, d, n, says, &below, first, found)
     return 0
 
 
 cdef int _read_decoded(
     Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
 ) except -1:
-    """Adds what is found in a text that was undone, and in what is encoded in it."""
+    """Adds what is found in a text that was undone, and in what is encoded in it.
+
+    Layers that are undone in another order often give the same text; it is read once.
+    """
+    cdef uint64_t[2] hash
+    cdef Py_ssize_t first = found.count
+    cdef Py_ssize_t i, left
+    cdef Known* known
+    if depth == NULL or depth.json == JSON_LEVELS or depth.coded == CODED_LEVELS:
+        return _read_anew(r, d, n, says, depth, found)
+    _key.hash(d, n, hash)
+    known = _known(depth, hash, n, says)
+    if known == NULL:
+        left = depth.memory.left
+        _read_anew(r, d, n, says, depth, found)
+        return _remember(depth, hash, n, says, left - depth.memory.left, found, first)
+    _take(depth, known.taken)
+    for i in range(known.count):
+        found.add(
+            known.items[i].start, known.items[i].end, known.items[i].kind, known.items[i].quoted,
+            known.items[i].secret,
+        )
+    return 0
+
+
+cdef Known* _known(
+    const Depth* depth, const uint64_t* hash, Py_ssize_t n, bint says
+) noexcept nogil:
+    """The text with this hash that was read as this one is to be, or NULL."""
+    cdef const Memory* memory = depth.memory
+    cdef Known* known
+    cdef int i
+    for i in range(min(memory.known_count, KNOWN_TEXTS)):
+        known = &memory.known[i]
+        if (
+            known.hash[0] == hash[0] and known.hash[1] == hash[1] and known.n == n
+            and known.json == depth.json and known.coded == depth.coded and known.says == says
+        ):
+            return known
+    return NULL
+
+
+cdef int _remember(
+    const Depth* depth, const uint64_t* hash, Py_ssize_t n, bint says, Py_ssize_t taken,
+    Spans found, Py_ssize_t first
+) except -1:
+    """Keeps what was found in a text: the spans from `first` on."""
+    cdef Memory* memory = depth.memory
+    cdef Py_ssize_t count = found.count - first
+    cdef Known* known
+    cdef Span* items = NULL
+    if count > KNOWN_SPANS:
+        return 0
+    if memory.known == NULL:
+        memory.known = <Known*>calloc(KNOWN_TEXTS, sizeof(Known))
+        if memory.known == NULL:
+            raise MemoryError
+    if count:
+        items = <Span*>malloc(count * sizeof(Span))
+        if items == NULL:
+            raise MemoryError
+        memcpy(items, found.items + first, count * sizeof(Span))
+    known = &memory.known[memory.known_count % KNOWN_TEXTS]
+    memory.known_count += 1
+    if memory.known_count == 2 * KNOWN_TEXTS:
+        memory.known_count = KNOWN_TEXTS
+    free(known.items)
+    known.hash[0] = hash[0]
+    known.hash[1] = hash[1]
+    known.n = n
+    known.json = depth.json
+    known.coded = depth.coded
+    known.says = says
+    known.taken = taken
+    known.count = count
+    known.items = items
+    return 0
+
+
+cdef void _forget(Memory* memory) noexcept nogil:
+    cdef int i
+    if memory.known == NULL:
+        return
+    for i in range(KNOWN_TEXTS):
+        free(memory.known[i].items)
+    free(memory.known)
+
+
+cdef int _read_anew(
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+) except -1:
     cdef Reader inner
-    cdef Spans more
     cdef Key key
+    cdef Py_ssize_t first = found.count
+    cdef Py_ssize_t middle
     cdef int flags
     key.value = -1
     key.says = says
@@ -969,40 +1098,48 @@ cdef int _read_decoded(
     finally:
         r.text = inner.text
     if flags:
-        more = Spans.__new__(Spans)
-        _unfold(r, d, n, flags, says, depth, more)
-        _merge(found, 0, more)
+        middle = found.count
+        _unfold(r, d, n, flags, says, depth, found)
+        _merge_last(found, first, middle)
     return 0
 
 
 cdef int _read_layer(
     Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
-    Spans found
+    Py_ssize_t first, Spans found
 ) except -1:
-    """Adds what is found once this layer is undone in the whole text."""
-    cdef Spans more = Spans.__new__(Spans)
+    """Adds what is found once this layer is undone in the whole text.
+
+    Spans from `first` on are what was found in it otherwise.
+    """
+    cdef unsigned char[SHORT_LAYER] short
+    cdef unsigned char* out = short
     cdef bytes kept
-    cdef unsigned char* out
+    cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
     _take(depth, n)
-    kept = PyBytes_FromStringAndSize(NULL, n)
-    out = <unsigned char*>PyBytes_AS_STRING(kept)
+    if n > SHORT_LAYER:
+        kept = PyBytes_FromStringAndSize(NULL, n)
+        out = <unsigned char*>PyBytes_AS_STRING(kept)
     length = undo(d, n, how, out)
-    _read_decoded(r, out, length, says, depth, more)
-    if more.count == 0:
+    _read_decoded(r, out, length, says, depth, found)
+    if found.count == middle:
         return 0
-    trace(d, n, how, more.items, more.count)
+    trace(d, n, how, found.items + middle, found.count - middle)
     if how == UNDO_ESCAPES:
-        for i in range(more.count):
-            if more.items[i].quoted:
-                more.items[i].quoted += 1
-    return _merge(found, 0, more)
+        for i in range(middle, found.count):
+            if found.items[i].quoted:
+                found.items[i].quoted += 1
+    return _merge_last(found, first, middle)
 
 
 cdef int _read_runs(
-    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Spans found
+    Reader* r, const unsigned char* d, Py_ssize_t n, bint says, Depth* depth, Py_ssize_t before,
+    Spans spans
 ) except -1:
     """Adds what is found in runs of base64 and hex; the run is its span, for it can't be cut.
+
+    Spans from `before` on are what was found in the text otherwise.
 
     A run that holds a text is read as one. In what is none, an image say, only numbers count: of
     all that is found by chance they are the least likely.
@@ -1010,9 +1147,9 @@ cdef int _read_runs(
     cdef unsigned char[SHORT_RUN] short
     cdef unsigned char* packed
     cdef bytes kept
-    cdef Spans more = Spans.__new__(Spans)
     cdef Run run
     cdef Py_ssize_t at = 0
+    cdef Py_ssize_t middle = spans.count
     cdef Py_ssize_t first, length, start, end
     cdef int skip
     cdef bint text, hexadecimal
@@ -1027,27 +1164,27 @@ cdef int _read_runs(
         if run.end - run.start > SHORT_RUN:
             kept = PyBytes_FromStringAndSize(NULL, run.end - run.start)
             packed = <unsigned char*>PyBytes_AS_STRING(kept)
-        first = more.count
+        first = spans.count
         at = run.end
         length = pack(d + run.start, run.end - run.start, packed)
         # Of a digest, what base64 makes of its digits is a text too often. A number it never is:
         # among the characters of three digits one is no hex digit.
         hexadecimal = is_hex(packed, length)
         text = not hexadecimal and _read_joined(
-            r, packed, length, says, depth, &run, first, more
+            r, packed, length, says, depth, &run, first, spans
         )
         # The word of the next line may look like its last line.
         if not text and not hexadecimal and run.last_end < run.end:
             at = run.last_end
             length = pack(d + run.start, at - run.start, packed)
             text = _read_run(
-                r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+                r, packed, length, BASE64, True, says, depth, run.start, at, first, spans
             )
             if not text and run.first_end < run.last_end:
                 at = run.first_end
                 length = pack(d + run.start, at - run.start, packed)
                 text = _read_run(
-                    r, packed, length, BASE64, True, says, depth, run.start, at, first, more
+                    r, packed, length, BASE64, True, says, depth, run.start, at, first, spans
                 )
         if not text and not hexadecimal:
             at = run.end
@@ -1056,7 +1193,7 @@ cdef int _read_runs(
             for skip in range(4):
                 _read_run(
                     r, packed + skip, length - skip, BASE64, False, says, depth, run.start, at,
-                    first, more
+                    first, spans
                 )
         start = run.start
         while next_hex(d, at, &start, &end):
@@ -1064,16 +1201,16 @@ cdef int _read_runs(
             for skip in range(2):
                 text = text or _read_run(
                     r, d + start + skip, end - start - skip, HEX, True, says, depth, start, end,
-                    first, more
+                    first, spans
                 )
             for skip in range(2):
                 if not text:
                     _read_run(
                         r, d + start + skip, end - start - skip, HEX, False, says, depth, start,
-                        end, first, more
+                        end, first, spans
                     )
             start = end
-    return _merge(found, 0, more)
+    return _merge_last(spans, before, middle)
 
 
 cdef int _read_joined(
@@ -1105,30 +1242,33 @@ cdef int _read_run(
 
     Adds a span for each finding; together they are what stands from `start` to `end`.
     """
-    cdef Spans found
-    cdef Spans pieces
+    cdef unsigned char[SHORT_LAYER] short
+    cdef unsigned char* out = short
     cdef bytes kept
-    cdef unsigned char* out
+    cdef Py_ssize_t middle = spans.count
+    cdef Py_ssize_t to = middle
     cdef Py_ssize_t i
+    cdef Span* span
     if not (is_text(run, n, coding) if as_text else has_number(run, n, coding)):
         return 0
     _take(depth, n)
-    kept = PyBytes_FromStringAndSize(NULL, n)
-    out = <unsigned char*>PyBytes_AS_STRING(kept)
-    found = Spans.__new__(Spans)
-    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, found)
-    if found.count == 0:
-        return 1
-    pieces = Spans.__new__(Spans)
-    for i in range(found.count):
-        if as_text or found.items[i].kind == CARD or found.items[i].kind == SSN:
-            pieces.add(
-                start + pieces.count, start + pieces.count + 1, found.items[i].kind, 0,
-                found.items[i].secret,
-            )
-    if pieces.count:
-        pieces.items[pieces.count - 1].end = end
-        _merge(spans, first, pieces)
+    if n > SHORT_LAYER:
+        kept = PyBytes_FromStringAndSize(NULL, n)
+        out = <unsigned char*>PyBytes_AS_STRING(kept)
+    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, spans)
+    for i in range(middle, spans.count):
+        span = &spans.items[i]
+        if as_text or span.kind == CARD or span.kind == SSN:
+            spans.items[to] = span[0]
+            span = &spans.items[to]
+            span.start = start + to - middle
+            span.end = span.start + 1
+            span.quoted = 0
+            to += 1
+    spans.count = to
+    if to > middle:
+        spans.items[to - 1].end = end
+    _merge_last(spans, first, middle)
     return 1
 
 
@@ -1139,6 +1279,7 @@ cpdef int vectors(int level):
     """
     global _level
     _level = min(level, _best_level)
+    text_vectors(_level)
     return _level
 
 
@@ -1152,7 +1293,7 @@ cpdef Spans scan(bytes data, int form):
     cdef Spans spans = Spans.__new__(Spans)
     cdef Reader r
     cdef Depth depth
-    cdef Py_ssize_t left
+    cdef Memory memory
     cdef Py_ssize_t rest = 0
     cdef Py_ssize_t query
     cdef int wrong
@@ -1164,15 +1305,17 @@ cpdef Spans scan(bytes data, int form):
     r.n = len(data)
     r.at = 0
     r.text = NULL
-    left = max(r.n * EXPANSION, SHORT_EXPANSION)
+    memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
+    memory.known_count = 0
+    memory.known = NULL
     depth.json = JSON_LEVELS
     depth.coded = CODED_LEVELS
-    depth.left = &left
+    depth.memory = &memory
     try:
         if form == AS_JSON:
             if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
             wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]
@@ -1192,6 +1335,7 @@ cpdef Spans scan(bytes data, int form):
         spans.error_at = 0
     finally:
         free(r.text)
+        _forget(&memory)
     return spans
 
 

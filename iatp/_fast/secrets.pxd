@@ -65,4 +65,6 @@ cdef TokenTable* token_table() noexcept nogil
 cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
 cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
 cdef int value_of(Window* w, int says, Py_ssize_t* end) noexcept nogil
+cdef bint is_run(uint32_t c) noexcept nogil
+cdef bint is_gap(uint32_t c) noexcept nogil
 cdef int word_before(const uint32_t* cp, int end) noexcept nogil

@@ -246,7 +246,7 @@ cdef inline bint _is_base64(uint32_t c) noexcept nogil:
     return _is_alnum(c) or c == c'+' or c == c'/'
 
 
-cdef inline bint _is_run(uint32_t c) noexcept nogil:
+cdef bint is_run(uint32_t c) noexcept nogil:
     return _is_word(c) or c in (c'+', c'/', c'~', c'^', 0x7f)
 
 
@@ -325,10 +325,10 @@ cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef Head* head
     cdef Anchor* anchor
     cdef uint32_t c
-    if w.n - i < TOKEN_ANCHORED or (i > 0 and _is_run(w.cp[i - 1])):
+    if w.n - i < TOKEN_ANCHORED or (i > 0 and is_run(w.cp[i - 1])):
         return NOTHING
     c = w.cp[i + TOKEN_ANCHORED - 1]
-    if not _is_run(c) and c != c'.':
+    if not is_run(c) and c != c'.':
         return NOTHING
     for number in range(_table.head_count):
         head = &_table.heads[number]
@@ -827,7 +827,7 @@ cdef bint _begins_long(const uint32_t* cp, int low, int high) noexcept nogil:
     if high - low < TOKEN_RUN:
         return False
     for i in range(low, low + TOKEN_RUN):
-        if not _is_run(cp[i]):
+        if not is_run(cp[i]):
             return False
     return True
 
@@ -1027,7 +1027,7 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
             if at >= 0:
                 end[0] = w.pos[at]
                 return _azure_account_key
-    if not _is_gap(before) or _is_gap(w.cp[i]) or not _is_value(w, i):
+    if not is_gap(before) or is_gap(w.cp[i]) or not _is_value(w, i):
         return NOTHING
     says = _announced(w.cp, i)
     if says == SAYS_NOTHING:
@@ -1045,7 +1045,7 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     return _password if says == SAYS_PASSWORD else _named
 
 
-cdef inline bint _is_gap(uint32_t c) noexcept nogil:
+cdef bint is_gap(uint32_t c) noexcept nogil:
     return c in (
         c' ', c'\t', c'\r', c'\n', c'"', c'\'', c'`', c'=', c':', c'\\', c']', c'>'
     )

@@ -2,7 +2,7 @@
 
 cimport cython
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from iatp._fast.secrets cimport Window
 
@@ -78,6 +78,9 @@ cdef struct Text:
     Window w            # the same, for secrets.pyx
     uint32_t[TEXT_WINDOW] cp
     Py_ssize_t[TEXT_WINDOW + 1] pos
+    unsigned char[TEXT_WINDOW + 128] kind    # of each code point; see window.h
+    uint64_t[TEXT_WINDOW / 64] secrets       # where a secret or an IBAN may begin
+    uint64_t[TEXT_WINDOW / 64] places        # where anything may
 
 cdef struct Reader:
     const unsigned char* p

@@ -12,4 +12,7 @@ class Spans:
     def __iter__(self) -> Iterator[tuple[int, int, int, int]]: ...
     def __len__(self) -> int: ...
 
+def vectors(level: int) -> None:
+    """Look at windows with vectors from now on, where the machine has them, or at 0 without."""
+
 __pyx_capi__: dict[str, object]

@@ -16,14 +16,14 @@ cimport cython
 import re
 import unicodedata
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memmove
+from libc.string cimport memchr, memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, said_at, token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, is_gap, is_run, said_at, token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -40,10 +40,46 @@ cdef extern from "tokens.h" nogil:
     )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
 
+cdef extern from "window.h" nogil:
+    enum:
+        WINDOW_DIGIT
+        WINDOW_SEPARATOR
+        WINDOW_OTHER
+        WINDOW_PAD
+    ctypedef struct WindowSet:
+        unsigned char[16] lows
+    ctypedef struct WindowSets:
+        const TokenTable* tokens
+        WindowSet firsts
+        WindowSet seconds
+        WindowSet lasts
+        WindowSet befores
+        WindowSet gaps
+        WindowSet separators
+        WindowSet runs
+    int window_level()
+    int window_lowest(uint64_t bits)
+    void window_put(WindowSet* set, unsigned char c)
+    Py_ssize_t window_plain(
+        const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
+    )
+    Py_ssize_t window_points(const unsigned char* p, Py_ssize_t n)
+    void window_copy(
+        const unsigned char* p, Py_ssize_t at, Py_ssize_t n, uint32_t* cp, Py_ssize_t* pos,
+        unsigned char* kind
+    )
+    void window_places(
+        const WindowSets* s, const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+    )
+    void window_places_plain(
+        const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+    )
+
 cdef extern from "utf8.h" nogil:
     int utf8_rest(unsigned char lead)
     int utf8_fits(unsigned char lead, int place, unsigned char c)
     int utf8_may_count(unsigned char lead)
+    int utf8_point(const unsigned char* p, Py_ssize_t n, uint32_t* cp)
 
 cdef enum:
     NOTHING = -1
@@ -71,34 +107,66 @@ cdef enum:
     DUMP_GROUPS = 8
     # The most bytes of a code point in a JSON string: two escapes.
     LONGEST_POINT = 12
+    # Of fewer code points masks cost more than they save.
+    SHORT_WINDOW = 24
     # What follows a dot that follows a digit, from this many digits on, is a fraction.
     FRACTION = 7
 
 cdef enum:
-    MAX_ZEROS = 128
-    MAX_SEPARATORS = 96
+    MAX_PAGES = 96
+    MAX_CODE_PAGES = 0x10ffff >> 8
     MAX_ISSUERS = 64
     MAX_CALLS = 32
     MAX_CALL = 36
+    MAX_FIRSTS = 4
     MAX_TAILS = 5
     MAX_TAIL = 8
     LONGEST_IBAN = 34
 
-# Decimal digits of every script: each has its ten digits in a row. In order.
-cdef uint32_t[MAX_ZEROS] _zeros
-cdef int _zero_count = 0
-assert len(characters.DIGIT_ZEROS) <= MAX_ZEROS
+# What each code point is to a number: its byte in a window, see window.h. By pages of 256; the
+# first is that of code points that are neither digits nor separators.
+cdef unsigned char[MAX_CODE_PAGES + 1] _page_of
+cdef unsigned char[MAX_PAGES][256] _pages
+
+
+cdef int _put_kind(uint32_t code, unsigned char kind) except -1:
+    global _page_count
+    if _page_of[code >> 8] == 0:
+        assert _page_count < MAX_PAGES
+        memset(_pages[_page_count], WINDOW_OTHER, 256)
+        _page_of[code >> 8] = _page_count
+        _page_count += 1
+    _pages[_page_of[code >> 8]][code & 0xff] = kind
+    return 0
+
+
+cdef int _page_count = 1
+memset(_page_of, 0, sizeof(_page_of))
+memset(_pages[0], WINDOW_OTHER, 256)
+# Each script has its ten digits in a row.
 for _code in characters.DIGIT_ZEROS:
     # As far as this Python knows them: its strings and this scan agree on what is a digit.
     if unicodedata.decimal(chr(_code), None) == 0:
-        _zeros[_zero_count] = _code
-        _zero_count += 1
-# What stands between groups of digits beyond ASCII. In order.
-cdef uint32_t[MAX_SEPARATORS] _separators
-cdef int _separator_count = len(characters.SEPARATORS)
-assert _separator_count <= MAX_SEPARATORS
-for _number, _code in enumerate(characters.SEPARATORS):
-    _separators[_number] = _code
+        for _place in range(10):
+            _put_kind(_code + _place, WINDOW_DIGIT + _place)
+for _code in characters.SEPARATORS:
+    _put_kind(_code, WINDOW_SEPARATOR)
+for _code in range(128):
+    _put_kind(_code, _code)
+
+# Of such a byte: the value of a digit, or one of these.
+cdef enum:
+    SEPARATOR = 10
+    NO_DIGIT = 11
+cdef unsigned char[256] _value_of
+for _code in range(256):
+    _value_of[_code] = NO_DIGIT
+cdef list _joins_of_digits = list(b" -./_\t")
+for _code in _joins_of_digits:
+    _value_of[_code] = SEPARATOR
+_value_of[WINDOW_SEPARATOR] = SEPARATOR
+for _place in range(10):
+    _value_of[<int>c'0' + <int>_place] = _value_of[WINDOW_DIGIT + _place] = _place
 
 cdef struct Issuer:
     int first
@@ -106,15 +174,46 @@ cdef struct Issuer:
     unsigned int lengths    # bit n: numbers of n digits
 
 cdef Issuer[MAX_ISSUERS] _issuers
+# Of the first three digits: all lengths that numbers of theirs may have.
+cdef unsigned int[1000] _lengths
+memset(_lengths, 0, sizeof(_lengths))
+# What a digit counts that counts twice.
+cdef unsigned char[10] _twice
+for _place in range(10):
+    _twice[_place] = _place * 2 - (9 if _place > 4 else 0)
 cdef int _issuer_count = 0
 assert len(issuers.ISSUERS) <= MAX_ISSUERS
-for _name, _first, _last, _lengths in issuers.ISSUERS:
+for _name, _first, _last, _allowed in issuers.ISSUERS:
     _issuers[_issuer_count].first = _first
     _issuers[_issuer_count].last = _last
-    _issuers[_issuer_count].lengths = sum([1 << length for length in _lengths])
+    _issuers[_issuer_count].lengths = sum([1 << length for length in _allowed])
+    for _place in range(<int>_first // 1000, <int>_last // 1000 + 1):
+        _lengths[_place] |= _issuers[_issuer_count].lengths
     _issuer_count += 1
 
 cdef const TokenTable* _tokens = token_table()
+
+# What window.h looks for.
+cdef WindowSets _sets
+cdef bint _wide = window_level()
+memset(&_sets, 0, sizeof(_sets))
+_sets.tokens = _tokens
+for _code in range(_tokens.first[128]):
+    window_put(&_sets.firsts, _tokens.prefixes[_code].text[0])
+    window_put(&_sets.seconds, _tokens.prefixes[_code].text[1])
+for _code in range(26):
+    for _place in range(26):
+        if _tokens.ends[_code] >> _place & 1:
+            for _number in (0, 32):
+                window_put(&_sets.befores, 65 + _code + _number)
+                window_put(&_sets.lasts, 65 + _place + _number)
+for _code in _joins_of_digits:
+    window_put(&_sets.separators, _code)
+for _code in range(128):
+    if is_gap(_code):
+        window_put(&_sets.gaps, _code)
+    if is_run(_code) or _code == c'.':
+        window_put(&_sets.runs, _code)
 
 # Of each country, the length of its IBANs and which of n, a, c each character is.
 cdef char[26 * 26][LONGEST_IBAN + 1] _ibans
@@ -152,6 +251,29 @@ for _number, _call in enumerate(_words + _inner_words):
     assert len(_call) < MAX_CALL
     for _place in range(len(_call)):
         _calls[_number][_place] = ord(_call[_place])
+# Which of the calls' first letters this is, from 1 on, and which two may follow it.
+cdef unsigned char[128] _call_firsts
+cdef uint64_t[MAX_FIRSTS][128][2] _call_begins
+memset(_call_firsts, 0, sizeof(_call_firsts))
+memset(_call_begins, 0, sizeof(_call_begins))
+_joiners = [_dot + _joiner for _dot in ("", ".") for _joiner in ("", " ", "_", "-")]
+_letters = sorted({_call[0] for _call in _words + _inner_words if _call.isascii()})
+assert len(_letters) <= MAX_FIRSTS
+for _call in _words + _inner_words:
+    if ord(_call[0]) >= 0x80:
+        continue
+    _call_firsts[ord(_call[0])] = _call_firsts[ord(_call[0].upper())] = (
+        _letters.index(_call[0]) + 1
+    )
+    _spelled = {""}
+    for _letter in _call:
+        _more = _joiners if _letter == " " else [_letter]
+        _spelled = {_text + _joiner for _text in _spelled for _joiner in _more}
+    for _text in _spelled:
+        if _text[:3].isascii():
+            _call_begins[_letters.index(_call[0])][ord(_text[1])][ord(_text[2]) >> 6] |= (
+                <uint64_t>1 << (<int>ord(_text[2]) & 63)
+            )
 # What may stand between such a word and the end of its line.
 cdef uint32_t[MAX_TAILS][MAX_TAIL] _tails
 for _number, _call in enumerate(("number", "no", "num", "nbr", "is")):
@@ -159,6 +281,12 @@ for _number, _call in enumerate(("number", "no", "num", "nbr", "is")):
         _tails[_number][_place] = ord(_call[_place])
 # The beginning of a header line that may stand between the name of a multipart field and its value.
 cdef const char* _part_line = b"Content-T"
+
+
+def vectors(int level):
+    """Look at windows with vectors from now on, where the machine has them, or at 0 without."""
+    global _wide
+    _wide = level > 0 and window_level()
 
 
 @cython.final
@@ -215,42 +343,24 @@ cdef inline int _hex(unsigned char c) noexcept nogil:
     return -1
 
 
-cdef inline int _last_up_to(const uint32_t* table, int count, uint32_t cp) noexcept nogil:
-    """Index of the last entry of an ordered table that is not above `cp`, or -1."""
-    cdef int low = 0
-    cdef int high = count
-    cdef int middle
-    while low < high:
-        middle = (low + high) // 2
-        if table[middle] <= cp:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
-
-
 cdef inline bint _is_digit(unsigned char c) noexcept nogil:
     return c'0' <= c <= c'9'
 
 
+cdef inline unsigned char _kind_of(uint32_t cp) noexcept nogil:
+    """The byte of a code point in a window."""
+    return _pages[_page_of[cp >> 8]][cp & 0xff]
+
+
 cdef inline int _digit(uint32_t cp) noexcept nogil:
     """The value of a decimal digit of any script, or -1."""
-    cdef int at
-    if cp < 0x80:
-        return <int>(cp - c'0') if c'0' <= cp <= c'9' else -1
-    at = _last_up_to(_zeros, _zero_count, cp)
-    if at >= 0 and cp - _zeros[at] < 10:
-        return <int>(cp - _zeros[at])
-    return -1
+    cdef int value = _value_of[_kind_of(cp)]
+    return value if value < SEPARATOR else NOTHING
 
 
 cdef inline bint _is_separator(uint32_t cp) noexcept nogil:
     """What people and layouts put between groups of digits."""
-    cdef int at
-    if cp < 0x80:
-        return cp in (c' ', c'-', c'.', c'/', c'_', c'\t')
-    at = _last_up_to(_separators, _separator_count, cp)
-    return at >= 0 and _separators[at] == cp
+    return _value_of[_kind_of(cp)] == SEPARATOR
 
 
 cdef inline bint _is_letter(uint32_t cp) noexcept nogil:
@@ -410,9 +520,20 @@ cdef inline bint _is_upper(uint32_t cp) noexcept nogil:
     return c'A' <= cp <= c'Z'
 
 
-cdef inline bint _may_call(uint32_t c) noexcept nogil:
-    """Whether one of the calls begins with this."""
-    return c >= 0x80 or (c | 0x20) in (c's', c'i', c't')
+cdef inline bint _may_call(const uint32_t* cp, int low, int high) noexcept nogil:
+    """Whether the first three of one of the calls may stand at `low`."""
+    cdef uint32_t second, third
+    cdef int first
+    if cp[low] >= 0x80:
+        return True
+    first = _call_firsts[cp[low]]
+    if first == 0 or low + 2 >= high:
+        return False
+    second = cp[low + 1]
+    third = cp[low + 2]
+    if second >= 0x80 or third >= 0x80:
+        return True
+    return _call_begins[first - 1][_fold(second)][_fold(third) >> 6] >> (_fold(third) & 63) & 1
 
 
 cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
@@ -420,10 +541,14 @@ cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept 
     cdef int i, call
     cdef uint32_t first
     for i in range(low, high):
-        if not _may_call(cp[i]):
+        if not _may_call(cp, i, high):
             continue
         first = _fold(cp[i])
-        for call in range(0 if in_key else 1, _call_count):
+        call = 0 if in_key else 1
+        if i > 0 and _is_lower(cp[i - 1]) and not _is_upper(cp[i]):
+            # In the middle of a word.
+            call = _whole_words
+        for call in range(call, _call_count):
             if first != _calls[call][0]:
                 continue
             if _match_end(cp, i, high, _calls[call], call < _whole_words):
@@ -559,7 +684,7 @@ cdef bint _ends_with_call(const uint32_t* cp, int low, int end) noexcept nogil:
     """Whether one of the calls, or its plural, ends at `end` and begins at `low` or later."""
     cdef int i, call, stop
     for i in range(max(low, end - MAX_CALL), end):
-        if not _may_call(cp[i]):
+        if not _may_call(cp, i, end):
             continue
         for call in range(1, _call_count):
             stop = _match_end(cp, i, end, _calls[call], call < _whole_words)
@@ -661,28 +786,31 @@ cdef int _read_key(const unsigned char* p, Py_ssize_t value, uint32_t* cp) noexc
 
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil:
     """Length, issuer, Luhn, and not one digit repeated."""
-    cdef int i, digit
-    cdef int prefix = 0
+    cdef int i, prefix
     cdef int total = 0
-    cdef bint assigned = False
     cdef bint varied = False
     if n < 13 or n > CARD_DIGITS:
         return False
-    for i in range(6):
+    prefix = digits[0] * 100 + digits[1] * 10 + digits[2]
+    if not _lengths[prefix] >> n & 1:
+        return False
+    # Two by two from the end, of which the first counts twice.
+    for i in range(n & 1, n, 2):
+        total += _twice[digits[i]] + digits[i + 1]
+    if n & 1:
+        total += digits[0]
+    if total % 10:
+        return False
+    for i in range(3, 6):
         prefix = prefix * 10 + digits[i]
     for i in range(_issuer_count):
         if _issuers[i].first <= prefix <= _issuers[i].last and _issuers[i].lengths >> n & 1:
-            assigned = True
             break
-    if not assigned:
+    else:
         return False
-    for i in range(n):
-        digit = digits[i]
-        varied = varied or digit != digits[0]
-        if (n - i) % 2 == 0:
-            digit = digit * 2 - 9 if digit > 4 else digit * 2
-        total += digit
-    return varied and total % 10 == 0
+    for i in range(1, n):
+        varied = varied or digits[i] != digits[0]
+    return varied
 
 
 cdef bint is_ssn(const unsigned char* d) noexcept nogil:
@@ -868,19 +996,33 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
     cdef bint fours = True
     cdef bint alike = True
     cdef bint is_fraction, is_printed
+    cdef unsigned char value
+    # Most are one short group.
+    stop = i + 1
+    while _value_of[t.kind[stop]] < SEPARATOR and stop - i <= CARD_DIGITS:
+        stop += 1
+    if stop - i > CARD_DIGITS or (
+        stop - i < 13 and stop - i != SSN_DIGITS and (
+            _value_of[t.kind[stop]] != SEPARATOR or _value_of[t.kind[stop + 1]] >= SEPARATOR
+        )
+    ):
+        return NOTHING
     while True:
+        # Behind the window there is no digit.
         stop = at
-        while stop < t.n and total <= CARD_DIGITS and _digit(t.cp[stop]) >= 0:
-            digits[total] = <unsigned char>_digit(t.cp[stop])
+        value = _value_of[t.kind[stop]]
+        while value < SEPARATOR and total <= CARD_DIGITS:
+            digits[total] = value
             total += 1
             stop += 1
+            value = _value_of[t.kind[stop]]
         if total > CARD_DIGITS:
             break
         starts[groups] = at
         ends[groups] = stop
         totals[groups] = total
         groups += 1
-        if stop + 1 >= t.n or not _is_separator(t.cp[stop]) or _digit(t.cp[stop + 1]) < 0:
+        if value != SEPARATOR or _value_of[t.kind[stop + 1]] >= SEPARATOR:
             ends_here = True
             break
         # A card that is not the whole row has at most five groups, 4-4-4-4-3; and where its first
@@ -916,6 +1058,8 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
             # A telephone number has a plus and at most fifteen digits (E.164).
             if totals[j] < 13 or (before == c'+' and totals[j] < 16):
                 continue
+            if not is_card(digits, totals[j]):
+                continue
             if j > 0:
                 # Two of three: groups as on a card, one kind of separator, nothing else in the row.
                 is_printed = _is_printed(starts, ends, j, totals[j], fours)
@@ -930,7 +1074,7 @@ cdef int _number_at(const Text* t, int i, int* end) noexcept nogil:
                     continue
                 if t.cp[ends[0]] == c' ' and _in_dump(t, i, ends[j], ends[0] - i):
                     continue
-            if is_card(digits, totals[j]) and not _in_uuid(t, i, ends[j]):
+            if not _in_uuid(t, i, ends[j]):
                 if j > 0 or not _in_digest(t, i, ends[j]):
                     behind = ends[j]
         if behind == 0 and groups > 1 and t.cp[ends[0]] == c'.':
@@ -1060,7 +1204,7 @@ cdef int _email_end(Text* t, int at) noexcept nogil:
     cdef uint32_t c
     for i in range(at + 1, min(t.n, at + 1 + DOMAIN)):
         c = t.cp[i]
-        if c < 0x80:
+        if _is_place(t.secrets, i):
             _secret_at(t, i, &ignored, &unused)
             if ignored != NOTHING:
                 break
@@ -1094,6 +1238,25 @@ cdef bint _is_remote(const Text* t, int start, int at, int end) noexcept nogil:
     return _is_alnum(c) or c == c'/' or c == c'~'
 
 
+cdef inline bint _is_place(const uint64_t* places, int i) noexcept nogil:
+    return places[i >> 6] >> (i & 63) & 1
+
+
+cdef inline int _next_place(const uint64_t* places, int i, int limit) noexcept nogil:
+    """The first place at `i` or behind and before `limit`; or `limit`."""
+    cdef int block = i >> 6
+    cdef uint64_t left
+    if i >= limit:
+        return i
+    left = places[block] >> (i & 63) << (i & 63)
+    while left == 0:
+        block += 1
+        if block << 6 >= limit:
+            return limit
+        left = places[block]
+    return min(limit, (block << 6) + window_lowest(left))
+
+
 cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
@@ -1102,15 +1265,25 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     cdef int i = first
     cdef int kind, start, end, secret
     cdef Py_ssize_t behind
-    cdef uint32_t c
-    while i < limit:
-        if t.pos[i] < t.done:
-            # A secret that began before the window, or ends behind it.
+    if i >= limit:
+        return i
+    memset(&t.kind[t.n], 0, WINDOW_PAD)
+    if _wide and t.n >= SHORT_WINDOW:
+        window_places(&_sets, t.kind, t.n, t.secrets, t.places)
+    else:
+        window_places_plain(t.kind, t.n, t.secrets, t.places)
+    if t.direct and t.pos[0] == t.start:
+        t.secrets[0] |= 1
+        t.places[0] |= 1
+    while True:
+        # A secret that began before the window, or ends behind it.
+        while i < limit and t.pos[i] < t.done:
             i += 1
             floor[0] = i
-            continue
-        c = t.cp[i]
-        if c > 0x20 and c < 0x80 and (i == 0 or c == c'-' or not _is_alnum(t.cp[i - 1])):
+        i = _next_place(t.places, i, limit)
+        if i >= limit:
+            return i
+        if _is_place(t.secrets, i):
             secret = _secret_at(t, i, &kind, &behind)
             if secret == NOTHING and kind == NOTHING and t.pos[i] == t.start and t.direct:
                 secret = value_of(&t.w, t.direct, &behind)
@@ -1119,25 +1292,22 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
                 spans.add(t.pos[i], behind, kind, 0, secret)
                 t.done = behind
                 continue
-        if c'A' <= c < 0x80 or c < c'0':
-            i += 1
-            continue
-        if _digit(c) >= 0:
-            if i == 0 or _digit(t.cp[i - 1]) < 0:
-                kind = _number_at(t, i, &end)
-                if kind != NOTHING:
-                    spans.add(t.pos[i], t.pos[end], kind, 0)
-                    floor[0] = i = end
-                    continue
-        elif c == c'@':
+        if t.kind[i] == c'@':
             start = _email_start(t, i, floor[0])
             end = _email_end(t, i) if start < i else 0
             if end and not _is_remote(t, start, i, end):
                 spans.add(t.pos[start], t.pos[end], EMAIL, 0)
                 floor[0] = i = end
                 continue
+        elif _value_of[t.kind[i]] < SEPARATOR and (
+            i == 0 or _value_of[t.kind[i - 1]] >= SEPARATOR
+        ):
+            kind = _number_at(t, i, &end)
+            if kind != NOTHING:
+                spans.add(t.pos[i], t.pos[end], kind, 0)
+                floor[0] = i = end
+                continue
         i += 1
-    return i
 
 
 # Most of a text holds nothing. It is looked through for *rows*: digits, and what may stand for
@@ -1147,6 +1317,10 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
 
 cdef enum:
     ROW = SSN_DIGITS
+    # Where so many code points in a row had to be read, the next bytes are read as well, without
+    # looking at them first.
+    DENSE = 1024
+    READ_ON = 4096
 
 
 cdef inline bint is_mark(unsigned char c, int form) noexcept nogil:
@@ -1272,6 +1446,7 @@ cdef int read_text_from(
     cdef Py_ssize_t far = start
     cdef Py_ssize_t begin = -1          # of the stretch to read, where one is open
     cdef Py_ssize_t until = 0           # the points at which it ends
+    cdef Py_ssize_t opened = 0          # those at which it was opened
     cdef Py_ssize_t read = first        # up to here all is found
     cdef Py_ssize_t quiet, row, row_points, behind
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
@@ -1356,6 +1531,18 @@ cdef int read_text_from(
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
+            opened = points
+        if points - opened >= DENSE and end - at > READ_ON:
+            if form != AS_TEXT and memchr(p + at, extra, READ_ON) != NULL:
+                # How many code points these bytes are is not so simple.
+                opened = points
+                until = max(until, points + ahead)
+                continue
+            points += window_points(p + at, READ_ON)
+            at += READ_ON
+            if mark < at:
+                mark = token_mark(_tokens, p, start, at, end, form >= AS_TARGET)
+            ahead = MARGIN
         until = max(until, points + ahead)
     if begin >= 0:
         _read_stretch(r, start, end, begin, read, end, form, key, direct, spans)
@@ -1377,8 +1564,9 @@ cdef Py_ssize_t _read_stretch(
     cdef int floor
     cdef int shift
     # What else is not itself in this form.
-    cdef unsigned char escape = c'\\' if form == AS_JSON else c'%'
-    cdef unsigned char c
+    cdef unsigned char one = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else 0x80
+    cdef unsigned char two = c'+' if form == AS_FORM else one
+    cdef Py_ssize_t plain
     if r.text == NULL:
         r.text = <Text*>malloc(sizeof(Text))
         if r.text == NULL:
@@ -1400,15 +1588,22 @@ cdef Py_ssize_t _read_stretch(
     floor = -1
     while True:
         while at < end and t.n < TEXT_WINDOW:
+            plain = window_plain(r.p + at, min(end - at, TEXT_WINDOW - t.n), one, two)
+            if plain:
+                window_copy(r.p, at, plain, &t.cp[t.n], &t.pos[t.n], &t.kind[t.n])
+                if at < first:
+                    next_ = t.n + <int>min(plain, first - at)
+                at += plain
+                t.n += <int>plain
+                continue
             t.pos[t.n] = at
             if at < first:
                 next_ = t.n + 1
-            c = r.p[at]
-            if c < 0x80 and c != escape and c != c'+':
-                t.cp[t.n] = c
-                at += 1
+            if form == AS_TEXT or form == AS_JSON and r.p[at] != c'\\':
+                at += utf8_point(r.p + at, end - at, &t.cp[t.n])
             else:
                 at = _read_point(r.p, at, end, form, &t.cp[t.n])
+            t.kind[t.n] = _kind_of(t.cp[t.n])
             t.n += 1
         t.pos[t.n] = at
         if floor < 0:
@@ -1423,6 +1618,7 @@ cdef Py_ssize_t _read_stretch(
         t.n -= shift
         memmove(&t.cp[0], &t.cp[shift], t.n * sizeof(uint32_t))
         memmove(&t.pos[0], &t.pos[shift], t.n * sizeof(Py_ssize_t))
+        memmove(&t.kind[0], &t.kind[shift], t.n)
         next_ = MARGIN
         floor = max(floor - shift, 0)
         t.w.known = max(t.w.known - shift, 0)

@@ -362,7 +362,9 @@ static Py_ssize_t token_mark(
             if (words & one)
                 return place - 2;
             if (dashes & one) {
-                Py_ssize_t begin = token_begin(p, place, high);
+                /* Where every run counts, one of more dashes does. */
+                Py_ssize_t near = place + TOKEN_RUN + 5;
+                Py_ssize_t begin = token_begin(p, place, all && near < high ? near : high);
                 if (begin >= 0)
                     return begin;
             }

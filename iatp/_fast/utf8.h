@@ -2,6 +2,8 @@
 #ifndef IATP_UTF8_H
 #define IATP_UTF8_H
 
+#include <stdint.h>
+
 /* How many bytes follow this one, or 0 where it leads none. */
 static inline int utf8_rest(unsigned char lead) {
     if (lead < 0xc2)
@@ -34,6 +36,19 @@ static inline int utf8_length(const unsigned char *p, Py_ssize_t n) {
         if (!utf8_fits(p[0], place, p[place + 1]))
             return 0;
     return rest + 1;
+}
+
+/* The length of the character beyond ASCII that begins at `p`, and what it is; a byte that is no
+   UTF-8 is one of its own. */
+static inline int utf8_point(const unsigned char *p, Py_ssize_t n, uint32_t *cp) {
+    int length = utf8_length(p, n);
+    *cp = p[0];
+    if (length == 0)
+        return 1;
+    *cp &= 0x7f >> length;
+    for (int place = 1; place < length; place++)
+        *cp = *cp << 6 | (p[place] & 0x3f);
+    return length;
 }
 
 /* Whether a digit or a separator beyond ASCII can begin with this byte. Letters of Latin, Greek,

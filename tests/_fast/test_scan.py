@@ -1185,6 +1185,8 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "broken UTF-8": (b"\xf0\x9f\x98", TEXT),
     "percent": (b"%34", FORM),
     "percent escaped @": (b"%40a", FORM),
+    "dashes of a key in a form": (b"-----", FORM),
+    "words that begin like calls": (b"soc" * 20 + b"123456780 ", TEXT),
     "escapes": (b"\\u0034", JSON),
     "escapes in a string": (b'"\\u0034"', JSON),
     "backslashes": (b"\\", JSON),
