@@ -34,6 +34,13 @@ enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 #define WALK_DEPTH 128
 #define WALK_BLOCK 64
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
+#define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
+#define WALK_IBAN 34
+#define WALK_DOMAIN 254
+#define WALK_ENTITY 26
+/* Longer rows are read. */
+#define WALK_ROW 64
+#define WALK_GROUPS 24
 
 /* One bit for each byte of a block. */
 typedef struct {
@@ -42,11 +49,25 @@ typedef struct {
     uint64_t dot, zero, e, alpha, tail, tail2, simple;
 } Masks;
 
+/* What the rules of text.pyx say of a place, so that the walk does not stop at each that only looks
+   like one. */
+typedef struct {
+    const TokenTable *tokens;
+    /* Digits are their values. */
+    int (*is_card)(const unsigned char *digits, int n);
+    int (*is_ssn)(const unsigned char *digits);
+    /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
+       a pair begins that is one. */
+    uint64_t units[1024];
+    uint32_t entities[32];       /* the first two letters of those that need no semicolon */
+    unsigned char ibans[26 * 26];    /* their lengths, by country */
+} WalkRules;
+
 typedef struct {
     const unsigned char *p;
     Py_ssize_t n;
     int level;
-    const TokenTable *tokens;
+    const WalkRules *rules;
 
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
@@ -69,8 +90,11 @@ typedef struct {
     uint64_t in_string;          /* all ones inside a string */
     uint64_t escaped;
     uint64_t letters;            /* bytes of a unit that began before the block and is a letter */
+    uint64_t gap;                /* the rest of an escape that is a separator */
     uint64_t scalar;
     Py_ssize_t open_at, scalar_at;
+    Py_ssize_t word_end;         /* of the last true, false or null */
+    Py_ssize_t row_end;          /* up to here no row that has begun holds anything */
     Py_ssize_t low_surrogate_at;
     uint64_t high_marks;         /* bytes of a character that began before the block */
     int high_bytes;
@@ -145,14 +169,14 @@ enum {
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
-   what stands behind the backslash of an escape of two bytes, but for the slash; of 2x, 5x, 6x, 7x. */
+   what stands behind the backslash of an escape of two bytes, that is no separator; of 2x, 5x, 6x, 7x. */
 enum {
     TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8,
     BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
 };
 #define TAIL_LOW_HALVES \
     0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
-    (char)(TAIL_6 | TAIL_7 | BEHIND_7), TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
+    TAIL_6 | TAIL_7, TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
     TAIL_6 | BEHIND_6, 0
 #define TAIL_HIGH_HALVES \
     0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
@@ -317,7 +341,7 @@ static int walk_level(void) {
 }
 
 static void walk_begin(
-    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const WalkRules *rules
 ) {
     /* All but the stack, of which only what is below `depth` counts. */
     memset(w, 0, offsetof(Walk, frames));
@@ -330,7 +354,7 @@ static void walk_begin(
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
     w->value_at = -1;
-    w->tokens = tokens;
+    w->rules = rules;
 }
 
 /* The unit of the four hex digits at `at`, or -1. */
@@ -351,14 +375,22 @@ static inline int walk_unit(const Walk *w, Py_ssize_t at) {
     return unit;
 }
 
-/* Whether a \u escape of this unit may be a digit, a separator, an @, or half of one; or part
-   of a secret. */
-static inline int walk_unit_counts(int unit) {
-    if (unit < 0x80)
-        return 1;
-    if (unit >= 0xd800 && unit < 0xe000)
-        return 1;
-    return utf8_may_count((unsigned char)(unit < 0x800 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12));
+/* Whether a unit is a digit or a separator beyond ASCII, or begins one. */
+static inline int walk_unit_counts(const Walk *w, unsigned unit) {
+    return w->rules->units[unit >> 6] >> (unit & 63) & 1;
+}
+
+/* The same of a character of `length` bytes. */
+static inline int walk_character_counts(const Walk *w, const unsigned char *p, int length) {
+    if (!utf8_may_count(p[0]))
+        return 0;
+    if (length == 2)
+        return walk_unit_counts(w, (p[0] & 0x1fu) << 6 | (p[1] & 0x3f));
+    if (length == 3)
+        return walk_unit_counts(w, (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3f));
+    /* The first unit of its pair. */
+    return walk_unit_counts(
+        w, 0xd7c0 + ((p[0] & 0x07u) << 8 | (p[1] & 0x3fu) << 2 | (p[2] & 0x3fu) >> 4));
 }
 
 /* The backslashes that begin an escape, and in `escaped` the bytes behind them. `carry` says
@@ -376,17 +408,18 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
 }
 
 /* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
-   that may count, and all bytes of those that don't. 0 where an escape is unknown or a
-   surrogate is alone. Of an escaped slash it gives the backslash. `simple` are the bytes that make
-   an escape of two bytes, but for the slash. */
+   that may count (of ASCII all do), all bytes of those that don't, and both bytes of a tab or a
+   slash. 0 where an escape is unknown or a surrogate is alone. Of an escaped slash it gives the
+   backslash. `simple` are the bytes that make any other escape of two bytes. */
 static inline int walk_escapes(
     Walk *w, uint64_t backslash, uint64_t simple, uint64_t *escaped, uint64_t *units,
-    uint64_t *letters, uint64_t *slashes
+    uint64_t *letters, uint64_t *slashes, uint64_t *gaps
 ) {
     uint64_t left = walk_slants(backslash, &w->escaped, escaped);
     *units = 0;
     *letters = w->letters;
-    w->letters = 0;
+    *gaps = w->gap;
+    w->letters = w->gap = 0;
     for (left &= ~(simple >> 1); left; left &= left - 1) {
         int bit = __builtin_ctzll(left);
         Py_ssize_t at = w->base + bit + 1;
@@ -396,14 +429,18 @@ static inline int walk_escapes(
         switch (w->p[at]) {
         case '/':
             *slashes |= 1ull << bit;
+            /* fall through */
+        case 't':
+            *gaps |= 3ull << bit;
+            w->gap = (uint64_t)(bit == 63);
             break;
-        case '"': case '\\': case 'b': case 'f': case 'n': case 'r': case 't':
+        case '"': case '\\': case 'b': case 'f': case 'n': case 'r':
             break;
         case 'u':
             unit = walk_unit(w, at + 1);
             if (unit < 0)
                 return 0;
-            if (walk_unit_counts(unit))
+            if (unit < 0x80 || walk_unit_counts(w, (unsigned)unit))
                 *units |= 1ull << bit;
             else {
                 *letters |= 0x3full << bit;
@@ -439,17 +476,18 @@ static inline int walk_characters(Walk *w, uint64_t high, uint64_t *marks) {
     while (high) {
         int bit = __builtin_ctzll(high);
         Py_ssize_t at = w->base + bit;
-        int length = utf8_length(w->p + at, w->n - at);
+        int length = utf8_length(w->p + at, w->n - at), counts;
         uint64_t bytes = (1ull << length) - 1;
         if (length == 0)
             return 0;
+        counts = walk_character_counts(w, w->p + at, length);
         if (bit + length > 64) {
             w->high_bytes = bit + length - 64;
-            if (utf8_may_count(w->p[at]))
+            if (counts)
                 w->high_marks = (1ull << w->high_bytes) - 1;
         }
         high &= ~(bytes << bit);
-        if (utf8_may_count(w->p[at]))
+        if (counts)
             *marks |= bytes << bit;
     }
     return 1;
@@ -470,7 +508,7 @@ static __attribute__((noinline)) void walk_places(
             && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
-        if (at >= w->done && token_run(w->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
+        if (at >= w->done && token_run(w->rules->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
 }
@@ -547,15 +585,292 @@ static __attribute__((noinline)) void walk_coded(Walk *w, uint64_t runs) {
     }
 }
 
+static inline int walk_digit(unsigned char c) {
+    return (unsigned char)(c - '0') < 10;
+}
+
+static inline int walk_hex(unsigned char c) {
+    return walk_digit(c) || (unsigned char)((c | 0x20) - 'a') < 6;
+}
+
+/* What of ASCII stands between the groups of a row; a tab is an escape. */
+static inline int walk_joins(unsigned char c) {
+    return c == ' ' || c == '-' || c == '.' || c == '/' || c == '_';
+}
+
+/* Whether the end of a line or a quote is escaped by this letter; none of them is in a row. */
+static inline int walk_breaks(unsigned char c) {
+    return c == 'n' || c == 'r' || c == '"' || c == '\\' || c == 'b' || c == 'f';
+}
+
+/* Whether a character before `at` may belong to a row that begins there. */
+static inline int walk_joined_before(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low;
+    if (walk_joins(p[at - 1]))
+        at--;
+    /* A tab or a slash; or a unit, of which the last digits may look like ones of the row. */
+    if (p[at - 1] == '\\' || (p[at - 1] == 't' && p[at - 2] == '\\'))
+        return 1;
+    for (low = at - 1; low > 0 && low > at - 7; low--)
+        if (p[low] == 'u' && p[low - 1] == '\\')
+            return 1;
+    for (low = at - 1; low > 0 && (p[low] & 0xc0) == 0x80; low--)
+        continue;
+    return p[low] >= 0x80 && walk_character_counts(w, p + low, (int)(at - low));
+}
+
+/* Whether a character from `at` on may belong to a row that ends before it. */
+static inline int walk_joined_behind(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    Py_ssize_t left = w->n - at;
+    if (left > 1 && walk_joins(p[0])) {
+        p++;
+        left--;
+    }
+    if (left > 1 && p[0] == '\\')
+        return !walk_breaks(p[1]);
+    return left > 0 && p[0] >= 0x80 && utf8_may_count(p[0])
+           && walk_character_counts(w, p, utf8_length(p, left));
+}
+
+/* Whether the row of digits and single separators around `at` in a string may hold a number. */
+static int walk_row(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    unsigned char digits[WALK_ROW];
+    int starts[WALK_GROUPS + 1], groups = 0, total = 0;
+    unsigned char joints[WALK_GROUPS];
+    Py_ssize_t i = at;
+    while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
+        i--;
+        if (at - i == WALK_ROW)
+            return 1;
+    }
+    if (!walk_digit(p[i]) || walk_joined_before(w, i))
+        return 1;
+    for (;;) {
+        if (groups == WALK_GROUPS)
+            return 1;
+        starts[groups++] = total;
+        for (; i < w->n && walk_digit(p[i]); i++) {
+            if (total == WALK_ROW)
+                return 1;
+            digits[total++] = p[i] - '0';
+        }
+        if (i + 1 >= w->n || !walk_joins(p[i]) || !walk_digit(p[i + 1]))
+            break;
+        joints[groups - 1] = p[i++];
+    }
+    starts[groups] = total;
+    w->row_end = i;
+    if (walk_joined_behind(w, i))
+        return 1;
+    for (int first = 0; first < groups; first++)
+        for (int end = first + 1; end <= groups; end++) {
+            int length = starts[end] - starts[first];
+            if (length > WALK_CARD)
+                break;
+            if (length >= 13 && w->rules->is_card(digits + starts[first], length))
+                return 1;
+            if (length == 9 && w->rules->is_ssn(digits + starts[first])
+                && (end == first + 1
+                    || (end == first + 3 && starts[first + 1] - starts[first] == 3
+                        && starts[first + 2] - starts[first] == 5
+                        && joints[first] == joints[first + 1])))
+                return 1;
+        }
+    return 0;
+}
+
+/* The same of a number without a fraction or an exponent, the digits from `at` on. */
+static int walk_number(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    unsigned char digits[WALK_CARD];
+    int n = 0;
+    if (p[at] == '-')
+        at++;
+    for (; at < w->n && walk_digit(p[at]); at++) {
+        /* It may be beyond a double. */
+        if (n == WALK_CARD)
+            return 1;
+        digits[n++] = p[at] - '0';
+    }
+    w->row_end = at;
+    return n == 9 ? w->rules->is_ssn(digits) : n >= 13 && w->rules->is_card(digits, n);
+}
+
+/* Of the ninth and further places of rows, those in which something may be. */
+static __attribute__((noinline)) uint64_t walk_rows(Walk *w, uint64_t nine) {
+    uint64_t kept = 0;
+    for (; nine; nine &= nine - 1) {
+        uint64_t one = nine & (0 - nine);
+        int bit = __builtin_ctzll(nine);
+        Py_ssize_t at = w->base + bit;
+        if (at < w->row_end || at < w->done)
+            continue;
+        if (w->in & one) {
+            if (walk_row(w, at)) {
+                /* One call is enough for a string. */
+                uint64_t closes = w->closes & ~(one - 1);
+                kept |= one;
+                nine &= closes ? one | ~((closes & (0 - closes)) - 1) : one;
+            }
+        } else {
+            uint64_t starts = w->starts & (one - 1);
+            if (walk_number(w, starts ? w->base + 63 - __builtin_clzll(starts) : w->scalar_at))
+                kept |= one;
+        }
+    }
+    return kept;
+}
+
+/* Whether an address, or the user and password of a URL, may stand around the @ at `at`. */
+static int walk_address(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t high = w->n - at > WALK_DOMAIN ? at + WALK_DOMAIN : w->n, i = at + 1;
+    unsigned char c = i < w->n ? p[i] : 0;
+    int labels = 0, length = 0, named = 0;
+    if (c < 0x80 && !token_alnum(c) && c != '-' && c != '[' && c != '\\')
+        return 0;
+    c = p[at - 1];
+    if (c >= 0x80 || token_alnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-'
+        || c == '\'') {
+        for (; i < high; i++) {
+            c = p[i];
+            if (c >= 0x80 || c == '\\')
+                return 1;
+            if (c == '.') {
+                if (length == 0)
+                    break;
+                labels++;
+                length = named = 0;
+                continue;
+            }
+            if (!token_alnum(c) && c != '-')
+                break;
+            named |= !walk_digit(c) && c != '-';
+            length++;
+            if (labels && length > 1 && named && c != '-')
+                return 1;
+        }
+    }
+    /* Neither a user nor a password has these in it. */
+    for (i = at - 1; i > 0; i--) {
+        c = p[i];
+        if (c == '/')
+            return p[i - 1] == '/' || p[i - 1] == '\\';
+        if (c == ' ' || c == '"' || c == '<' || c == '>' || c == '@')
+            break;
+    }
+    return 0;
+}
+
+/* Whether the ampersand at `at` may begin an entity. */
+static int walk_entity(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t i = at + 1;
+    if (i + 1 >= w->n || p[i] == '#')
+        return 1;
+    if (token_pair(w->rules->entities, p[i], p[i + 1]))
+        return 1;
+    while (i < w->n && i - at < WALK_ENTITY && token_alnum(p[i]))
+        i++;
+    return i < w->n && i > at + 1 && p[i] == ';';
+}
+
+/* Of signs in strings, those that may count: @ % & and escaped backslashes. */
+static __attribute__((noinline)) uint64_t walk_signs(const Walk *w, uint64_t signs) {
+    const unsigned char *p = w->p;
+    uint64_t kept = 0;
+    for (; signs; signs &= signs - 1) {
+        Py_ssize_t at = w->base + __builtin_ctzll(signs);
+        unsigned char next;
+        int counts;
+        switch (p[at]) {
+        case '@':
+            counts = walk_address(w, at);
+            break;
+        case '%':
+            counts = at + 2 < w->n && walk_hex(p[at + 1]) && walk_hex(p[at + 2]);
+            break;
+        case '&':
+            counts = walk_entity(w, at);
+            break;
+        default:
+            /* It may begin an escape of JSON inside the string. */
+            next = at + 1 < w->n ? p[at + 1] : '"';
+            counts = next != '"'
+                     && (walk_breaks(next) || next == 't' || next == '/' || next == 'u');
+        }
+        if (counts)
+            kept |= signs & (0 - signs);
+    }
+    return kept;
+}
+
+/* Whether the IBAN may be one whose country stands before the digit at `at`. */
+static int walk_iban(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    unsigned char text[WALK_IBAN];
+    Py_ssize_t i = at - 2;
+    int count = 0, gap = 0, rest = 0;
+    int length = w->rules->ibans[((p[i] | 0x20) - 'a') * 26 + (p[i + 1] | 0x20) - 'a'];
+    for (; count < length; i++) {
+        if (i >= w->n || p[i] >= 0x80 || p[i] == '\\')
+            return 1;
+        if (token_alnum(p[i])) {
+            text[count++] = p[i];
+            gap = 0;
+        } else if (count < 4 || gap || !walk_joins(p[i]))
+            return 0;
+        else
+            gap = 1;
+    }
+    if ((i < w->n && token_alnum(p[i])) || !walk_digit(text[3]))
+        return 0;
+    /* The first four go to the end; letters are two digits (ISO 7064, MOD 97-10). */
+    for (int turn = 0; turn < count; turn++) {
+        unsigned char c = text[(turn + 4) % count];
+        rest = walk_digit(c) ? rest * 10 + c - '0' : rest * 100 + (c | 0x20) - 'a' + 10;
+        rest %= 97;
+    }
+    return rest == 1;
+}
+
+/* Where the word that begins at `at` ends, or 0 where there is none. */
+static inline Py_ssize_t walk_word(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    Py_ssize_t left = w->n - at;
+    if (left >= 4 && (memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0))
+        left = 4;
+    else if (left >= 5 && memcmp(p, "false", 5) == 0)
+        left = 5;
+    else
+        return 0;
+    return at + left;
+}
+
+/* Whether a scalar may end before `at`. */
+static inline int walk_ends(const Walk *w, Py_ssize_t at) {
+    if (at >= w->n)
+        return 1;
+    switch (w->p[at]) {
+    case ' ': case '\t': case '\n': case '\r': case ',': case ':': case '"':
+    case '[': case ']': case '{': case '}':
+        return 1;
+    }
+    return 0;
+}
+
 /* Reads the masks of the block at `base`. 0 where it is not valid. */
 WALK_TARGET_BITS WALK_ALONE
 static inline int walk_block(Walk *w, const Masks *m) {
     const uint64_t top = 1ull << 63;
-    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, firsts, quoted = 0, runs;
-    uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
+    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, gaps = 0, quoted = 0;
+    uint64_t quote, in, firsts, ops, scalar, starts, tokens, digits, dots, minuses, look, runs;
 
     if ((m->backslash | w->escaped | w->letters)
-        && !walk_escapes(w, m->backslash, m->simple, &escaped, &units, &letters, &slashes))
+        && !walk_escapes(w, m->backslash, m->simple, &escaped, &units, &letters, &slashes, &gaps))
         return 0;
     if ((m->high | w->high_marks) && !walk_characters(w, m->high, &marks))
         return 0;
@@ -672,15 +987,25 @@ static inline int walk_block(Walk *w, const Masks *m) {
     w->dot = dots >> 63;
     w->minus = minuses >> 63;
 
-    /* Rows. In a string, a mark is a digit or what may stand for one: an escape, a character
-       beyond ASCII. In a number only the digits before its point count. */
-    marks |= m->digit | m->backslash | escaped;
+    if (w->word_end > w->base)
+        look &= ~0ull << (w->word_end - w->base);
+    for (uint64_t words = look & starts & m->alpha; words; words &= words - 1) {
+        Py_ssize_t end = walk_word(w, w->base + __builtin_ctzll(words));
+        if (end && walk_ends(w, end)) {
+            look &= ~(words & (0 - words));
+            w->word_end = end;
+        }
+    }
+
+    /* Rows. In a string, a mark is a digit or what may stand for one, or for a separator: an
+       escape, a character beyond ASCII. In a number only the digits before its point count. */
+    marks |= m->digit | gaps;
     marks &= in & ~letters;
     {
         uint64_t both = marks | digits;
         uint64_t joined = (both << 1 | w->mark) & (both >> 1 | top) & in;
         uint64_t points = (m->dot & joined) | dots;
-        uint64_t sum, behind, joiners, row, two, four, nine;
+        uint64_t sum, behind, joiners, row, two, four, nine, signs;
         /* A sum carries the bit behind a point through the digits there, to what follows. */
         w->mark = both >> 63;
         int over = __builtin_add_overflow(both, points << 1 | w->point, &sum);
@@ -707,9 +1032,12 @@ static inline int walk_block(Walk *w, const Masks *m) {
         w->row = row;
         w->row2 = two;
         w->row4 = four;
-        /* An escaped backslash may begin an escape of JSON inside the string. */
-        w->calls = look | nine | (in & (m->at | units | (behind & m->e) | m->code | quoted
-                                        | (m->backslash & escaped)));
+        if (nine)
+            nine = walk_rows(w, nine);
+        w->calls = look | nine | (in & (units | (behind & m->e) | quoted));
+        signs = in & (m->at | m->code | (m->backslash & escaped));
+        if (signs)
+            w->calls |= walk_signs(w, signs);
     }
 
     /* Secrets and IBANs. */
@@ -720,7 +1048,8 @@ static inline int walk_block(Walk *w, const Masks *m) {
         /* An escape may be what a key ends in, too. */
         uint64_t hidden = units << 6 | units << 7 | w->units >> 58 | w->units >> 57;
         for (country &= ~w->calls; country; country &= country - 1)
-            if (token_country(w->tokens, w->p, 0, w->base + __builtin_ctzll(country)))
+            if (token_country(w->rules->tokens, w->p, 0, w->base + __builtin_ctzll(country))
+                && walk_iban(w, w->base + __builtin_ctzll(country)))
                 w->calls |= country & (0 - country);
         runs = walk_runs(w, m->token | slashes) & in;
         if (runs)
@@ -756,7 +1085,7 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
         return -1;
     for (int back = 1; back < 13 && at - back >= 0; back++)
         escaped |= p[at - back] == '\\';
-    return escaped || token_pair(w->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
+    return escaped || token_pair(w->rules->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
 }
 
 /* Adds the strings whose keys may say secret to the calls. */
@@ -776,31 +1105,6 @@ static __attribute__((noinline)) void walk_keys(Walk *w) {
 static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
     bits &= (2ull << bit) - 1;
     return bits ? w->base + 63 - __builtin_clzll(bits) : before;
-}
-
-/* Where the word that begins at `at` ends, or 0 where there is none. */
-static inline Py_ssize_t walk_word(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p + at;
-    Py_ssize_t left = w->n - at;
-    if (left >= 4 && (memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0))
-        left = 4;
-    else if (left >= 5 && memcmp(p, "false", 5) == 0)
-        left = 5;
-    else
-        return 0;
-    return at + left;
-}
-
-/* Whether a scalar may end before `at`. */
-static inline int walk_ends(const Walk *w, Py_ssize_t at) {
-    if (at >= w->n)
-        return 1;
-    switch (w->p[at]) {
-    case ' ': case '\t': case '\n': case '\r': case ',': case ':': case '"':
-    case '[': case ']': case '{': case '}':
-        return 1;
-    }
-    return 0;
 }
 
 /* Whether the items of the array that opens at `at` may be groups of a card number. */
@@ -937,10 +1241,7 @@ static int walk_next(Walk *w) {
                         w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
                         return WALK_STRING;
                     }
-                    Py_ssize_t end = walk_word(w, w->start);
-                    if (end == 0 || !walk_ends(w, end))
-                        return WALK_SCALAR;
-                    w->done = end;
+                    return WALK_SCALAR;
                 }
                 if (!(w->brackets & one)) {
                     left &= ~one;
@@ -1026,10 +1327,10 @@ static int walk_next(Walk *w) {
 #else
 static int walk_level(void) { return WALK_NONE; }
 static void walk_begin(
-    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const WalkRules *rules
 ) {
     memset(w, 0, sizeof *w);
-    (void)p, (void)n, (void)level, (void)tokens;
+    (void)p, (void)n, (void)level, (void)rules;
 }
 static int walk_next(Walk *w) {
     (void)w;
