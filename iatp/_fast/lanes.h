@@ -111,6 +111,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->look, none);
         STORE(g->nine, none);
         STORE(g->signs, none);
+        STORE(g->codes, none);
         STORE(g->countries, none);
         STORE(g->firsts, none);
         return WALK_BLOCKS;
@@ -263,7 +264,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS row4 = row2 & BEFORE(row2, 2);
     CARRY(row4);
     const WORDS nine = row4 & BEFORE(row4, 4) & BEFORE(row, 8);
-    const WORDS signs = in & (LOAD(m.at) | LOAD(m.code) | (LOAD(m.backslash) & escaped));
+    const WORDS codes = in & (LOAD(m.code) | (LOAD(m.backslash) & escaped));
+    const WORDS signs = (in & LOAD(m.at)) | codes;
 
     /* Secrets and IBANs. */
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
@@ -295,6 +297,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->row, row);
     STORE(g->joiners, joiners);
     STORE(g->signs, signs);
+    STORE(g->codes, codes | units);
     STORE(g->countries, countries);
     STORE(g->closely, closely | firsts | look | nine | signs | countries);
     return WALK_BLOCKS;

@@ -183,8 +183,9 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
     if (end + 1 < w->n && p[end] == '\\') {
         if (p[end + 1] == '/')
             return 1;
-        /* It may go on in the next line. */
-        if ((p[end + 1] == 'n' || p[end + 1] == 'r') && (end - at) % 4 == 0 && end - at >= WALK_RUN)
+        /* It may go on in the next line, also in JSON inside the string. */
+        if ((p[end + 1] == 'n' || p[end + 1] == 'r' || p[end + 1] == '\\') && (end - at) % 4 == 0
+            && end - at >= WALK_RUN)
             return 1;
     }
     return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
@@ -430,10 +431,10 @@ static uint64_t walk_signs(const Walk *w, uint64_t signs) {
             counts = walk_entity(w, at);
             break;
         default:
-            /* It may begin an escape of JSON inside the string. */
+            /* It may begin an escape of JSON inside the string. Without it, what stands on both
+               sides of the end of a line is looked at as it is with it. */
             next = at + 1 < w->n ? p[at + 1] : '"';
-            counts = next != '"'
-                     && (walk_breaks(next) || next == 't' || next == '/' || next == 'u');
+            counts = next == '\\' || next == 't' || next == '/' || next == 'u';
         }
         if (counts)
             kept |= signs & (0 - signs);

@@ -24,7 +24,7 @@ from iatp.values import characters, exchange, ibans
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
-    Span, Spans, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
+    Span, Spans, Text, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
     needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
@@ -66,6 +66,7 @@ cdef extern from "walk.h" nogil:
         Py_ssize_t end
         Py_ssize_t value
         Py_ssize_t done
+        bint literal
     int walk_level()
     void walk_begin(
         Walk* w, const unsigned char* p, Py_ssize_t n, int level, const WalkRules* rules
@@ -82,6 +83,9 @@ cdef extern from "walk.h" nogil:
 cdef int _best_level = walk_level()
 cdef int _level = _best_level
 cdef WalkRules _rules
+# Kept from one scan to the next: what it is made of is so large that the system would take it back
+# each time.
+cdef Text* _text = NULL
 
 
 cdef void _put_unit(int cp) noexcept:
@@ -566,7 +570,11 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if spans is not None:
+            if spans is None:
+                pass
+            elif w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
+                read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
+            else:
                 _read_text_of(
                     r, w.start + 1, r.at - 1, &key, inside, w.start == plain, True, spans
                 )
@@ -1196,6 +1204,7 @@ cpdef Spans scan(bytes data, int form):
     cdef Py_ssize_t rest = 0
     cdef Py_ssize_t query
     cdef int wrong
+    global _text
     if data is None:
         raise TypeError("data must be bytes")
     if not AS_JSON <= form <= AS_FORM:
@@ -1203,7 +1212,8 @@ cpdef Spans scan(bytes data, int form):
     r.p = data
     r.n = len(data)
     r.at = 0
-    r.text = NULL
+    r.text = _text
+    _text = NULL
     left = max(r.n * EXPANSION, SHORT_EXPANSION)
     depth.json = JSON_LEVELS
     depth.coded = CODED_LEVELS
@@ -1231,7 +1241,8 @@ cpdef Spans scan(bytes data, int form):
         spans.error = _TOO_MUCH
         spans.error_at = 0
     finally:
-        free(r.text)
+        free(_text)
+        _text = r.text
     return spans
 
 

@@ -84,6 +84,7 @@ typedef struct {
     MaskWords colons, commas, calls, keys;
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
+    MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
     uint64_t row_before;
 } Group;
@@ -97,8 +98,10 @@ typedef struct {
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
        before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
-       or an array; where it is none, what it holds is told afterwards. */
+       or an array; where it is none, what it holds is told afterwards. In a string that is
+       `literal`, and does not begin so, nothing is encoded. */
     Py_ssize_t start, end, value;
+    int literal;
     /* For the caller to set: up to here all has been read closely. */
     Py_ssize_t done;
 
@@ -126,14 +129,14 @@ typedef struct {
 } Walk;
 
 /* With which of { [ " the string from `at` on begins, behind white space; 'u' where an escape says
-   it, 0 where it begins with something else. */
+   it, a backslash where one in JSON inside the string may, 0 where it begins with something else. */
 static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t n) {
     for (; at + 1 < n; at++) {
         if (p[at] == '{' || p[at] == '[')
             return p[at];
         if (p[at] == '\\') {
             at++;
-            if (p[at] == '"' || p[at] == 'u')
+            if (p[at] == '"' || p[at] == 'u' || p[at] == '\\')
                 return p[at];
             if (p[at] != 'n' && p[at] != 'r' && p[at] != 't')
                 return 0;
@@ -248,7 +251,7 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
     uint64_t left;
     for (left = g->firsts[i]; left; left &= left - 1) {
         int begins = walk_begins(w->p, w->base + __builtin_ctzll(left), w->n);
-        if (begins == '"')
+        if (begins == '"' || begins == '\\')
             w->calls |= left & (0 - left);
         else if (begins == '{' || begins == '[')
             w->firsts |= left & (0 - left);
@@ -393,6 +396,29 @@ static Py_ssize_t walk_undo(
     return -1;
 }
 
+/* Says of the string that `bit` of the block is in where it ends, if that is in this group, and
+   whether something may be encoded in what is left of it. */
+static inline void walk_string(Walk *w, int bit) {
+    const Group *g = &w->group;
+    uint64_t from = ~0ull << bit, begin = ~0ull;
+    w->end = 0;
+    w->literal = 1;
+    if (w->start >= w->base)
+        begin = ~0ull << (w->start - w->base);
+    for (int i = w->lane; i < w->lanes; i++, from = begin = ~0ull) {
+        uint64_t closes = g->closes[i] & from;
+        uint64_t codes = (g->codes[i] | g->coded[i]) & begin;
+        if (closes) {
+            int end = __builtin_ctzll(closes);
+            w->end = w->base + (i - w->lane) * WALK_BLOCK + end;
+            w->literal = w->literal && !(codes & ((1ull << end) - 1));
+            return;
+        }
+        w->literal = w->literal && !codes;
+    }
+    w->literal = 0;
+}
+
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
 WALK_TARGET_BITS WALK_ALONE
 static int walk_next(Walk *w) {
@@ -430,7 +456,7 @@ static int walk_next(Walk *w) {
                 if (w->start >= w->done) {
                     w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
                     if (text) {
-                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                        walk_string(w, bit);
                         return WALK_STRING;
                     }
                     return WALK_SCALAR;
