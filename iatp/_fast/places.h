@@ -141,6 +141,32 @@ static int walk_characters(Walk *w, Py_ssize_t base, uint64_t high, uint64_t *ma
     return 1;
 }
 
+/* Whether one of the words that say secret stands before `at`; of those that are two, the second. */
+static int walk_said(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    for (int turn = 0; turn < 2; turn++) {
+        at = token_word(p, 0, at);
+        for (int i = 0; w->rules->words[i][0]; i++) {
+            const unsigned char *word = w->rules->words[i];
+            int length = (int)strlen((const char *)word), place = 0;
+            if (at < length)
+                continue;
+            while (place < length && (p[at - length + place] | 0x20) == word[place])
+                place++;
+            if (place == length)
+                return 1;
+        }
+        /* Between it and its value. */
+        if (at >= 2 && p[at - 1] == 's' && p[at - 2] == 'i')
+            at -= 2;
+        else if (at >= 3 && p[at - 1] == 's' && p[at - 2] == 'a' && p[at - 3] == 'w')
+            at -= 3;
+        else
+            return 0;
+    }
+    return 0;
+}
+
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
     Walk *w, uint64_t events, uint64_t dashes, uint64_t words
@@ -156,9 +182,48 @@ static void walk_places(
             && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
-        if (at >= w->done && token_run(w->rules->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
+        if (at >= w->done && token_run(w->rules->tokens, w->p, 0, at, w->n,
+                                       token_said(w->rules->tokens, w->p, 0, at) && walk_said(w, at),
+                                       &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
+}
+
+/* Whether a run of base64 may hold something together with its further lines; the first goes from
+   `at` to `end`. */
+static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
+    const unsigned char *p = w->p;
+    unsigned char run[WALK_LINES];
+    Py_ssize_t first = end - at, length = 0, line = first;
+    for (;;) {
+        if (line > WALK_LINES - length)
+            return 1;
+        memcpy(run + length, p + at, (size_t)line);
+        length += line;
+        end = at + line;
+        /* In an escaped break another layer ends; an escaped slash goes on with the line. */
+        if (end + 4 >= w->n || (p[end] == '\\' && !token_blank(p[end + 1])
+                                && p[end + 1] != '"'))
+            return 1;
+        if (line % 4 || line < first)
+            break;
+        if (p[end] == '\\' && p[end + 1] == 'r')
+            end += 2;
+        if (p[end] != '\\' || p[end + 1] != 'n')
+            break;
+        for (at = end + 2; at + 1 < w->n;) {
+            if (p[at] == ' ')
+                at++;
+            else if (p[at] == '\\' && p[at + 1] == 't')
+                at += 2;
+            else
+                break;
+        }
+        line = coded_end(p + at, w->n - at);
+        if (line == 0 || line > first)
+            break;
+    }
+    return coded_may_hold(run, length, length);
 }
 
 /* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
@@ -185,7 +250,7 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
             return 1;
         /* It may go on in the next line, also in JSON inside the string. */
         if ((p[end + 1] == 'n' || p[end + 1] == 'r' || p[end + 1] == '\\') && (end - at) % 4 == 0
-            && end - at >= WALK_RUN)
+            && end - at >= WALK_RUN && walk_lines(w, at, end))
             return 1;
     }
     return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
@@ -412,13 +477,26 @@ static int walk_entity(const Walk *w, Py_ssize_t at) {
     return i < w->n && i > at + 1 && p[i] == ';';
 }
 
+/* Whether an escape of JSON inside the string may count whose backslash stands before `at`. The end
+   of a line and a quote do not: what stands beside one is looked at as it is beside them. */
+static int walk_inner_escape(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    if (w->n - at < 2)
+        return 0;
+    if (p[0] == '\\')
+        return p[1] == '\\' || p[1] == '/' || p[1] == 'u';
+    /* A tab counts between digits. */
+    if (p[0] == 't')
+        return walk_digit(p[1]) || p[1] >= 0x80;
+    return p[0] == '/' || p[0] == 'u';
+}
+
 /* Of signs in strings, those that may count: @ % & and escaped backslashes. */
 static uint64_t walk_signs(const Walk *w, uint64_t signs) {
     const unsigned char *p = w->p;
     uint64_t kept = 0;
     for (; signs; signs &= signs - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(signs);
-        unsigned char next;
         int counts;
         switch (p[at]) {
         case '@':
@@ -431,10 +509,7 @@ static uint64_t walk_signs(const Walk *w, uint64_t signs) {
             counts = walk_entity(w, at);
             break;
         default:
-            /* It may begin an escape of JSON inside the string. Without it, what stands on both
-               sides of the end of a line is looked at as it is with it. */
-            next = at + 1 < w->n ? p[at + 1] : '"';
-            counts = next == '\\' || next == 't' || next == '/' || next == 'u';
+            counts = walk_inner_escape(w, at + 1);
         }
         if (counts)
             kept |= signs & (0 - signs);

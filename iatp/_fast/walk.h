@@ -43,6 +43,7 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 /* Longer rows are read. */
 #define WALK_ROW 64
 #define WALK_GROUPS 24
+#define WALK_LINES 256
 
 /* What the rules of text.pyx say of a place, so that the walk does not stop at each that only looks
    like one. */
@@ -54,6 +55,7 @@ typedef struct {
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];
+    unsigned char words[16][16];    /* the last of each that says secret; an empty one behind them */
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
     unsigned char ibans[26 * 26];    /* their lengths, by country */
 } WalkRules;
