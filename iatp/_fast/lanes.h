@@ -10,13 +10,14 @@ typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 #define LOAD(x) (*(const WORDS *)(x))
 #define STORE(to, x) (*(WORDS *)(to) = (x))
 
-/* `x` with the bits that its bytes have `count` places before; CARRY goes first. */
+/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the last
+   block's bits for the next group. */
 #define CARRY(x) \
     const WORDS x##_up = (WORDS)LANES_UP(x, c->x); \
     c->x = (x)[LANES_COUNT - 1]
 #define BEFORE(x, count) ((x) << (count) | x##_up >> (64 - (count)))
 
-/* a + b over all lanes. */
+/* a + b as one number, the first lane lowest; `carry` comes into it and out of it. */
 static inline __attribute__((always_inline)) LANES_TARGET
 void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     WORDS sum = *a + *b;
@@ -26,7 +27,8 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     *to = sum - (WORDS)LANES_SPREAD(carries);
 }
 
-/* What stands where the run of base64 and of a token becomes long enough, and the w of "ssw". */
+/* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
+   or "ssw" stands; tells the group where. */
 static inline __attribute__((always_inline)) LANES_TARGET
 int LANES(runs)(
     Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_, const WORDS *sw,
@@ -307,3 +309,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef STORE
 #undef CARRY
 #undef BEFORE
+#undef LANES
+#undef LANES_COUNT
+#undef LANES_TARGET
+#undef LANES_TEXT
+#undef LANES_REST
+#undef LANES_UP
+#undef LANES_TOPS
+#undef LANES_FULL
+#undef LANES_SPREAD
+#undef LANES_ANY

@@ -47,7 +47,7 @@ enum {
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
-   what stands behind the backslash of an escape of two bytes, that is no separator; of 2x, 5x, 6x, 7x. */
+   what stands behind the backslash of an escape of two bytes that is no separator; of 2x, 5x, 6x, 7x. */
 enum {
     TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8,
     BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128

@@ -1,18 +1,22 @@
-/* Walks through a JSON document 64 bytes at a time and says whether it is valid, stopping only
-   at strings, scalars and arrays in which something may be found or that have to be read closely.
+/* Walks through a JSON document and says whether it is valid, stopping only at strings, scalars and
+   arrays in which something may be found or that have to be read closely.
 
-   Of each block, masks are made: one bit a byte, for each kind of byte. With them
+   Of each block of 64 bytes masks are made (masks.h): one bit a byte, for each kind of byte. What
+   follows from masks alone is computed for a group of blocks at once, one in each lane of a vector
+   (lanes.h):
    - quotes are paired by a prefix sum, so each byte is inside a string or outside;
    - *tokens* are the brackets, commas and colons outside strings, the opening quotes, and the
-     first bytes of scalars. PEXT moves their bits together, so that "the token before" is a
-     shift by one, and one expression checks all pairs of the block;
-   - what pairs can't say, whether a comma stands in an object or an array, is checked from
-     bracket to bracket;
-   - numbers without an exponent are checked where they stand; true, false and null are compared;
+     first bytes of scalars. A carry goes from a token through what is none to the next, so that
+     one addition tells what stands behind each comma, and one expression checks all pairs;
+   - numbers without an exponent are checked where they stand;
    - a *row* is what may be a number of nine digits or more: see scan.pyx;
-   - a *run* is WALK_RUN characters of base64 or more; coded.h rules out most of them.
+   - a *run* is WALK_RUN characters of base64 or more, or sixteen of a token.
+   Then the blocks are gone through one by one:
+   - what the masks show in one is looked at (places.h, coded.h), and what is nothing passed over;
+   - what pairs can't say, whether a comma stands in an object or an array, is checked from
+     bracket to bracket.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
-   Second" (2019); checking pairs in the packed masks and finding rows are not in it.
+   Second" (2019); checking pairs by carries, in lanes, and finding rows are not in it.
 
    What is not valid is not explained: the caller then reads it once more with the reader that
    says what is wrong and where. */
@@ -42,11 +46,10 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_ENTITY 26
 /* Longer rows are read. */
 #define WALK_ROW 64
-#define WALK_GROUPS 24
+#define WALK_GROUPS 12
 #define WALK_LINES 256
 
-/* What the rules of text.pyx say of a place, so that the walk does not stop at each that only looks
-   like one. */
+/* What places.h knows of the rules of text.pyx. */
 typedef struct {
     const TokenTable *tokens;
     /* Digits are their values. */
@@ -55,7 +58,8 @@ typedef struct {
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];
-    unsigned char words[16][16];    /* the last of each that says secret; an empty one behind them */
+    /* Words that say secret, of those that are two the second; an empty one behind them. */
+    unsigned char words[16][16];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
     unsigned char ibans[26 * 26];    /* their lengths, by country */
 } WalkRules;
@@ -151,13 +155,6 @@ static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 
-/* Without SLP: masks that have just been written one by one would be read in pairs, for which the
-   processor waits. */
-#if defined(__clang__)
-#define WALK_ALONE
-#else
-#define WALK_ALONE __attribute__((optimize("no-tree-slp-vectorize")))
-#endif
 #define WALK_TARGET_BITS __attribute__((target("bmi,bmi2,popcnt")))
 
 /* What this machine can do: one of WALK_NONE, WALK_AVX2, WALK_AVX512. */
@@ -221,16 +218,6 @@ static void walk_begin(
     _mm256_setr_epi64x(1, 2, 4, 8))
 #define LANES_ANY(x) (!_mm256_testz_si256((__m256i)(x), (__m256i)(x)))
 #include "lanes.h"
-#undef LANES
-#undef LANES_COUNT
-#undef LANES_TARGET
-#undef LANES_TEXT
-#undef LANES_REST
-#undef LANES_UP
-#undef LANES_TOPS
-#undef LANES_FULL
-#undef LANES_SPREAD
-#undef LANES_ANY
 
 #define LANES(name) name##_avx512
 #define LANES_COUNT 8
@@ -275,7 +262,7 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
         walk_places(w, g->events[i], g->dashes[i], g->words[i]);
 }
 
-/* Takes the next block; WALK_DONE where there is none. */
+/* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
     int i, read;
@@ -422,7 +409,7 @@ static inline void walk_string(Walk *w, int bit) {
 }
 
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
-WALK_TARGET_BITS WALK_ALONE
+WALK_TARGET_BITS
 static int walk_next(Walk *w) {
     for (;;) {
         uint64_t left;
@@ -515,6 +502,10 @@ static void walk_begin(
 static int walk_next(Walk *w) {
     (void)w;
     return WALK_BAD;
+}
+static int walk_ends(const Walk *w, Py_ssize_t at) {
+    (void)w, (void)at;
+    return 0;
 }
 static Py_ssize_t walk_undo(
     const unsigned char *p, Py_ssize_t n, Py_ssize_t start, unsigned char *out, Py_ssize_t room,
