@@ -123,6 +123,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 
     /* Escapes and characters beyond ASCII. */
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
+    WORDS more = none;
     if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters) {
         uint64_t each[5][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
@@ -136,11 +137,12 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         gaps = LOAD(each[4]);
     }
     if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
-        uint64_t each[LANES_COUNT] __attribute__((aligned(64)));
+        uint64_t each[2][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[i]))
+            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i]))
                 return WALK_INVALID;
-        marks = LOAD(each);
+        marks = LOAD(each[0]);
+        more = LOAD(each[1]);
     }
 
     /* Strings. */
@@ -297,7 +299,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->look, look);
     STORE(g->nine, nine);
     STORE(g->row, row);
-    STORE(g->joiners, joiners);
+    STORE(g->joiners, joiners | more);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
     STORE(g->countries, countries);

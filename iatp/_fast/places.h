@@ -112,11 +112,13 @@ static int walk_escapes(
     return 1;
 }
 
-/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators.
-   0 where it is not valid. */
-static int walk_characters(Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks) {
+/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, and
+   of these all but the first. 0 where it is not valid. */
+static int walk_characters(
+    Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more
+) {
     Carries *c = &w->carries;
-    *marks = c->high_marks;
+    *marks = *more = c->high_marks;
     /* Those of a character that began before have been checked with it. */
     high &= ~((1ull << c->high_bytes) - 1);
     c->high_marks = 0;
@@ -135,8 +137,10 @@ static int walk_characters(Walk *w, Py_ssize_t base, uint64_t high, uint64_t *ma
                 c->high_marks = (1ull << c->high_bytes) - 1;
         }
         high &= ~(bytes << bit);
-        if (counts)
+        if (counts) {
             *marks |= bytes << bit;
+            *more |= (bytes & ~1ull) << bit;
+        }
     }
     return 1;
 }
@@ -392,8 +396,9 @@ static uint64_t walk_rows(Walk *w, int lane) {
     const Group *g = &w->group;
     uint64_t nine = g->nine[lane], joiners = g->joiners[lane], row = g->row[lane], kept = 0;
     if (joiners) {
-        /* Nine places are not yet nine marks (a date): once more without the joiners. Of a row
-           that began in the block before, no less is taken than it may have. */
+        /* Nine places are not yet nine marks (a date, other scripts): once more without the joiners
+           and with one byte of each character. Of a row that began in the block before, no less is
+           taken than it may have. */
         uint64_t before = 0 - ((lane ? g->row[lane - 1] : g->row_before) >> 63);
         uint64_t marks = _pext_u64(row, ~joiners), long_ = marks;
         long_ &= long_ << 1 | before >> 63;

@@ -12,7 +12,7 @@ from tests.twins.scan import CARD, EMAIL, IBAN, JSON, SECRET, SSN
 GROUP = 512
 """Bytes of a group, where vectors are widest."""
 
-# As they stand in a body: with their escapes. What only looks like a finding, beside one of the kind.
+# As they stand in a body, with their escapes: what only looks like a finding, and what is one.
 STRINGS: list[tuple[str, list[int]]] = [
     # Rows.
     ("Reference 9566707109 was not found", []),
@@ -82,7 +82,18 @@ SCALARS: list[tuple[str, list[int]]] = [
 INVALID = [
     *("tru", "nulll", "truefalse", "falsey", "1e", "1e+", "01", "-", "1.", "1.e5", "1e5e5", "--1"),
     *('"a" "b"', "[1 2]", "[,1]", "[1,]", '{"a" 1}', '{"a":}', '{"a":1,}', '{"a":1,"b"}', "{1:2}"),
-    *('["a":1]', '{"a":1]', '"\\x"', '"\\u12g4"', '"\\ud800x"', '"\x01"', "1e999", "[1]]", "]", ","),
+    *(
+        '["a":1]',
+        '{"a":1]',
+        '"\\x"',
+        '"\\u12g4"',
+        '"\\ud800x"',
+        '"\x01"',
+        "1e999",
+        "[1]]",
+        "]",
+        ",",
+    ),
 ]
 
 
