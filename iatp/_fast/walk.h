@@ -385,27 +385,27 @@ static Py_ssize_t walk_undo(
     return -1;
 }
 
-/* Says of the string that `bit` of the block is in where it ends, if that is in this group, and
-   whether something may be encoded in what is left of it. */
+/* Says of the string that begins at `start`, and that `bit` of the block is in, where it ends, if
+   that is in this group; and whether all of it is in the group and nothing may be encoded in it. */
 static inline void walk_string(Walk *w, int bit) {
     const Group *g = &w->group;
-    uint64_t from = ~0ull << bit, begin = ~0ull;
-    w->end = 0;
-    w->literal = 1;
-    if (w->start >= w->base)
-        begin = ~0ull << (w->start - w->base);
-    for (int i = w->lane; i < w->lanes; i++, from = begin = ~0ull) {
-        uint64_t closes = g->closes[i] & from;
-        uint64_t codes = (g->codes[i] | g->coded[i]) & begin;
+    Py_ssize_t from = w->start - (w->base - w->lane * WALK_BLOCK);
+    int i = from < 0 ? w->lane : (int)(from / WALK_BLOCK);
+    uint64_t within = from < 0 ? 0 : ~0ull << from % WALK_BLOCK, codes = 0;
+    w->end = w->literal = 0;
+    for (; i < w->lanes; i++, within = ~0ull) {
+        uint64_t closes = i < w->lane ? 0 : g->closes[i];
+        if (i == w->lane)
+            closes &= ~0ull << bit;
         if (closes) {
             int end = __builtin_ctzll(closes);
+            codes |= (g->codes[i] | g->coded[i]) & within & ((1ull << end) - 1);
             w->end = w->base + (i - w->lane) * WALK_BLOCK + end;
-            w->literal = w->literal && !(codes & ((1ull << end) - 1));
+            w->literal = from >= 0 && !codes;
             return;
         }
-        w->literal = w->literal && !codes;
+        codes |= (g->codes[i] | g->coded[i]) & within;
     }
-    w->literal = 0;
 }
 
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */

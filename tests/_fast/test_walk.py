@@ -59,6 +59,7 @@ STRINGS: list[tuple[str, list[int]]] = [
     ("DE89 3704 0044 0532 0130 01", []),
     ("gb82west12345698765432", [IBAN]),
     (r"\nDE89370400440532013000\n", [IBAN]),
+    (r"x\\tDE89 3704 0044 0532 0130 00", [IBAN]),
     # Words that say secret, and those that end like one.
     ("action = platform_dependent_1, header: content-disposition9", []),
     ("the token is Zm9vYmFyYmF6cXV4MTIz", [SECRET]),
