@@ -11,20 +11,22 @@ read like the text itself: at most JSON_LEVELS times JSON, at most CODED_LEVELS 
 else. What is found there is found in the bytes that it came from.
 """
 
+import html.entities
 import os
+import re
 from math import isinf
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.text import vectors as text_vectors
-from iatp.values import exchange
+from iatp.values import characters, exchange, ibans, secrets
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
-    Span, Spans, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
+    Span, Spans, Text, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
     needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
@@ -55,14 +57,23 @@ cdef extern from "walk.h" nogil:
         WALK_SCALAR
         WALK_ARRAY
         WALK_NONE
+    ctypedef struct WalkRules:
+        const TokenTable* tokens
+        bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
+        bint (*is_ssn)(const unsigned char* digits) noexcept nogil
+        uint64_t[1024] units
+        unsigned char[16][16] words
+        uint32_t[32] entities
+        unsigned char[26 * 26] ibans
     ctypedef struct Walk:
         Py_ssize_t start
         Py_ssize_t end
         Py_ssize_t value
         Py_ssize_t done
+        bint literal
     int walk_level()
     void walk_begin(
-        Walk* w, const unsigned char* p, Py_ssize_t n, int level, const TokenTable* tokens
+        Walk* w, const unsigned char* p, Py_ssize_t n, int level, const WalkRules* rules
     )
     int walk_next(Walk* w)
     int walk_ends(const Walk* w, Py_ssize_t at)
@@ -75,6 +86,48 @@ cdef extern from "walk.h" nogil:
 # How wide the vectors are that this machine reads JSON with; WALK_NONE: byte by byte.
 cdef int _best_level = walk_level()
 cdef int _level = _best_level
+cdef WalkRules _rules
+# Kept from one scan to the next: what it is made of is so large that the system would take it back
+# each time.
+cdef Text* _text = NULL
+
+
+cdef void _put_unit(int cp) noexcept:
+    """Tells the walk of a character beyond ASCII, by its first unit of UTF-16."""
+    cdef int unit = cp if cp < 0x10000 else 0xd7c0 + (cp >> 10)
+    _rules.units[unit >> 6] |= <uint64_t>1 << (unit & 63)
+
+
+cdef void _fill_rules():
+    _rules.tokens = token_table()
+    _rules.is_card = is_card
+    _rules.is_ssn = is_ssn
+    for zero in characters.DIGIT_ZEROS:
+        for digit in range(10):
+            _put_unit(zero + digit)
+    for separator in characters.SEPARATORS:
+        _put_unit(separator)
+    # sig= says it too.
+    words = {
+        word.rpartition(" ")[2]
+        for word in (*secrets.PASSWORDS, *secrets.SECRETS, *secrets.SCHEMES, "sig")
+    }
+    assert len(words) < 16 and max(map(len, words)) < 16
+    for number, word in enumerate(sorted(words)):
+        for place, letter in enumerate(word.encode()):
+            _rules.words[number][place] = letter
+    for entity, meaning in html.entities.html5.items():
+        if not entity.endswith(";") and (meaning < "\x80" or ord(meaning) in characters.SEPARATORS):
+            first, second = entity[:2].lower().encode()
+            _rules.entities[first - 97] |= <uint32_t>1 << (second - 97)
+    for country, fields in ibans.STRUCTURES.items():
+        first, second = country.encode()
+        _rules.ibans[(first - 65) * 26 + second - 65] = 4 + sum(
+            int(count) for count in re.findall(r"\d+", fields)
+        )
+
+
+_fill_rules()
 
 cdef enum:
     DEPTH = 128
@@ -526,7 +579,7 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     cdef Py_ssize_t end
     key.value = -1
     key.says = says
-    walk_begin(&w, r.p, r.n, _level, token_table())
+    walk_begin(&w, r.p, r.n, _level, &_rules)
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:
@@ -555,7 +608,11 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
                 r.at = w.end + 1
             elif _pass_string(r, &calls) != VALID:
                 break
-            if spans is not None:
+            if spans is None:
+                pass
+            elif w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
+                read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
+            else:
                 _read_text_of(
                     r, w.start + 1, r.at - 1, &key, inside, w.start == plain, True, spans
                 )
@@ -585,7 +642,7 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
     r.at = 0
     if _level == WALK_NONE:
         return KEPT_CALLS + 1 if _read_json(r, &rest, False, NULL, None) == VALID else -1
-    walk_begin(&w, r.p, r.n, _level, token_table())
+    walk_begin(&w, r.p, r.n, _level, &_rules)
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:
@@ -1297,6 +1354,7 @@ cpdef Spans scan(bytes data, int form):
     cdef Py_ssize_t rest = 0
     cdef Py_ssize_t query
     cdef int wrong
+    global _text
     if data is None:
         raise TypeError("data must be bytes")
     if not AS_JSON <= form <= AS_FORM:
@@ -1304,7 +1362,8 @@ cpdef Spans scan(bytes data, int form):
     r.p = data
     r.n = len(data)
     r.at = 0
-    r.text = NULL
+    r.text = _text
+    _text = NULL
     memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
     memory.known_count = 0
     memory.known = NULL
@@ -1334,7 +1393,8 @@ cpdef Spans scan(bytes data, int form):
         spans.error = _TOO_MUCH
         spans.error_at = 0
     finally:
-        free(r.text)
+        free(_text)
+        _text = r.text
         _forget(&memory)
     return spans
 

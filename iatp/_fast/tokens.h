@@ -136,10 +136,8 @@ static inline int token_blank(unsigned char c) {
     return c == 't' || c == 'n' || c == 'r';
 }
 
-/* Whether a word that says secret may stand before `at`, with an assignment or spaces between. */
-static inline int token_said(
-    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
-) {
+/* Where a word would end that says what stands at `at`: behind it are an assignment or spaces. */
+static inline Py_ssize_t token_word(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
     Py_ssize_t i = at;
     if (i > low && token_blank(p[i]) && p[i - 1] == '\\')
         i--;
@@ -153,6 +151,14 @@ static inline int token_said(
         else
             break;
     }
+    return i;
+}
+
+/* Whether a word that says secret may stand before `at`, by its last two letters. */
+static inline int token_said(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = token_word(p, low, at);
     return i < at && i - 2 >= low && token_pair(t->ends, p[i - 2], p[i - 1]);
 }
 
@@ -165,15 +171,16 @@ static inline int token_joined(const unsigned char *p, Py_ssize_t low, Py_ssize_
 }
 
 /* Where in the run of token bytes from `at` on, or shortly before it, a secret may begin, or -1;
-   `end` becomes the end of the run. `low` is where the text begins, `high` where it ends. */
+   `end` becomes the end of the run. `low` is where the text begins, `high` where it ends. `said`: a
+   word before it may say secret. */
 static inline Py_ssize_t token_run(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
-    Py_ssize_t *end
+    int said, Py_ssize_t *end
 ) {
     Py_ssize_t i = at, slash = -1;
     *end = at + 1;
     if (at > low) {
-        if (p[at - 1] == '%' || token_said(t, p, low, at))
+        if (p[at - 1] == '%' || said)
             return at;
         if (p[at - 1] == ':' && p[at] == 'A' && at - 1 > low
             && (unsigned char)(p[at - 2] - '0') < 10)
@@ -369,8 +376,10 @@ static Py_ssize_t token_mark(
                     return begin;
             }
             if (events & one && place >= done) {
-                Py_ssize_t begin = all ? place - (TOKEN_RUN - 1)
-                                       : token_run(t, p, low, place - (TOKEN_RUN - 1), high, &done);
+                Py_ssize_t run = place - (TOKEN_RUN - 1);
+                Py_ssize_t begin = all ? run
+                                       : token_run(t, p, low, run, high, token_said(t, p, low, run),
+                                                   &done);
                 if (begin >= 0)
                     return begin > at ? begin : at;
             }

@@ -1,18 +1,22 @@
-/* Walks through a JSON document 64 bytes at a time and says whether it is valid, stopping only
-   at strings, scalars and arrays in which something may be found or that have to be read closely.
+/* Walks through a JSON document and says whether it is valid, stopping only at strings, scalars and
+   arrays in which something may be found or that have to be read closely.
 
-   Of each block, masks are made: one bit a byte, for each kind of byte. With them
+   Of each block of 64 bytes masks are made (masks.h): one bit a byte, for each kind of byte. What
+   follows from masks alone is computed for a group of blocks at once, one in each lane of a vector
+   (lanes.h):
    - quotes are paired by a prefix sum, so each byte is inside a string or outside;
    - *tokens* are the brackets, commas and colons outside strings, the opening quotes, and the
-     first bytes of scalars. PEXT moves their bits together, so that "the token before" is a
-     shift by one, and one expression checks all pairs of the block;
-   - what pairs can't say, whether a comma stands in an object or an array, is checked from
-     bracket to bracket;
-   - numbers without an exponent are checked where they stand; true, false and null are compared;
+     first bytes of scalars. A carry goes from a token through what is none to the next, so that
+     one addition tells what stands behind each comma, and one expression checks all pairs;
+   - numbers without an exponent are checked where they stand;
    - a *row* is what may be a number of nine digits or more: see scan.pyx;
-   - a *run* is WALK_RUN characters of base64 or more; coded.h rules out most of them.
+   - a *run* is WALK_RUN characters of base64 or more, or sixteen of a token.
+   Then the blocks are gone through one by one:
+   - what the masks show in one is looked at (places.h, coded.h), and what is nothing passed over;
+   - what pairs can't say, whether a comma stands in an object or an array, is checked from
+     bracket to bracket.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
-   Second" (2019); checking pairs in the packed masks and finding rows are not in it.
+   Second" (2019); checking pairs by carries, in lanes, and finding rows are not in it.
 
    What is not valid is not explained: the caller then reads it once more with the reader that
    says what is wrong and where. */
@@ -23,6 +27,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "coded.h"
+#include "masks.h"
 #include "runs.h"
 #include "tokens.h"
 #include "utf8.h"
@@ -30,75 +35,114 @@
 enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
+enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
 
 #define WALK_DEPTH 128
 #define WALK_BLOCK 64
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
+#define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
+#define WALK_IBAN 34
+#define WALK_DOMAIN 254
+#define WALK_ENTITY 26
+/* Longer rows are read. */
+#define WALK_ROW 64
+#define WALK_GROUPS 12
+#define WALK_LINES 256
 
-/* One bit for each byte of a block. */
+/* What places.h knows of the rules of text.pyx. */
 typedef struct {
-    uint64_t quote, backslash, control, high, digit, at, code, token, s, w, dash;
-    uint64_t space, joiner, comma, colon, bracket, curly, opening;
-    uint64_t dot, zero, e, alpha, tail, tail2, simple;
-} Masks;
+    const TokenTable *tokens;
+    /* Digits are their values. */
+    int (*is_card)(const unsigned char *digits, int n);
+    int (*is_ssn)(const unsigned char *digits);
+    /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
+       a pair begins that is one. */
+    uint64_t units[1024];
+    /* Words that say secret, of those that are two the second; an empty one behind them. */
+    unsigned char words[16][16];
+    uint32_t entities[32];       /* the first two letters of those that need no semicolon */
+    unsigned char ibans[26 * 26];    /* their lengths, by country */
+} WalkRules;
+
+/* What a group of blocks leaves behind: of each mask, that of the last block, of which the next
+   group needs the last bits. */
+typedef struct {
+    uint64_t in_string;          /* 0 or 1 */
+    uint64_t escaped;            /* 1 where the first byte is behind a backslash */
+    uint64_t letters;            /* bytes of a unit that began before and is a letter */
+    uint64_t gap;                /* the rest of an escape that is a separator */
+    uint64_t high_bytes;         /* so many bytes of a character that began before */
+    uint64_t high_marks;         /* these, where it counts */
+    uint64_t opens, scalar, comma, colon, curly_open, square_open, comma_next, curly_next;
+    /* 1 where the last token is of this kind, or the last but one. */
+    uint64_t after_opens, after_comma, after_colon, after_curly_open, after_square_open;
+    uint64_t after2_comma, after2_curly;
+    uint64_t others, digits, dots, minuses, zeros;
+    uint64_t both, point, after_point, row, row2, row4;
+    uint64_t alpha, tail, tail2, units;
+    uint64_t run, run2, run4, run8, run16, s, dash, dash2, dash5;
+} Carries;
+
+/* What is known of the blocks of a group before their brackets are gone through. */
+typedef struct {
+    MaskWords in, opens, closes, starts, brackets, opening, curly;
+    MaskWords members;           /* where only an item of an array may stand */
+    MaskWords colons, commas, calls, keys;
+    /* What has to be looked at closely, and all of it. */
+    MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
+    MaskWords codes;             /* of strings, where something may be encoded */
+    MaskWords closely;
+    uint64_t row_before;
+} Group;
 
 typedef struct {
     const unsigned char *p;
     Py_ssize_t n;
     int level;
-    const TokenTable *tokens;
+    const WalkRules *rules;
 
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
        before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
-       or an array; where it is none, what it holds is told afterwards. */
+       or an array; where it is none, what it holds is told afterwards. In a string that is
+       `literal`, and does not begin so, nothing is encoded. */
     Py_ssize_t start, end, value;
+    int literal;
     /* For the caller to set: up to here all has been read closely. */
     Py_ssize_t done;
 
-    /* The block at hand and what is left to do in it. */
+    /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
+    int lane, lanes;
     uint64_t brackets, openings, curlies, calls, firsts, keys;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
-    uint64_t bad;
 
-    /* What the blocks before leave behind. Bits are 0 or 1. */
-    int begun;
-    uint64_t in_string;          /* all ones inside a string */
-    uint64_t escaped;
-    uint64_t letters;            /* bytes of a unit that began before the block and is a letter */
-    uint64_t scalar;
+    /* What the blocks before leave behind. */
     Py_ssize_t open_at, scalar_at;
+    Py_ssize_t scalar_end;       /* of the last scalar that was read and is nothing */
+    Py_ssize_t row_end;          /* up to here no row that has begun holds anything */
     Py_ssize_t low_surrogate_at;
-    uint64_t high_marks;         /* bytes of a character that began before the block */
-    int high_bytes;
-    uint64_t first, value_end, string, comma, colon, curly_open, square_open;
-    uint64_t comma2, curly_open2;
-    uint64_t mark, point, digit, dot, minus, zero;
-    uint64_t row, row2, row4;
-    TokenRuns runs;
-    uint64_t letter, tail, tail2, units;
     Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
     Py_ssize_t run_end;          /* up to here no secret begins in the run at hand */
     Py_ssize_t coded_end;        /* up to here runs of base64 have been looked at */
-    uint64_t coded;
-    uint64_t opened;             /* a string began with the last byte */
+    Carries carries;
     int depth;
-    unsigned char frames[WALK_DEPTH + 2];
+    unsigned char frames[WALK_DEPTH + 2] __attribute__((aligned(64)));
     Py_ssize_t values[WALK_DEPTH + 2];
+    Group group;
 } Walk;
 
 /* With which of { [ " the string from `at` on begins, behind white space; 'u' where an escape says
-   it, 0 where it begins with something else. */
+   it, a backslash where one in JSON inside the string may, 0 where it begins with something else. */
 static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t n) {
     for (; at + 1 < n; at++) {
         if (p[at] == '{' || p[at] == '[')
             return p[at];
         if (p[at] == '\\') {
             at++;
-            if (p[at] == '"' || p[at] == 'u')
+            if (p[at] == '"' || p[at] == 'u' || p[at] == '\\')
                 return p[at];
             if (p[at] != 'n' && p[at] != 'r' && p[at] != 't')
                 return 0;
@@ -111,199 +155,7 @@ static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 
-#define WALK_TARGET_AVX2 __attribute__((target("avx2")))
-#define WALK_TARGET_AVX512 __attribute__((target("avx512f,avx512bw")))
-/* Without SLP: masks that have just been written one by one would be read in pairs, for which the
-   processor waits. */
-#if defined(__clang__)
-#define WALK_ALONE
-#else
-#define WALK_ALONE __attribute__((optimize("no-tree-slp-vectorize")))
-#endif
 #define WALK_TARGET_BITS __attribute__((target("bmi,bmi2,popcnt")))
-
-/* Classes of bytes by their two halves: a byte is in a class where both tables say so. */
-enum {
-    IS_EARLY = 1,                /* a to o, and _ */
-    IS_LATE = 2,                 /* p to z */
-    IS_DIGIT = 4,
-    IS_SIGN = 8,                 /* + / */
-    IS_MINUS = 16,
-    IS_S = 32, IS_W = 64,
-    IS_UNDER = (char)128         /* _ ~ ^ DEL */
-};
-#define TOKEN_LOW_HALVES \
-    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
-    IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
-#define TOKEN_HIGH_HALVES \
-    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
-    (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
-#define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
-
-/* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
-   what stands behind the backslash of an escape of two bytes, but for the slash; of 2x, 5x, 6x, 7x. */
-enum {
-    TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8,
-    BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
-};
-#define TAIL_LOW_HALVES \
-    0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
-    (char)(TAIL_6 | TAIL_7 | BEHIND_7), TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
-    TAIL_6 | BEHIND_6, 0
-#define TAIL_HIGH_HALVES \
-    0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
-    TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
-#define IS_BEHIND (BEHIND_2 | BEHIND_5 | BEHIND_6 | BEHIND_7)
-enum {
-    IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
-    IS_DASH = 32,                /* - . / */
-    IS_LINE = 64,                /* _ */
-    IS_TAB = 128
-};
-#define LOW_HALVES \
-    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, (char)(IS_BREAK | IS_TAB), IS_COLON | IS_BREAK, \
-    IS_BRACKET, IS_COMMA, IS_BRACKET | IS_BREAK | IS_DASH, IS_DASH, IS_DASH | IS_LINE
-#define HIGH_HALVES \
-    (char)(IS_BREAK | IS_TAB), 0, IS_COMMA | IS_SPACE | IS_DASH, IS_COLON, 0, \
-    IS_BRACKET | IS_LINE, 0, IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
-
-#define BITS(a, b) \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
-#define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
-
-/* Makes the masks of 64 bytes. Within a string it says 0 where all of them are plain text: then
-   only the masks before `space` are made, and the seven from `quote` to `code` are 0. */
-WALK_TARGET_AVX2
-static inline int masks_avx2(const unsigned char *p, Masks *m, int in_string) {
-    const __m256i none = _mm256_setzero_si256();
-    __m256i a = _mm256_loadu_si256((const __m256i *)p);
-    __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
-    __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
-    __m256i last = _mm256_set1_epi8(0x1f), low = _mm256_set1_epi8(0x0f);
-    __m256i da = _mm256_sub_epi8(a, zero), db = _mm256_sub_epi8(b, zero);
-    da = _mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da);
-    db = _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db);
-    __m256i ca = _mm256_cmpeq_epi8(_mm256_min_epu8(a, last), a);
-    __m256i cb = _mm256_cmpeq_epi8(_mm256_min_epu8(b, last), b);
-    m->quote = BITS(EQUAL(a, '"'), EQUAL(b, '"'));
-    m->backslash = BITS(EQUAL(a, '\\'), EQUAL(b, '\\'));
-    m->control = BITS(ca, cb);
-    m->high = BITS(a, b);
-    m->digit = BITS(da, db);
-    m->at = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
-    m->code = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
-                   _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
-    __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
-    __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
-    __m256i names = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_LOW_HALVES));
-    __m256i places = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_HIGH_HALVES));
-    __m256i ta = _mm256_and_si256(_mm256_shuffle_epi8(names, a), _mm256_shuffle_epi8(places, ha));
-    __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
-    /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
-    m->s = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
-    m->w = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
-    m->dash = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
-    __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
-    m->token = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
-                     _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
-    if (in_string
-        && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at | m->code))
-        return 0;
-    __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(LOW_HALVES));
-    __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(HIGH_HALVES));
-    /* A byte beyond ASCII has its top bit set, so the first table gives it no class. */
-    __m256i ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
-    __m256i kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
-#define NOT_IN(c) BITS( \
-    _mm256_cmpeq_epi8(_mm256_and_si256(ka, _mm256_set1_epi8((char)(c))), none), \
-    _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
-    m->space = ~NOT_IN(IS_BREAK | IS_SPACE);
-    m->joiner = ~NOT_IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
-    m->bracket = ~NOT_IN(IS_BRACKET);
-#undef NOT_IN
-    m->comma = BITS(EQUAL(a, ','), EQUAL(b, ','));
-    m->colon = BITS(EQUAL(a, ':'), EQUAL(b, ':'));
-    /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
-    m->curly = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
-    m->opening = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
-    m->dot = BITS(EQUAL(a, '.'), EQUAL(b, '.'));
-    m->zero = BITS(EQUAL(a, '0'), EQUAL(b, '0'));
-#define SOME(x, y, c) ~BITS( \
-    _mm256_cmpeq_epi8(_mm256_and_si256(x, _mm256_set1_epi8((char)(c))), none), \
-    _mm256_cmpeq_epi8(_mm256_and_si256(y, _mm256_set1_epi8((char)(c))), none))
-    m->alpha = SOME(ta, tb, IS_EARLY | IS_LATE);
-    lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_LOW_HALVES));
-    highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_HIGH_HALVES));
-    ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
-    kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
-    m->tail = SOME(ka, kb, TAIL_6 | TAIL_7);
-    m->tail2 = SOME(ka, kb, TAIL2_6 | TAIL2_7);
-    m->simple = SOME(ka, kb, IS_BEHIND);
-#undef SOME
-    __m256i small = _mm256_set1_epi8(0x20);
-    m->e = BITS(EQUAL(_mm256_or_si256(a, small), 'e'), EQUAL(_mm256_or_si256(b, small), 'e'));
-    return 1;
-}
-#undef BITS
-#undef EQUAL
-
-WALK_TARGET_AVX512
-static inline int masks_avx512(const unsigned char *p, Masks *m, int in_string) {
-    __m512i v = _mm512_loadu_si512((const void *)p);
-#define EQUAL(c) _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c))
-    m->quote = EQUAL('"');
-    m->backslash = EQUAL('\\');
-    m->control = _mm512_cmple_epu8_mask(v, _mm512_set1_epi8(0x1f));
-    m->high = _mm512_movepi8_mask(v);
-    m->digit = _mm512_cmple_epu8_mask(
-        _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
-    m->at = EQUAL('@');
-    m->code = EQUAL('%') | EQUAL('&');
-    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
-    __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
-    __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
-    __m512i parts = _mm512_and_si512(
-        _mm512_shuffle_epi8(names, v), _mm512_shuffle_epi8(places, half));
-#define PART(c) _mm512_test_epi8_mask(parts, _mm512_set1_epi8((char)(c)))
-    m->token = PART(IS_TOKEN);
-    m->s = PART(IS_S);
-    m->w = PART(IS_W);
-    m->dash = PART(IS_MINUS);
-    if (in_string
-        && !(m->quote | m->backslash | m->control | m->high | m->digit | m->at | m->code))
-        return 0;
-    m->alpha = PART(IS_EARLY | IS_LATE);
-#undef PART
-    __m512i lows = _mm512_broadcast_i32x4(_mm_setr_epi8(LOW_HALVES));
-    __m512i highs = _mm512_broadcast_i32x4(_mm_setr_epi8(HIGH_HALVES));
-    __m512i classes = _mm512_and_si512(
-        _mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
-#define IN(c) _mm512_test_epi8_mask(classes, _mm512_set1_epi8((char)(c)))
-    m->space = IN(IS_BREAK | IS_SPACE);
-    m->joiner = IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
-    m->bracket = IN(IS_BRACKET);
-    lows = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_LOW_HALVES));
-    highs = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_HIGH_HALVES));
-    classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
-    m->tail = IN(TAIL_6 | TAIL_7);
-    m->tail2 = IN(TAIL2_6 | TAIL2_7);
-    m->simple = IN(IS_BEHIND);
-#undef IN
-    m->comma = EQUAL(',');
-    m->colon = EQUAL(':');
-    m->curly = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
-    m->opening = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
-    m->dot = EQUAL('.');
-    m->zero = EQUAL('0');
-    m->e = _mm512_cmpeq_epi8_mask(
-        _mm512_or_si512(v, _mm512_set1_epi8(0x20)), _mm512_set1_epi8('e'));
-#undef EQUAL
-    return 1;
-}
 
 /* What this machine can do: one of WALK_NONE, WALK_AVX2, WALK_AVX512. */
 static int walk_level(void) {
@@ -313,512 +165,148 @@ static int walk_level(void) {
         || !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt")
         || __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2"))
         return WALK_NONE;
-    return __builtin_cpu_supports("avx512bw") ? WALK_AVX512 : WALK_AVX2;
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+                   && __builtin_cpu_supports("avx512vl")
+               ? WALK_AVX512
+               : WALK_AVX2;
 }
 
+/* GCC would clear it with an instruction that takes longer to begin than all of this. */
+#if defined(__clang__)
+#define WALK_STORES
+#else
+#define WALK_STORES __attribute__((optimize("no-tree-loop-distribute-patterns")))
+#endif
+
+MASKS_TARGET_AVX2 WALK_STORES
 static void walk_begin(
-    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const WalkRules *rules
 ) {
-    /* All but the stack, of which only what is below `depth` counts. */
-    memset(w, 0, offsetof(Walk, frames));
+    /* All but the stack, of which only what is below `depth` counts, and the group. */
+    __m256i *words = (__m256i *)w;
+    for (size_t i = 0; i < offsetof(Walk, frames) / sizeof *words; i++)
+        _mm256_store_si256(words + i, _mm256_setzero_si256());
+    w->depth = 0;
     w->frames[0] = IN_ROOT;
     w->values[0] = -1;
     w->p = p;
     w->n = n;
     w->level = level;
-    w->first = 1;
+    w->base = -WALK_BLOCK;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
     w->value_at = -1;
-    w->tokens = tokens;
+    w->rules = rules;
+    /* As if the value stood behind a colon. */
+    w->carries.after_colon = 1;
 }
 
-/* The unit of the four hex digits at `at`, or -1. */
-static inline int walk_unit(const Walk *w, Py_ssize_t at) {
-    int unit = 0;
-    if (at + 4 > w->n)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        unsigned char c = w->p[at + i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : -1;
-        c |= 0x20;
-        if (c >= 'a' && c <= 'f')
-            digit = c - 'a' + 10;
-        if (digit < 0)
-            return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
-}
+#include "places.h"
 
-/* Whether a \u escape of this unit may be a digit, a separator, an @, or half of one; or part
-   of a secret. */
-static inline int walk_unit_counts(int unit) {
-    if (unit < 0x80)
-        return 1;
-    if (unit >= 0xd800 && unit < 0xe000)
-        return 1;
-    return utf8_may_count((unsigned char)(unit < 0x800 ? 0xc0 | unit >> 6 : 0xe0 | unit >> 12));
-}
+#define LANES(name) name##_avx2
+#define LANES_COUNT 4
+#define LANES_TARGET MASKS_TARGET_AVX2
+#define LANES_TEXT masks_text_avx2
+#define LANES_REST masks_rest_avx2
+#define LANES_UP(x, first) _mm256_blend_epi32( \
+    _mm256_permute4x64_epi64((__m256i)(x), 0x93), _mm256_set1_epi64x((long long)(first)), 3)
+#define LANES_TOPS(x) ((unsigned)_mm256_movemask_pd((__m256d)(x)))
+#define LANES_FULL(x) \
+    LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_set1_epi64x(-1)))
+#define LANES_SPREAD(bits) _mm256_cmpeq_epi64( \
+    _mm256_and_si256(_mm256_set1_epi64x(bits), _mm256_setr_epi64x(1, 2, 4, 8)), \
+    _mm256_setr_epi64x(1, 2, 4, 8))
+#define LANES_ANY(x) (!_mm256_testz_si256((__m256i)(x), (__m256i)(x)))
+#include "lanes.h"
 
-/* The backslashes that begin an escape, and in `escaped` the bytes behind them. `carry` says
-   whether the first byte is one, and then whether the byte behind the last is. */
-static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *escaped) {
-    /* Of backslashes in a row each other one begins an escape. A subtraction goes through a row;
-       odd places tell which they are (Keiser and Lemire, simdjson). */
-    const uint64_t odd = 0xaaaaaaaaaaaaaaaaull;
-    uint64_t before = *carry, free = slant & ~before;
-    uint64_t code = ((free << 1 | odd) - free) ^ odd;
-    uint64_t starts = code & slant;
-    *escaped = code ^ (slant | before);
-    *carry = starts >> 63;
-    return starts;
-}
+#define LANES(name) name##_avx512
+#define LANES_COUNT 8
+#define LANES_TARGET MASKS_TARGET_AVX512
+#define LANES_TEXT masks_text_avx512
+#define LANES_REST masks_rest_avx512
+#define LANES_UP(x, first) \
+    _mm512_alignr_epi64((__m512i)(x), _mm512_set1_epi64((long long)(first)), 7)
+#define LANES_TOPS(x) ((unsigned)_mm512_movepi64_mask((__m512i)(x)))
+#define LANES_FULL(x) ((unsigned)_mm512_cmpeq_epi64_mask((__m512i)(x), _mm512_set1_epi64(-1)))
+#define LANES_SPREAD(bits) _mm512_movm_epi64((__mmask8)(bits))
+#define LANES_ANY(x) (_mm512_test_epi64_mask((__m512i)(x), (__m512i)(x)) != 0)
+#include "lanes.h"
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
-   that may count, and all bytes of those that don't. 0 where an escape is unknown or a
-   surrogate is alone. Of an escaped slash it gives the backslash. `simple` are the bytes that make
-   an escape of two bytes, but for the slash. */
-static inline int walk_escapes(
-    Walk *w, uint64_t backslash, uint64_t simple, uint64_t *escaped, uint64_t *units,
-    uint64_t *letters, uint64_t *slashes
-) {
-    uint64_t left = walk_slants(backslash, &w->escaped, escaped);
-    *units = 0;
-    *letters = w->letters;
-    w->letters = 0;
-    for (left &= ~(simple >> 1); left; left &= left - 1) {
-        int bit = __builtin_ctzll(left);
-        Py_ssize_t at = w->base + bit + 1;
-        int unit;
-        if (at >= w->n)
-            return 0;
-        switch (w->p[at]) {
-        case '/':
-            *slashes |= 1ull << bit;
-            break;
-        case '"': case '\\': case 'b': case 'f': case 'n': case 'r': case 't':
-            break;
-        case 'u':
-            unit = walk_unit(w, at + 1);
-            if (unit < 0)
-                return 0;
-            if (walk_unit_counts(unit))
-                *units |= 1ull << bit;
-            else {
-                *letters |= 0x3full << bit;
-                if (bit > 64 - 6)
-                    w->letters = 0x3full >> (64 - bit);
-            }
-            if (unit >= 0xdc00 && unit < 0xe000 && w->low_surrogate_at != at)
-                return 0;
-            if (unit >= 0xd800 && unit < 0xdc00) {
-                if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
-                    return 0;
-                unit = walk_unit(w, at + 7);
-                if (unit < 0xdc00 || unit >= 0xe000)
-                    return 0;
-                w->low_surrogate_at = at + 6;
-            }
-            break;
-        default:
-            return 0;
-        }
-    }
-    return 1;
-}
-
-/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators.
-   0 where it is not valid. */
-static inline int walk_characters(Walk *w, uint64_t high, uint64_t *marks) {
-    *marks = w->high_marks;
-    /* Those of a character that began before have been checked with it. */
-    high &= ~((1ull << w->high_bytes) - 1);
-    w->high_marks = 0;
-    w->high_bytes = 0;
-    while (high) {
-        int bit = __builtin_ctzll(high);
-        Py_ssize_t at = w->base + bit;
-        int length = utf8_length(w->p + at, w->n - at);
-        uint64_t bytes = (1ull << length) - 1;
-        if (length == 0)
-            return 0;
-        if (bit + length > 64) {
-            w->high_bytes = bit + length - 64;
-            if (utf8_may_count(w->p[at]))
-                w->high_marks = (1ull << w->high_bytes) - 1;
-        }
-        high &= ~(bytes << bit);
-        if (utf8_may_count(w->p[at]))
-            *marks |= bytes << bit;
-    }
-    return 1;
-}
-
-/* Adds the places at which a secret may begin to the calls. */
-static __attribute__((noinline)) void walk_places(
-    Walk *w, uint64_t events, uint64_t dashes, uint64_t words
-) {
-    w->calls |= words;
-    for (; dashes; dashes &= dashes - 1)
-        if (token_begin(w->p, w->base + __builtin_ctzll(dashes), w->n) >= 0)
-            w->calls |= dashes & (0 - dashes);
-    for (; events; events &= events - 1) {
-        Py_ssize_t at = w->base + __builtin_ctzll(events) - (TOKEN_RUN - 1);
-        /* A string that is a UUID holds nothing. */
-        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"' && w->p[at + 36] == '"'
-            && uuid_bytes(w->p + at))
-            continue;
-        /* What is read closely up to `done` holds it already. */
-        if (at >= w->done && token_run(w->tokens, w->p, 0, at, w->n, &w->run_end) >= 0)
-            w->calls |= events & (0 - events);
-    }
-}
-
-/* The same, with masks of what is in strings. */
-static inline __attribute__((always_inline)) void walk_tokens(
-    Walk *w, uint64_t token, uint64_t s, uint64_t sw, uint64_t dash
-) {
-    uint64_t dashes, words;
-    uint64_t events = token_events(&w->runs, token, s, sw, dash, &dashes, &words);
-    if (events | dashes | words)
-        walk_places(w, events, dashes, words);
-}
-
-/* Where runs of base64 have their last characters, from the WALK_RUNth on. */
-static inline uint64_t walk_runs(Walk *w, uint64_t coded) {
-    const uint64_t ones = ~0ull / 0xff, tops = ones << 7;
-    uint64_t before = w->coded;
-    w->coded = coded;
-    /* Fifteen places hold eight that are one byte of a mask; most blocks have no such byte. */
-    if (!((~coded - ones) & coded & tops) && before >> 56 != 0xff)
-        return 0;
-    uint64_t two = coded & (coded << 1 | before >> 63);
-    before &= before << 1;
-    uint64_t four = two & (two << 2 | before >> 62);
-    before &= before << 2;
-    uint64_t eight = four & (four << 4 | before >> 60);
-    before &= before << 4;
-    return eight & (eight << (WALK_RUN - 8) | before >> (64 - (WALK_RUN - 8)));
-}
-
-/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
-   escape is no part of it, but for an escaped slash. */
-static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    Py_ssize_t end;
-    if (p[at - 1] == '\\') {
-        if (p[at] == 'u') {
-            w->coded_end = at;
-            return 1;
-        }
-        at++;
-    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
-        /* A string that is a UUID holds nothing. */
-        w->coded_end = at + 36;
-        return 0;
-    }
-    end = w->coded_end = at + coded_end(p + at, w->n - at);
-    if (end == w->n || (end - at < WALK_RUN && p[end] != '\\'))
-        return 0;
-    if (end + 1 < w->n && p[end] == '\\') {
-        if (p[end + 1] == '/')
-            return 1;
-        /* It may go on in the next line. */
-        if ((p[end + 1] == 'n' || p[end + 1] == 'r') && (end - at) % 4 == 0 && end - at >= WALK_RUN)
-            return 1;
-    }
-    return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
-}
-
-/* Adds the runs of base64 that may hold something to the calls. */
-static __attribute__((noinline)) void walk_coded(Walk *w, uint64_t runs) {
-    for (; runs; runs &= runs - 1) {
-        Py_ssize_t place = w->base + __builtin_ctzll(runs);
-        Py_ssize_t at = place - (WALK_RUN - 1);
-        if (place < w->coded_end || place < w->done)
-            continue;
-        if (at <= w->coded_end)
-            at = w->coded_end + 1;
-        /* The mask may have more than base64 in it. */
-        for (; at <= place; at = w->coded_end + 1)
-            if (walk_may_hold(w, at))
-                w->calls |= runs & (0 - runs);
-    }
-}
-
-/* Reads the masks of the block at `base`. 0 where it is not valid. */
-WALK_TARGET_BITS WALK_ALONE
-static inline int walk_block(Walk *w, const Masks *m) {
-    const uint64_t top = 1ull << 63;
-    uint64_t escaped = 0, units = 0, letters = 0, marks = 0, slashes = 0, firsts, quoted = 0, runs;
-    uint64_t quote, in, ops, scalar, starts, tokens, digits, dots, minuses, look;
-
-    if ((m->backslash | w->escaped | w->letters)
-        && !walk_escapes(w, m->backslash, m->simple, &escaped, &units, &letters, &slashes))
-        return 0;
-    if ((m->high | w->high_marks) && !walk_characters(w, m->high, &marks))
-        return 0;
-    quote = m->quote & ~escaped;
-    in = quote;
-    in ^= in << 1;
-    in ^= in << 2;
-    in ^= in << 4;
-    in ^= in << 8;
-    in ^= in << 16;
-    in ^= in << 32;
-    in ^= w->in_string;
-    w->in_string = (uint64_t)((int64_t)in >> 63);
-    if (m->control & in)
-        return 0;
-    w->in = in;
-    w->opens = quote & in;
-    w->closes = quote & ~in;
-    /* What begins like JSON, or may once its escapes are undone or spaces are passed. */
-    firsts = w->opens << 1 | w->opened;
-    firsts &= (m->bracket & m->opening) | m->space | m->backslash;
-    w->opened = w->opens >> 63;
-    w->firsts = 0;
-    for (; firsts; firsts &= firsts - 1) {
-        int begins = walk_begins(w->p, w->base + __builtin_ctzll(firsts), w->n);
-        if (begins == '"')
-            quoted |= firsts & (0 - firsts);
+/* Adds to the calls what of the block at hand has to be looked at closely and may be something. */
+WALK_TARGET_BITS
+static __attribute__((noinline)) void walk_closely(Walk *w) {
+    const Group *g = &w->group;
+    int i = w->lane;
+    uint64_t left;
+    for (left = g->firsts[i]; left; left &= left - 1) {
+        int begins = walk_begins(w->p, w->base + __builtin_ctzll(left), w->n);
+        if (begins == '"' || begins == '\\')
+            w->calls |= left & (0 - left);
         else if (begins == '{' || begins == '[')
-            w->firsts |= firsts & (0 - firsts);
+            w->firsts |= left & (0 - left);
     }
+    if (g->look[i])
+        w->calls |= walk_scalars(w, g->look[i]);
+    if (g->nine[i])
+        w->calls |= walk_rows(w, i);
+    if (g->signs[i])
+        w->calls |= walk_signs(w, g->signs[i]);
+    for (left = g->countries[i] & ~w->calls; left; left &= left - 1) {
+        Py_ssize_t at = w->base + __builtin_ctzll(left);
+        if (token_country(w->rules->tokens, w->p, 0, at) && walk_iban(w, at))
+            w->calls |= left & (0 - left);
+    }
+    if (g->coded[i])
+        walk_coded(w, g->coded[i]);
+    if (g->events[i] | g->dashes[i] | g->words[i])
+        walk_places(w, g->events[i], g->dashes[i], g->words[i]);
+}
 
-    ops = m->comma | m->colon | m->bracket;
-    scalar = ~(ops | m->space | quote | in);
-    starts = scalar & ~(scalar << 1 | w->scalar);
-    w->scalar = scalar >> 63;
-    w->starts = starts;
-    ops &= ~in;
-    w->brackets = m->bracket & ~in;
-    w->openings = m->opening;
-    w->curlies = m->curly;
-    w->wrong[IN_ROOT] = w->wrong[IN_OBJECT] = w->wrong[IN_ARRAY] = 0;
+/* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
+static inline int walk_turn(Walk *w) {
+    const Group *g = &w->group;
+    int i, read;
+    w->base += WALK_BLOCK;
+    w->lane++;
+    while (w->lane >= w->lanes) {
+        Carries *c = &w->carries;
+        if (w->base > w->n)
+            return c->in_string || w->depth || c->after_comma || c->after_colon
+                           || c->after_curly_open || c->after_square_open
+                       ? WALK_INVALID
+                       : WALK_END;
+        w->lane = 0;
+        read = w->level == WALK_AVX512 ? walk_group_avx512(w, w->base) : walk_group_avx2(w, w->base);
+        if (read == WALK_INVALID)
+            return WALK_INVALID;
+        if (read == WALK_PLAIN) {
+            w->base += w->lanes * WALK_BLOCK;
+            w->lanes = 0;
+        }
+    }
+    i = w->lane;
+    w->in = g->in[i];
+    w->opens = g->opens[i];
+    w->closes = g->closes[i];
+    w->starts = g->starts[i];
+    w->brackets = g->brackets[i];
+    w->openings = g->opening[i];
+    w->curlies = g->curly[i];
+    w->calls = g->calls[i];
+    w->keys = g->keys[i];
+    w->firsts = 0;
     w->seen = 0;
-
-    tokens = ops | w->opens | starts;
-    if (tokens) {
-        int count = __builtin_popcountll(tokens);
-        uint64_t all = count == 64 ? ~0ull : (1ull << count) - 1;
-        uint64_t bracket = _pext_u64(w->brackets, tokens);
-        uint64_t curly = _pext_u64(m->curly, tokens) & bracket;
-        uint64_t opening = _pext_u64(m->opening, tokens) & bracket;
-        uint64_t string = _pext_u64(w->opens, tokens);
-        uint64_t comma = _pext_u64(m->comma & ~in, tokens);
-        uint64_t colon = _pext_u64(m->colon & ~in, tokens);
-        uint64_t plain = all & ~(bracket | string | comma | colon);    /* scalars */
-        uint64_t curly_open = curly & opening, square_open = opening & ~curly;
-        uint64_t curly_close = curly & ~opening, square_close = bracket & ~(curly | opening);
-        uint64_t value_end = string | plain | curly_close | square_close;
-#define BEFORE(x) (x << 1 | w->x)
-        uint64_t string_before = BEFORE(string);
-        uint64_t comma_before = BEFORE(comma);
-        uint64_t curly_before = BEFORE(curly_open);
-        uint64_t square_before = BEFORE(square_open);
-        uint64_t end_before = BEFORE(value_end);
-        uint64_t room = w->first | comma_before | square_before | BEFORE(colon);
-        uint64_t comma_2 = comma << 2 | w->comma << 1 | w->comma2;
-        uint64_t curly_2 = curly_open << 2 | w->curly_open << 1 | w->curly_open2;
-#undef BEFORE
-        uint64_t key = string_before & (comma_2 | curly_2);    /* if a colon follows */
-        uint64_t bad = (plain | opening) & ~room;
-        uint64_t member;
-        bad |= string & ~(room | curly_before);
-        bad |= comma & ~end_before;
-        bad |= curly_close & ~(curly_before | end_before);
-        bad |= square_close & ~(square_before | end_before);
-        bad |= colon & ~key;
-        bad |= all & string_before & curly_2 & ~colon;
-        if (bad)
-            return 0;
-        /* What stands behind a comma and is not a key: only in an array. */
-        member = (plain | opening) & comma_before;
-        member |= all & string_before & comma_2 & ~colon;
-        member = _pdep_u64(member, tokens);
-        w->wrong[IN_OBJECT] = member;
-        w->wrong[IN_ARRAY] = m->colon & ~in;
-        w->wrong[IN_ROOT] = member | ((m->colon | m->comma) & ~in);
-        w->comma2 = count > 1 ? comma >> (count - 2) & 1 : w->comma;
-        w->curly_open2 = count > 1 ? curly_open >> (count - 2) & 1 : w->curly_open;
-        w->first = 0;
-        w->value_end = value_end >> (count - 1) & 1;
-        w->string = string >> (count - 1) & 1;
-        w->comma = comma >> (count - 1) & 1;
-        w->colon = colon >> (count - 1) & 1;
-        w->curly_open = curly_open >> (count - 1) & 1;
-        w->square_open = square_open >> (count - 1) & 1;
+    w->wrong[IN_OBJECT] = g->members[i];
+    w->wrong[IN_ARRAY] = g->colons[i];
+    w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
+    if (g->closely[i])
+        walk_closely(w);
+    if (w->value_at >= 0 && w->value_at < w->base + WALK_BLOCK) {
+        if (w->value_at >= w->base)
+            w->calls |= 1ull << (w->value_at - w->base);
+        w->value_at = -1;
     }
-
-    /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
-       Of a word, its first letter. */
-    digits = m->digit & scalar;
-    dots = m->dot & scalar;
-    minuses = m->dash & scalar;
-    look = scalar & ~(m->digit | m->dot | m->dash);
-    look &= ~(look << 1);
-    look |= dots & ~(digits << 1 | w->digit);
-    look |= (dots << 1 | w->dot) & ~digits;
-    look |= minuses & ~starts;
-    look |= (minuses << 1 | w->minus) & ~digits;
-    {
-        uint64_t zeros = m->zero & digits & (starts | minuses << 1 | w->minus);
-        look |= (zeros << 1 | w->zero) & digits;
-        w->zero = zeros >> 63;
-    }
-    w->digit = digits >> 63;
-    w->dot = dots >> 63;
-    w->minus = minuses >> 63;
-
-    /* Rows. In a string, a mark is a digit or what may stand for one: an escape, a character
-       beyond ASCII. In a number only the digits before its point count. */
-    marks |= m->digit | m->backslash | escaped;
-    marks &= in & ~letters;
-    {
-        uint64_t both = marks | digits;
-        uint64_t joined = (both << 1 | w->mark) & (both >> 1 | top) & in;
-        uint64_t points = (m->dot & joined) | dots;
-        uint64_t sum, behind, joiners, row, two, four, nine;
-        /* A sum carries the bit behind a point through the digits there, to what follows. */
-        w->mark = both >> 63;
-        int over = __builtin_add_overflow(both, points << 1 | w->point, &sum);
-        w->point = (uint64_t)over | points >> 63;
-        behind = sum & ~both;
-        look |= behind & dots;
-        joiners = m->joiner & joined;
-        row = marks | joiners | (digits & sum);
-        two = row & (row << 1 | w->row >> 63);
-        four = two & (two << 2 | w->row2 >> 62);
-        nine = four & (four << 4 | w->row4 >> 60);
-        nine &= row << 8 | w->row >> 56;
-        if (nine && joiners) {
-            /* Nine places are not yet nine marks (a date): once more without the joiners. Of a
-               row that began in the block before, no less is taken than it may have. */
-            uint64_t before = 0 - (w->row >> 63);
-            uint64_t marked = _pext_u64(row, ~joiners);
-            marked &= marked << 1 | before >> 63;
-            marked &= marked << 2 | before >> 62;
-            marked &= marked << 4 | before >> 60;
-            marked &= _pext_u64(row, ~joiners) << 8 | before >> 56;
-            nine = _pdep_u64(marked, ~joiners);
-        }
-        w->row = row;
-        w->row2 = two;
-        w->row4 = four;
-        /* An escaped backslash may begin an escape of JSON inside the string. */
-        w->calls = look | nine | (in & (m->at | units | (behind & m->e) | m->code | quoted
-                                        | (m->backslash & escaped)));
-    }
-
-    /* Secrets and IBANs. */
-    {
-        uint64_t country = in & (m->digit | marks) & (m->alpha << 1 | w->letter >> 63)
-                           & (m->alpha << 2 | w->letter >> 62);
-        uint64_t tail = m->tail << 1 | w->tail >> 63, tail2 = m->tail2 << 2 | w->tail2 >> 62;
-        /* An escape may be what a key ends in, too. */
-        uint64_t hidden = units << 6 | units << 7 | w->units >> 58 | w->units >> 57;
-        for (country &= ~w->calls; country; country &= country - 1)
-            if (token_country(w->tokens, w->p, 0, w->base + __builtin_ctzll(country)))
-                w->calls |= country & (0 - country);
-        runs = walk_runs(w, m->token | slashes) & in;
-        if (runs)
-            walk_coded(w, runs);
-        walk_tokens(w, (m->token | slashes) & in, m->s & in, m->w & in, m->dash & in);
-        w->keys = w->closes & ((tail & tail2) | hidden);
-        w->letter = m->alpha;
-        w->tail = m->tail;
-        w->tail2 = m->tail2;
-        w->units = units;
-        if (w->value_at >= 0 && w->value_at < w->base + WALK_BLOCK) {
-            if (w->value_at >= w->base)
-                w->calls |= 1ull << (w->value_at - w->base);
-            w->value_at = -1;
-        }
-    }
-    return 1;
-}
-
-/* Where the string begins that is the value of the key whose closing quote is at `at`, if the key
-   may say secret; or -1. */
-static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    Py_ssize_t i = at + 1;
-    int escaped = 0;
-    while (i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r'))
-        i++;
-    if (i >= w->n || p[i] != ':')
-        return -1;
-    for (i++; i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r');)
-        i++;
-    if (i >= w->n || p[i] != '"')
-        return -1;
-    for (int back = 1; back < 13 && at - back >= 0; back++)
-        escaped |= p[at - back] == '\\';
-    return escaped || token_pair(w->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
-}
-
-/* Adds the strings whose keys may say secret to the calls. */
-static __attribute__((noinline)) void walk_keys(Walk *w) {
-    for (; w->keys; w->keys &= w->keys - 1) {
-        Py_ssize_t value = walk_value(w, w->base + __builtin_ctzll(w->keys));
-        if (value < 0)
-            continue;
-        if (value < w->base + WALK_BLOCK)
-            w->calls |= 1ull << (value - w->base);
-        else
-            w->value_at = value;
-    }
-}
-
-/* Where the last bit up to `bit` stands; `before` where there is none. */
-static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
-    bits &= (2ull << bit) - 1;
-    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
-}
-
-/* Where the word that begins at `at` ends, or 0 where there is none. */
-static inline Py_ssize_t walk_word(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p + at;
-    Py_ssize_t left = w->n - at;
-    if (left >= 4 && (memcmp(p, "true", 4) == 0 || memcmp(p, "null", 4) == 0))
-        left = 4;
-    else if (left >= 5 && memcmp(p, "false", 5) == 0)
-        left = 5;
-    else
-        return 0;
-    return at + left;
-}
-
-/* Whether a scalar may end before `at`. */
-static inline int walk_ends(const Walk *w, Py_ssize_t at) {
-    if (at >= w->n)
-        return 1;
-    switch (w->p[at]) {
-    case ' ': case '\t': case '\n': case '\r': case ',': case ':': case '"':
-    case '[': case ']': case '{': case '}':
-        return 1;
-    }
-    return 0;
-}
-
-/* Whether the items of the array that opens at `at` may be groups of a card number. */
-static inline int walk_may_split(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    Py_ssize_t n = w->n;
-    at++;
-    while (at < n && (p[at] == ' ' || p[at] == '\n' || p[at] == '\t' || p[at] == '\r'))
-        at++;
-    if (at + 5 >= n)
-        return 0;
-    if (p[at] == '"')
-        return (unsigned char)(p[at + 1] - '0') < 10;
-    for (int i = 0; i < 4; i++)
-        if ((unsigned char)(p[at + i] - '0') > 9)
-            return 0;
-    return p[at + 4] == ',' || p[at + 4] == ' ' || p[at + 4] == '\n' || p[at + 4] == '\r'
-           || p[at + 4] == '\t';
+    return WALK_BLOCKS;
 }
 
 /* How long the string that begins at `start` is with its escapes undone into `out`, which has
@@ -897,8 +385,31 @@ static Py_ssize_t walk_undo(
     return -1;
 }
 
+/* Says of the string that begins at `start`, and that `bit` of the block is in, where it ends, if
+   that is in this group; and whether all of it is in the group and nothing may be encoded in it. */
+static inline void walk_string(Walk *w, int bit) {
+    const Group *g = &w->group;
+    Py_ssize_t from = w->start - (w->base - w->lane * WALK_BLOCK);
+    int i = from < 0 ? w->lane : (int)(from / WALK_BLOCK);
+    uint64_t within = from < 0 ? 0 : ~0ull << from % WALK_BLOCK, codes = 0;
+    w->end = w->literal = 0;
+    for (; i < w->lanes; i++, within = ~0ull) {
+        uint64_t closes = i < w->lane ? 0 : g->closes[i];
+        if (i == w->lane)
+            closes &= ~0ull << bit;
+        if (closes) {
+            int end = __builtin_ctzll(closes);
+            codes |= (g->codes[i] | g->coded[i]) & within & ((1ull << end) - 1);
+            w->end = w->base + (i - w->lane) * WALK_BLOCK + end;
+            w->literal = from >= 0 && !codes;
+            return;
+        }
+        codes |= (g->codes[i] | g->coded[i]) & within;
+    }
+}
+
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
-WALK_TARGET_BITS WALK_ALONE
+WALK_TARGET_BITS
 static int walk_next(Walk *w) {
     for (;;) {
         uint64_t left;
@@ -934,13 +445,10 @@ static int walk_next(Walk *w) {
                 if (w->start >= w->done) {
                     w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
                     if (text) {
-                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                        walk_string(w, bit);
                         return WALK_STRING;
                     }
-                    Py_ssize_t end = walk_word(w, w->start);
-                    if (end == 0 || !walk_ends(w, end))
-                        return WALK_SCALAR;
-                    w->done = end;
+                    return WALK_SCALAR;
                 }
                 if (!(w->brackets & one)) {
                     left &= ~one;
@@ -974,51 +482,11 @@ static int walk_next(Walk *w) {
         }
         if (~w->seen & w->wrong[w->frames[w->depth]])
             return WALK_BAD;
-        if (w->begun) {
-            w->open_at = walk_last(w, w->opens, 63, w->open_at);
-            w->scalar_at = walk_last(w, w->starts, 63, w->scalar_at);
-            w->base += WALK_BLOCK;
-        }
-        w->begun = 1;
-        for (;;) {
-            Masks m;
-            unsigned char rest[WALK_BLOCK];
-            const unsigned char *block = w->p + w->base;
-            int marked, in_string = w->in_string != 0 && !w->opened;
-            if (w->base > w->n)
-                return w->in_string || w->depth || !w->value_end ? WALK_BAD : WALK_DONE;
-            if (w->base + WALK_BLOCK > w->n) {
-                memset(rest, ' ', WALK_BLOCK);
-                memcpy(rest, block, (size_t)(w->n - w->base));
-                block = rest;
-            }
-            marked = w->level == WALK_AVX512 ? masks_avx512(block, &m, in_string)
-                                             : masks_avx2(block, &m, in_string);
-            if (!marked && !(w->escaped | w->letters | w->point)) {
-                uint64_t runs = walk_runs(w, m.token);
-                /* What is called for is told with the block; all of it is in one string. */
-                w->mark = w->row = w->row2 = w->row4 = 0;
-                w->letter = m.token;
-                w->calls = 0;
-                if (runs)
-                    walk_coded(w, runs);
-                walk_tokens(w, m.token, m.s, m.w, m.dash);
-                if (!w->calls) {
-                    w->base += WALK_BLOCK;
-                    continue;
-                }
-                w->in = ~0ull;
-                w->opens = w->closes = w->starts = 0;
-                w->brackets = w->firsts = w->keys = 0;
-                w->wrong[IN_ROOT] = w->wrong[IN_OBJECT] = w->wrong[IN_ARRAY] = 0;
-                w->tail = w->tail2 = w->units = 0;
-                break;
-            }
-            if (!marked)
-                memset((char *)&m + offsetof(Masks, space), 0, sizeof m - offsetof(Masks, space));
-            if (!walk_block(w, &m))
-                return WALK_BAD;
-            break;
+        w->open_at = walk_last(w, w->opens, 63, w->open_at);
+        w->scalar_at = walk_last(w, w->starts, 63, w->scalar_at);
+        switch (walk_turn(w)) {
+        case WALK_INVALID: return WALK_BAD;
+        case WALK_END: return WALK_DONE;
         }
     }
 }
@@ -1026,14 +494,18 @@ static int walk_next(Walk *w) {
 #else
 static int walk_level(void) { return WALK_NONE; }
 static void walk_begin(
-    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const TokenTable *tokens
+    Walk *w, const unsigned char *p, Py_ssize_t n, int level, const WalkRules *rules
 ) {
     memset(w, 0, sizeof *w);
-    (void)p, (void)n, (void)level, (void)tokens;
+    (void)p, (void)n, (void)level, (void)rules;
 }
 static int walk_next(Walk *w) {
     (void)w;
     return WALK_BAD;
+}
+static int walk_ends(const Walk *w, Py_ssize_t at) {
+    (void)w, (void)at;
+    return 0;
 }
 static Py_ssize_t walk_undo(
     const unsigned char *p, Py_ssize_t n, Py_ssize_t start, unsigned char *out, Py_ssize_t room,

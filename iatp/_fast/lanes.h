@@ -1,0 +1,323 @@
+/* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
+   each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
+
+   LANES_UP moves each lane to the next and puts a word into the first; LANES_TOPS and LANES_FULL
+   are one bit for each lane whose top bit is set, or all of them; LANES_SPREAD is all ones in the
+   lanes of these bits. */
+
+typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
+#define WORDS LANES(Words)
+#define LOAD(x) (*(const WORDS *)(x))
+#define STORE(to, x) (*(WORDS *)(to) = (x))
+
+/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the last
+   block's bits for the next group. */
+#define CARRY(x) \
+    const WORDS x##_up = (WORDS)LANES_UP(x, c->x); \
+    c->x = (x)[LANES_COUNT - 1]
+#define BEFORE(x, count) ((x) << (count) | x##_up >> (64 - (count)))
+
+/* a + b as one number, the first lane lowest; `carry` comes into it and out of it. */
+static inline __attribute__((always_inline)) LANES_TARGET
+void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
+    WORDS sum = *a + *b;
+    unsigned over = LANES_TOPS((*a & *b) | ((*a | *b) & ~sum)), full = LANES_FULL(sum);
+    unsigned carries = ((over << 1 | (unsigned)*carry) + full) ^ full;
+    *carry = carries >> LANES_COUNT & 1;
+    *to = sum - (WORDS)LANES_SPREAD(carries);
+}
+
+/* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
+   or "ssw" stands; tells the group where. */
+static inline __attribute__((always_inline)) LANES_TARGET
+int LANES(runs)(
+    Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_, const WORDS *sw,
+    const WORDS *dash_, WORDS *closely
+) {
+    const WORDS run = *tokens, s = *s_, dash = *dash_;
+    CARRY(run);
+    const WORDS run2 = run & BEFORE(run, 1);
+    CARRY(run2);
+    const WORDS run4 = run2 & BEFORE(run2, 2);
+    CARRY(run4);
+    const WORDS run8 = run4 & BEFORE(run4, 4);
+    CARRY(run8);
+    const WORDS run16 = run8 & BEFORE(run8, 8);
+    CARRY(run16);
+    const WORDS coded = run8 & BEFORE(run8, WALK_RUN - 8) & *in;
+    const WORDS events = run16 & ~BEFORE(run16, 1);
+    CARRY(s);
+    const WORDS words = *sw & BEFORE(s, 1) & BEFORE(s, 2);
+    CARRY(dash);
+    const WORDS dash2 = dash & BEFORE(dash, 1);
+    CARRY(dash2);
+    const WORDS dash5 = dash2 & BEFORE(dash2, 2) & BEFORE(dash, 4);
+    CARRY(dash5);
+    const WORDS dashes = dash5 & ~BEFORE(dash5, 1);
+    STORE(g->coded, coded);
+    STORE(g->events, events);
+    STORE(g->words, words);
+    STORE(g->dashes, dashes);
+    *closely |= coded | events | words | dashes;
+    return LANES_ANY(coded | events | words | dashes);
+}
+
+/* Reads the group from `base` on: WALK_BLOCKS, WALK_PLAIN where it is inside a string and holds
+   nothing, or WALK_INVALID. */
+LANES_TARGET
+static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
+    const WORDS none = {0};
+    Carries *c = &w->carries;
+    Group *g = &w->group;
+    Masks m;
+    unsigned char rest[WALK_BLOCK];
+    const unsigned char *last = rest;
+    uint64_t busy = 0;
+    int count = LANES_COUNT;
+    WORDS closely = none, bad;
+    if (w->n - base < LANES_COUNT * WALK_BLOCK) {
+        Py_ssize_t left = (w->n - base) % WALK_BLOCK;
+        count = (int)((w->n - base) / WALK_BLOCK) + 1;
+        memset(rest, ' ', WALK_BLOCK);
+        memcpy(rest, w->p + w->n - left, (size_t)left);
+#define CLEAR(name) STORE(m.name, none);
+        MASKS_EACH(CLEAR)
+#undef CLEAR
+        STORE(m.space, ~none);
+    } else
+        last = w->p + base + (LANES_COUNT - 1) * WALK_BLOCK;
+    for (int i = 0; i < count; i++)
+        busy |= LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+    w->lanes = count;
+    const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s), sw = LOAD(m.w);
+
+    if (c->in_string && !(busy | c->escaped | c->letters | c->opens >> 63
+                           | c->point >> 63 | c->after_point)) {
+        const WORDS all = ~none;
+        int found = LANES(runs)(c, g, &all, &tokens_, &s_, &sw, &dash_, &closely);
+        c->both = c->row = c->row2 = c->row4 = c->tail = c->tail2 = c->units = 0;
+        c->alpha = tokens_[LANES_COUNT - 1];
+        if (!found)
+            return WALK_PLAIN;
+        STORE(g->in, all);
+        STORE(g->closely, closely);
+        STORE(g->opens, none);
+        STORE(g->closes, none);
+        STORE(g->starts, none);
+        STORE(g->brackets, none);
+        STORE(g->calls, none);
+        STORE(g->keys, none);
+        STORE(g->members, none);
+        STORE(g->colons, none);
+        STORE(g->commas, none);
+        STORE(g->look, none);
+        STORE(g->nine, none);
+        STORE(g->signs, none);
+        STORE(g->codes, none);
+        STORE(g->countries, none);
+        STORE(g->firsts, none);
+        return WALK_BLOCKS;
+    }
+    for (int i = 0; i < count; i++)
+        LANES_REST(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+
+    /* Escapes and characters beyond ASCII. */
+    WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
+    WORDS more = none;
+    if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters) {
+        uint64_t each[5][LANES_COUNT] __attribute__((aligned(64)));
+        for (int i = 0; i < LANES_COUNT; i++)
+            if (!walk_escapes(w, base + i * WALK_BLOCK, m.backslash[i], m.simple[i], &each[0][i],
+                              &each[1][i], &each[2][i], &each[3][i], &each[4][i]))
+                return WALK_INVALID;
+        escaped = LOAD(each[0]);
+        units = LOAD(each[1]);
+        letters = LOAD(each[2]);
+        slashes = LOAD(each[3]);
+        gaps = LOAD(each[4]);
+    }
+    if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
+        uint64_t each[2][LANES_COUNT] __attribute__((aligned(64)));
+        for (int i = 0; i < LANES_COUNT; i++)
+            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i]))
+                return WALK_INVALID;
+        marks = LOAD(each[0]);
+        more = LOAD(each[1]);
+    }
+
+    /* Strings. */
+    const WORDS quote = LOAD(m.quote) & ~escaped;
+    WORDS in = quote;
+    in ^= in << 1;
+    in ^= in << 2;
+    in ^= in << 4;
+    in ^= in << 8;
+    in ^= in << 16;
+    in ^= in << 32;
+    {
+        unsigned odd = LANES_TOPS(in);
+        odd ^= odd << 1;
+        odd ^= odd << 2;
+        odd ^= odd << 4;
+        in ^= (WORDS)LANES_SPREAD(odd << 1 ^ (c->in_string ? ~0u : 0u));
+        c->in_string ^= odd >> (LANES_COUNT - 1) & 1;
+    }
+    const WORDS opens = quote & in, closes = quote & ~in;
+    CARRY(opens);
+    const WORDS bracket = LOAD(m.bracket), opening = LOAD(m.opening), space = LOAD(m.space);
+    /* What begins like JSON, or may once its escapes are undone or spaces are passed. */
+    const WORDS firsts = BEFORE(opens, 1) & ((bracket & opening) | space | LOAD(m.backslash));
+
+    /* Tokens. A carry goes from one through what is none to the next. */
+    const WORDS comma = LOAD(m.comma) & ~in, colon = LOAD(m.colon) & ~in;
+    const WORDS brackets = bracket & ~in, curly = LOAD(m.curly);
+    const WORDS scalar = ~(LOAD(m.comma) | LOAD(m.colon) | bracket | space | quote | in);
+    CARRY(scalar);
+    const WORDS starts = scalar & ~BEFORE(scalar, 1);
+    const WORDS between = ~(comma | colon | brackets | opens | starts);
+    const WORDS curly_open = brackets & opening & curly, square_open = brackets & opening & ~curly;
+    const WORDS curly_close = brackets & ~opening & curly, close = brackets & ~opening;
+    WORDS opens_before, comma_before, colon_before, curly_before, square_before;
+    WORDS comma_before2, curly_before2;
+#define FOLLOW(x) { \
+        const WORDS first = BEFORE(x, 1); \
+        LANES(add)(&first, &between, &c->after_##x, &x##_before); \
+        x##_before &= ~between; \
+    }
+#define FOLLOW2(x) { \
+        const WORDS x##_next = x##_before; \
+        CARRY(x##_next); \
+        const WORDS first = BEFORE(x##_next, 1); \
+        LANES(add)(&first, &between, &c->after2_##x, &x##_before2); \
+        x##_before2 &= ~between; \
+    }
+    CARRY(comma);
+    CARRY(colon);
+    CARRY(curly_open);
+    CARRY(square_open);
+    FOLLOW(opens)
+    FOLLOW(comma)
+    FOLLOW(colon)
+#define curly_open_before curly_before
+#define square_open_before square_before
+    FOLLOW(curly_open)
+    FOLLOW(square_open)
+    FOLLOW2(comma)
+    FOLLOW2(curly)
+#undef curly_open_before
+#undef square_open_before
+#undef FOLLOW
+#undef FOLLOW2
+    const WORDS room = comma_before | square_before | colon_before;
+    const WORDS no_end = room | curly_before;
+    const WORDS values = starts | curly_open | square_open;
+    bad = values & ~room;
+    bad |= opens & ~no_end;
+    bad |= comma & no_end;
+    bad |= close & (comma_before | colon_before);
+    bad |= curly_close & square_before;
+    bad |= close & ~curly & curly_before;
+    bad |= colon & ~(opens_before & (comma_before2 | curly_before2));
+    bad |= opens_before & curly_before2 & ~colon;
+    bad |= LOAD(m.control) & in;
+    if (LANES_ANY(bad))
+        return WALK_INVALID;
+    /* What stands behind a comma and is not a key: only in an array. */
+    const WORDS members = (values & comma_before) | (opens_before & comma_before2 & ~colon);
+
+    /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
+       Of a word, its first letter. */
+    const WORDS digit = LOAD(m.digit), dot = LOAD(m.dot), dash = LOAD(m.dash);
+    const WORDS digits = digit & scalar, dots = dot & scalar, minuses = dash & scalar;
+    const WORDS others = scalar & ~(digit | dot | dash);
+    CARRY(others);
+    CARRY(digits);
+    CARRY(dots);
+    CARRY(minuses);
+    WORDS look = others & ~BEFORE(others, 1);
+    look |= dots & ~BEFORE(digits, 1);
+    look |= BEFORE(dots, 1) & ~digits;
+    look |= minuses & ~starts;
+    look |= BEFORE(minuses, 1) & ~digits;
+    const WORDS zeros = LOAD(m.zero) & digits & (starts | BEFORE(minuses, 1));
+    CARRY(zeros);
+    look |= BEFORE(zeros, 1) & digits;
+
+    /* Rows. In a string, a mark is a digit or what may stand for one, or for a separator: an
+       escape, a character beyond ASCII. In a number only the digits before its point count. */
+    marks = (marks | digit | gaps) & in & ~letters;
+    const WORDS both = marks | digits;
+    CARRY(both);
+    const WORDS joined = BEFORE(both, 1) & (both >> 1 | 1ull << 63) & in;
+    const WORDS point = (dot & joined) | dots;
+    const WORDS joiners = LOAD(m.joiner) & joined;
+    WORDS sum = both, behind = none;
+    /* A sum carries the bit behind a point through the digits there, to what follows. */
+    if (LANES_ANY(point) || c->point >> 63 || c->after_point) {
+        CARRY(point);
+        const WORDS first = BEFORE(point, 1);
+        LANES(add)(&both, &first, &c->after_point, &sum);
+        behind = sum & ~both;
+        look |= behind & dots;
+    }
+    const WORDS row = marks | joiners | (digits & sum);
+    g->row_before = c->row;
+    CARRY(row);
+    const WORDS row2 = row & BEFORE(row, 1);
+    CARRY(row2);
+    const WORDS row4 = row2 & BEFORE(row2, 2);
+    CARRY(row4);
+    const WORDS nine = row4 & BEFORE(row4, 4) & BEFORE(row, 8);
+    const WORDS codes = in & (LOAD(m.code) | (LOAD(m.backslash) & escaped));
+    const WORDS signs = (in & LOAD(m.at)) | codes;
+
+    /* Secrets and IBANs. */
+    const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
+    CARRY(alpha);
+    CARRY(tail);
+    CARRY(tail2);
+    CARRY(units);
+    const WORDS countries = in & (digit | marks) & BEFORE(alpha, 1) & BEFORE(alpha, 2);
+    /* An escape may be what a key ends in, too. */
+    const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
+    const WORDS run = (tokens_ | slashes) & in, s = s_ & in, w_ = sw & in, strokes = dash & in;
+    LANES(runs)(c, g, &in, &run, &s, &w_, &strokes, &closely);
+
+    STORE(g->in, in);
+    STORE(g->opens, opens);
+    STORE(g->closes, closes);
+    STORE(g->starts, starts);
+    STORE(g->brackets, brackets);
+    STORE(g->opening, opening);
+    STORE(g->curly, curly);
+    STORE(g->members, members);
+    STORE(g->colons, colon);
+    STORE(g->commas, comma);
+    STORE(g->calls, in & (units | (behind & LOAD(m.e))));
+    STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2)) | hidden));
+    STORE(g->firsts, firsts);
+    STORE(g->look, look);
+    STORE(g->nine, nine);
+    STORE(g->row, row);
+    STORE(g->joiners, joiners | more);
+    STORE(g->signs, signs);
+    STORE(g->codes, codes | units);
+    STORE(g->countries, countries);
+    STORE(g->closely, closely | firsts | look | nine | signs | countries);
+    return WALK_BLOCKS;
+}
+#undef WORDS
+#undef LOAD
+#undef STORE
+#undef CARRY
+#undef BEFORE
+#undef LANES
+#undef LANES_COUNT
+#undef LANES_TARGET
+#undef LANES_TEXT
+#undef LANES_REST
+#undef LANES_UP
+#undef LANES_TOPS
+#undef LANES_FULL
+#undef LANES_SPREAD
+#undef LANES_ANY

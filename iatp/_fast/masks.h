@@ -1,0 +1,235 @@
+/* What bytes are, as masks: one bit for each byte of a block of 64, blocks side by side as the lanes
+   of lanes.h take them. */
+#ifndef IATP_MASKS_H
+#define IATP_MASKS_H
+
+#include <stdint.h>
+
+#define MASKS_BLOCKS 8
+
+typedef uint64_t MaskWords[MASKS_BLOCKS] __attribute__((aligned(64)));
+#define MASKS_EACH(DO) \
+    DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(token) DO(s) DO(w) \
+    DO(dash) DO(space) DO(joiner) DO(comma) DO(colon) DO(bracket) DO(curly) DO(opening) DO(dot) \
+    DO(zero) DO(e) DO(alpha) DO(tail) DO(tail2) DO(simple)
+#define MASKS_FIELD(name) MaskWords name;
+typedef struct {
+    MASKS_EACH(MASKS_FIELD)
+} Masks;
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <immintrin.h>
+
+#define MASKS_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define MASKS_TARGET_AVX512 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2,popcnt")))
+
+/* Classes of bytes by their two halves: a byte is in a class where both tables say so. */
+enum {
+    IS_EARLY = 1,                /* a to o, and _ */
+    IS_LATE = 2,                 /* p to z */
+    IS_DIGIT = 4,
+    IS_SIGN = 8,                 /* + / */
+    IS_MINUS = 16,
+    IS_S = 32, IS_W = 64,
+    IS_UNDER = (char)128         /* _ ~ ^ DEL */
+};
+#define TOKEN_LOW_HALVES \
+    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
+    IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
+#define TOKEN_HIGH_HALVES \
+    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
+    (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
+#define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
+
+/* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
+   what stands behind the backslash of an escape of two bytes that is no separator; of 2x, 5x, 6x, 7x. */
+enum {
+    TAIL_6 = 1, TAIL_7 = 2, TAIL2_6 = 4, TAIL2_7 = 8,
+    BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
+};
+#define TAIL_LOW_HALVES \
+    0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
+    TAIL_6 | TAIL_7, TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
+    TAIL_6 | BEHIND_6, 0
+#define TAIL_HIGH_HALVES \
+    0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
+    TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
+#define IS_BEHIND (BEHIND_2 | BEHIND_5 | BEHIND_6 | BEHIND_7)
+enum {
+    IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
+    IS_DASH = 32,                /* - . / */
+    IS_LINE = 64,                /* _ */
+    IS_TAB = 128
+};
+#define LOW_HALVES \
+    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, (char)(IS_BREAK | IS_TAB), IS_COLON | IS_BREAK, \
+    IS_BRACKET, IS_COMMA, IS_BRACKET | IS_BREAK | IS_DASH, IS_DASH, IS_DASH | IS_LINE
+#define HIGH_HALVES \
+    (char)(IS_BREAK | IS_TAB), 0, IS_COMMA | IS_SPACE | IS_DASH, IS_COLON, 0, \
+    IS_BRACKET | IS_LINE, 0, IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
+
+#define BITS(a, b) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
+#define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
+
+/* Makes the masks that a text needs of 64 bytes; 0 where nothing but letters and signs is in it. */
+MASKS_TARGET_AVX2
+static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
+    const unsigned char *p, Masks *m, int i
+) {
+    const __m256i none = _mm256_setzero_si256();
+    __m256i a = _mm256_loadu_si256((const __m256i *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
+    __m256i last = _mm256_set1_epi8(0x1f), low = _mm256_set1_epi8(0x0f);
+    __m256i da = _mm256_sub_epi8(a, zero), db = _mm256_sub_epi8(b, zero);
+    da = _mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da);
+    db = _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db);
+    __m256i ca = _mm256_cmpeq_epi8(_mm256_min_epu8(a, last), a);
+    __m256i cb = _mm256_cmpeq_epi8(_mm256_min_epu8(b, last), b);
+    m->quote[i] = BITS(EQUAL(a, '"'), EQUAL(b, '"'));
+    m->backslash[i] = BITS(EQUAL(a, '\\'), EQUAL(b, '\\'));
+    m->control[i] = BITS(ca, cb);
+    m->high[i] = BITS(a, b);
+    m->digit[i] = BITS(da, db);
+    m->at[i] = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    m->code[i] = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
+                   _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
+    __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
+    __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
+    __m256i names = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_LOW_HALVES));
+    __m256i places = _mm256_broadcastsi128_si256(_mm_setr_epi8(TOKEN_HIGH_HALVES));
+    __m256i ta = _mm256_and_si256(_mm256_shuffle_epi8(names, a), _mm256_shuffle_epi8(places, ha));
+    __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
+    /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
+    m->s[i] = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
+    m->w[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
+    m->dash[i] = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
+    __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
+    m->token[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
+                     _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
+    return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
+           | m->code[i];
+}
+
+/* Makes the others. */
+MASKS_TARGET_AVX2
+static inline __attribute__((always_inline)) void masks_rest_avx2(
+    const unsigned char *p, Masks *m, int i
+) {
+    const __m256i none = _mm256_setzero_si256(), low = _mm256_set1_epi8(0x0f);
+    __m256i a = _mm256_loadu_si256((const __m256i *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
+    __m256i hb = _mm256_and_si256(_mm256_srli_epi16(b, 4), low);
+    __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(LOW_HALVES));
+    __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(HIGH_HALVES));
+    /* A byte beyond ASCII has its top bit set, so the first table gives it no class. */
+    __m256i ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
+    __m256i kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
+#define NOT_IN(c) BITS( \
+    _mm256_cmpeq_epi8(_mm256_and_si256(ka, _mm256_set1_epi8((char)(c))), none), \
+    _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
+    m->space[i] = ~NOT_IN(IS_BREAK | IS_SPACE);
+    m->joiner[i] = ~NOT_IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
+    m->bracket[i] = ~NOT_IN(IS_BRACKET);
+#undef NOT_IN
+    m->comma[i] = BITS(EQUAL(a, ','), EQUAL(b, ','));
+    m->colon[i] = BITS(EQUAL(a, ':'), EQUAL(b, ':'));
+    /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
+    m->curly[i] = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
+    m->opening[i] = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
+    m->dot[i] = BITS(EQUAL(a, '.'), EQUAL(b, '.'));
+    m->zero[i] = BITS(EQUAL(a, '0'), EQUAL(b, '0'));
+#define SOME(x, y, c) ~BITS( \
+    _mm256_cmpeq_epi8(_mm256_and_si256(x, _mm256_set1_epi8((char)(c))), none), \
+    _mm256_cmpeq_epi8(_mm256_and_si256(y, _mm256_set1_epi8((char)(c))), none))
+    lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_LOW_HALVES));
+    highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(TAIL_HIGH_HALVES));
+    ka = _mm256_and_si256(_mm256_shuffle_epi8(lows, a), _mm256_shuffle_epi8(highs, ha));
+    kb = _mm256_and_si256(_mm256_shuffle_epi8(lows, b), _mm256_shuffle_epi8(highs, hb));
+    m->tail[i] = SOME(ka, kb, TAIL_6 | TAIL_7);
+    m->tail2[i] = SOME(ka, kb, TAIL2_6 | TAIL2_7);
+    m->simple[i] = SOME(ka, kb, IS_BEHIND);
+#undef SOME
+    a = _mm256_or_si256(a, _mm256_set1_epi8(0x20));
+    b = _mm256_or_si256(b, _mm256_set1_epi8(0x20));
+    m->e[i] = BITS(EQUAL(a, 'e'), EQUAL(b, 'e'));
+    a = _mm256_sub_epi8(a, _mm256_set1_epi8('a'));
+    b = _mm256_sub_epi8(b, _mm256_set1_epi8('a'));
+    m->alpha[i] = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(a, _mm256_set1_epi8(25)), a),
+                       _mm256_cmpeq_epi8(_mm256_min_epu8(b, _mm256_set1_epi8(25)), b));
+}
+#undef BITS
+#undef EQUAL
+
+MASKS_TARGET_AVX512
+static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
+    const unsigned char *p, Masks *m, int i
+) {
+    __m512i v = _mm512_loadu_si512((const void *)p);
+#define EQUAL(c) _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c))
+    m->quote[i] = EQUAL('"');
+    m->backslash[i] = EQUAL('\\');
+    m->control[i] = _mm512_cmple_epu8_mask(v, _mm512_set1_epi8(0x1f));
+    m->high[i] = _mm512_movepi8_mask(v);
+    m->digit[i] = _mm512_cmple_epu8_mask(
+        _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
+    m->at[i] = EQUAL('@');
+    m->code[i] = EQUAL('%') | EQUAL('&');
+    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
+    __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
+    __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
+    __m512i parts = _mm512_and_si512(
+        _mm512_shuffle_epi8(names, v), _mm512_shuffle_epi8(places, half));
+#define PART(c) _mm512_test_epi8_mask(parts, _mm512_set1_epi8((char)(c)))
+    m->token[i] = PART(IS_TOKEN);
+    m->s[i] = PART(IS_S);
+    m->w[i] = PART(IS_W);
+    m->dash[i] = PART(IS_MINUS);
+#undef PART
+    return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
+           | m->code[i];
+}
+
+MASKS_TARGET_AVX512
+static inline __attribute__((always_inline)) void masks_rest_avx512(
+    const unsigned char *p, Masks *m, int i
+) {
+    __m512i v = _mm512_loadu_si512((const void *)p);
+    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
+    __m512i lows = _mm512_broadcast_i32x4(_mm_setr_epi8(LOW_HALVES));
+    __m512i highs = _mm512_broadcast_i32x4(_mm_setr_epi8(HIGH_HALVES));
+    __m512i classes = _mm512_and_si512(
+        _mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
+#define IN(c) _mm512_test_epi8_mask(classes, _mm512_set1_epi8((char)(c)))
+    m->space[i] = IN(IS_BREAK | IS_SPACE);
+    m->joiner[i] = IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
+    m->bracket[i] = IN(IS_BRACKET);
+    lows = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_LOW_HALVES));
+    highs = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_HIGH_HALVES));
+    classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
+    m->tail[i] = IN(TAIL_6 | TAIL_7);
+    m->tail2[i] = IN(TAIL2_6 | TAIL2_7);
+    m->simple[i] = IN(IS_BEHIND);
+#undef IN
+    m->comma[i] = EQUAL(',');
+    m->colon[i] = EQUAL(':');
+    m->curly[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
+    m->opening[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
+    m->dot[i] = EQUAL('.');
+    m->zero[i] = EQUAL('0');
+    v = _mm512_or_si512(v, _mm512_set1_epi8(0x20));
+    m->e[i] = EQUAL('e');
+    m->alpha[i] = _mm512_cmple_epu8_mask(
+        _mm512_sub_epi8(v, _mm512_set1_epi8('a')), _mm512_set1_epi8(25));
+#undef EQUAL
+}
+
+#endif
+#endif
