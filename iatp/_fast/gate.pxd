@@ -40,9 +40,12 @@ cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score
 
+    cdef readonly tuple names            # of what can be found, by their numbers
     cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
+    cdef object _patterns                # the policy's own, as Patterns, or None
+    cdef tuple _keys                     # `names`, as keys of JSON
     cdef object _clear                   # the _Row where nothing is found
     cdef dict _rows                      # those of sets of findings that were met
     # Sets of findings, a bit for each; gate.pyx says how.

@@ -31,6 +31,7 @@ class Gate:
 
     policy: GatePolicy
     trust_score: int
+    names: tuple[str, ...]
     judges_answers: bool
     limits_paths: bool
 

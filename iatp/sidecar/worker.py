@@ -315,7 +315,10 @@ class Worker:
             from iatp.adapters.metrics import Metrics  # noqa: PLC0415  (1.5 MB, for scrapes)
 
             self._metrics = Metrics(
-                self._memory, version=VERSION, trust_score=self._gate.trust_score
+                self._memory,
+                version=VERSION,
+                trust_score=self._gate.trust_score,
+                own=[pattern.finding for pattern in self._loaded.policy.patterns],
             )
         return self._metrics.render(accept)
 

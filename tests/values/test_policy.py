@@ -120,7 +120,7 @@ def test_the_examples_of_the_document_load() -> None:
         (
             'action = "allow"\nkinds = ["secret.aws_acces_key"]',
             "rules[0].kinds[0] is 'secret.aws_acces_key': meant: secret.aws_access_key; allowed: "
-            "credit_card, ssn, email, secret, iban, or a secret's own name such as secret.jwt (",
+            "credit_card, ssn, email, secret, iban, custom, a secret's own name such as secret.jwt (",
         ),
         ('action = "allow"\nkinds = ["jwt"]', "rules[0].kinds[0] is 'jwt': "),
         (
