@@ -60,6 +60,7 @@ cdef class Gate:
     cdef Mac _mac
     cdef str _policy_version
     cdef Py_ssize_t _keep
+    cdef Py_ssize_t _ahead               # how far beyond it is looked
     cdef Py_ssize_t _max_body
     cdef Line _line                      # every record and answer is written here
     cdef bytes _clean_target             # the last target in which nothing was found

@@ -45,6 +45,8 @@ cdef enum:
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
     LOOKAHEAD = 512
+    # The same for the policy's own patterns, whose matches may be longer.
+    OWN_LOOKAHEAD = 4096
     # How far before a cut is looked for what only the cut made look like a value.
     LOOKBACK = 1024
     FEED_BYTES = 1 << 16
@@ -1044,12 +1046,14 @@ cdef int _begin_answer(
         inflater = _inflater(begun + piece, coding)
     if (
         content_type.json or content_type.events
-        or (not coding and _may_hold_json((begun + piece)[:gate._keep + LOOKAHEAD]))
+        or (not coding and _may_hold_json((begun + piece)[:gate._keep + gate._ahead]))
     ):
         form = AS_JSON
     elif content_type.form:
         form = AS_FORM
-    forward._answer = Answer(form, content_type.events, inflater, gate._max_body)
+    forward._answer = Answer(
+        form, content_type.events, inflater, gate._max_body, gate._patterns
+    )
     if begun:
         forward._answer.add(
             <const unsigned char*>PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun)
@@ -1089,7 +1093,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     if coding:
         try:
             inflater = _inflater(text, coding)
-            text = inflater.decompress(text, limit + LOOKAHEAD)
+            text = inflater.decompress(text, limit + gate._ahead)
             if not inflater.eof or inflater.unused_data:
                 whole = False
         except zlib.error:
@@ -1107,7 +1111,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
                 forward.answer_findings = reading.tally.pairs()
             return None
     if content_type.events:
-        text = scrub_deltas(text, whole, across)
+        text = scrub_deltas(text, whole, across, gate._patterns)
     _read_loose(gate, reading, text, AS_FORM if content_type.form else AS_TEXT)
     if reading.code is not None:
         line.literal(b',"response":null,"response_omitted":')
@@ -1116,7 +1120,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     # What is longer, or compressed, has been counted as it passed.
     if (
         (reading.tally is not None or across) and not coding
-        and forward.answer_bytes <= gate._keep + LOOKAHEAD
+        and forward.answer_bytes <= gate._keep + gate._ahead
     ):
         if reading.tally is None:
             reading.tally = _Tally.__new__(_Tally)
@@ -1278,6 +1282,7 @@ cdef class Gate:
         self._mac = Mac(policy.mac_key)
         self._policy_version = policy.policy_version
         self._keep = policy.record_body_bytes
+        self._ahead = LOOKAHEAD if self._patterns is None else OWN_LOOKAHEAD
         self._max_body = policy.max_body_bytes
 
     cpdef str trace_id(self, object request):
@@ -1435,7 +1440,7 @@ cdef class Gate:
         """Take a piece of the agent's answer, content-encoded as it came."""
         if (
             forward._first is None and forward._kept is None and not forward.ended
-            and 0 < len(piece) <= self._keep + LOOKAHEAD and not forward._content_encoding
+            and 0 < len(piece) <= self._keep + self._ahead and not forward._content_encoding
         ):
             # Most answers come in one piece, which is then held and not copied.
             forward._first = piece
@@ -1456,7 +1461,7 @@ cdef class Gate:
         forward.answer_bytes += length
         if forward._answer is not None:
             forward._answer.add(data, length)
-        elif forward.answer_bytes > self._keep + LOOKAHEAD or (
+        elif forward.answer_bytes > self._keep + self._ahead or (
             # Of two bytes it can be told which kind of deflate it is.
             forward._content_encoding and forward.answer_bytes > 1
             and _coding(forward._content_encoding)
@@ -1465,15 +1470,15 @@ cdef class Gate:
             _begin_answer(self, forward, data, length)
         if forward._kept is None:
             if forward._first is None:
-                room = min(length, self._keep + LOOKAHEAD)
+                room = min(length, self._keep + self._ahead)
                 forward._first = PyBytes_FromStringAndSize(<const char*>data, room)
                 return 0
-            room = self._keep + LOOKAHEAD - PyBytes_GET_SIZE(forward._first)
+            room = self._keep + self._ahead - PyBytes_GET_SIZE(forward._first)
             if room <= 0:
                 return 0
             forward._kept = bytearray(forward._first)
             forward._first = None
-        room = self._keep + LOOKAHEAD - len(forward._kept)
+        room = self._keep + self._ahead - len(forward._kept)
         if room > 0:
             forward._kept += PyBytes_FromStringAndSize(<const char*>data, min(room, length))
         return 0

@@ -36,6 +36,9 @@ cdef class Patterns:
     cdef int _count
 
     cdef str look(self, bytes data, int form, Spans spans)
+    cdef list in_text(self, bytes data, int how, Py_ssize_t first)
+    cdef int _begin(self, bytes data) except -1
+    cdef int _end(self) except -1
     cdef int _read(self, bytes data, int form, bint valid) except -1
     cdef int _json(self, int layer, int json, int coded) except -1
     cdef int _texts(self, Py_ssize_t start, Py_ssize_t end, int how) except -1
@@ -54,8 +57,8 @@ cdef class Patterns:
         Py_ssize_t end, int json, int coded
     ) except -1
     cdef int _take(self, Py_ssize_t n) except -1
-    cdef int _flush(self) except -1
-    cdef int _search(self, object view, list found) except -1
+    cdef int _flush(self, Py_ssize_t first=*) except -1
+    cdef int _search(self, object view, Py_ssize_t first, list found) except -1
     cdef int _collect(
         self, object view, Py_ssize_t first, Py_ssize_t end, Py_ssize_t limit, bint quick,
         list after, list found
@@ -64,3 +67,21 @@ cdef class Patterns:
     cdef int _place(self, list found) except -1
     cdef int _give(self, int i, list within) except -1
     cdef int _settle(self, int layer) except -1
+
+
+@cython.final
+cdef class PatternFlow:
+    cdef Patterns _patterns
+    cdef int _how
+    cdef bytearray _text
+    cdef bytearray _borders              # 1 where a piece begins; or None
+    cdef Py_ssize_t _first               # what begins before has been counted
+    cdef bint _gave_up
+    cdef dict counts                     # by their numbers among the gate's names
+
+    cdef int add(self, const unsigned char* data, Py_ssize_t length) except -1
+    cdef int end(self) except -1
+    cdef int _look(self, bint last) except -1
+
+
+cdef int join_deltas(Patterns patterns, bytes joined, Spans spans) except -1

@@ -71,7 +71,15 @@ cdef enum:
     # RE2 that took longer for a window than this has left what it had prepared.
     SLOW_NS = 1000000
 
-cdef int FIRST_NAME = len(exchange.FINDINGS) - SECRET_NAMES
+cdef enum:
+    # Of a text that comes in pieces so much is kept as a match may take with every byte escaped,
+    # and so much of what stands before.
+    LONGEST_ESCAPED = OVERLAP * 6
+    BEFORE = 64
+    LONGEST_ESCAPE = 12
+
+cdef int FIRST = len(exchange.FINDINGS)
+cdef int FIRST_NAME = FIRST - SECRET_NAMES
 cdef str TOO_MUCH = "too much is encoded in it"
 cdef str TOO_LONG = "the policy's patterns take too long in it"
 assert exchange.KINDS[CUSTOM] == "custom" and values.LONGEST_MATCH + 16 == OVERLAP
@@ -126,11 +134,7 @@ cdef class Patterns:
     cdef str look(self, bytes data, int form, Spans spans):
         """Adds what is found to what the scan found; or why it cannot be judged, else None."""
         cdef str why = None
-        cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
-        self._layers = [_Layer(data, -1, 0, n, AS_IT_IS)]
-        self._left = max(n * EXPANSION, SHORT_EXPANSION)
-        self._hits = 0
-        self._since_ns = 0
+        self._begin(data)
         try:
             self._read(data, form, spans.error is None)
             self._settle(0)
@@ -139,14 +143,51 @@ cdef class Patterns:
         except _Unjudged as unjudged:
             why = unjudged.args[0]
         finally:
-            self._layers = None
-            self._length = 0
-            self._count = 0
-            if self._room > 2 * FULL:
-                free(self._joined)
-                self._joined = NULL
-                self._room = 0
+            self._end()
         return why
+
+    cdef list in_text(self, bytes data, int how, Py_ssize_t first):
+        """(start, end, quoted, patterns as bits) in one text, from `first` on; None: not judged.
+
+        What may be encoded in it is not looked for.
+        """
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
+        cdef bytes kept
+        if n == 0:
+            return []
+        self._begin(data)
+        try:
+            if how >= 0 and first:
+                kept = PyBytes_FromStringAndSize(NULL, first)
+                first = undo(
+                    <const unsigned char*>PyBytes_AS_STRING(data), first, how,
+                    <unsigned char*>PyBytes_AS_STRING(kept),
+                )
+            self._add(0, 0, n, how, 0)
+            self._flush(first)
+            return _clustered((<_Layer>self._layers[0]).found)
+        except _Unjudged:
+            return None
+        finally:
+            self._end()
+
+    cdef int _begin(self, bytes data) except -1:
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
+        self._layers = [_Layer(data, -1, 0, n, AS_IT_IS)]
+        self._left = max(n * EXPANSION, SHORT_EXPANSION)
+        self._hits = 0
+        self._since_ns = 0
+        return 0
+
+    cdef int _end(self) except -1:
+        self._layers = None
+        self._length = 0
+        self._count = 0
+        if self._room > 2 * FULL:
+            free(self._joined)
+            self._joined = NULL
+            self._room = 0
+        return 0
 
     # What is read.
 
@@ -170,14 +211,11 @@ cdef class Patterns:
         cdef Py_ssize_t n, start
         cdef const unsigned char* p = _bytes_of(self._layers[layer], &n)
         cdef Py_ssize_t at = 0
-        cdef bint escaped
         while at < n:
             if p[at] == c'"':
                 start = at + 1
-                at = _string_end(p, start, n, &escaped)
-                self._text(
-                    layer, start, at, UNDO_ESCAPES if escaped else AS_IT_IS, json, coded
-                )
+                at = _string_end(p, start, n)
+                self._text(layer, start, at, UNDO_ESCAPES, json, coded)
                 at += 1
                 if len(self._layers) - layer > MOST_LAYERS:
                     self._settle(layer)
@@ -378,12 +416,13 @@ cdef class Patterns:
 
     # What is looked for.
 
-    cdef int _flush(self) except -1:
-        # Looks for the patterns in the texts so far.
+    cdef int _flush(self, Py_ssize_t first=0) except -1:
+        # Looks for the patterns in the texts so far; in the first of them from `first` on.
         cdef list found = []
         if self._count:
             self._search(
-                PyMemoryView_FromMemory(<char*>self._joined, self._length, PyBUF_READ), found
+                PyMemoryView_FromMemory(<char*>self._joined, self._length, PyBUF_READ), first,
+                found,
             )
             if found:
                 self._place(found)
@@ -391,13 +430,14 @@ cdef class Patterns:
             self._length = 0
         return 0
 
-    cdef int _search(self, object view, list found) except -1:
+    cdef int _search(self, object view, Py_ssize_t first, list found) except -1:
         # Adds (start, end, pattern) of each match that begins and ends within a window.
         cdef Py_ssize_t n = self._length
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t end, limit
         cdef int64_t began
-        cdef list after = [0] * len(self._each)
+        # A line end stands before the text.
+        cdef list after = [first + 1 if first else 0] * len(self._each)
         while True:
             end = min(at + WINDOW, n)
             # What begins behind it may end behind the window.
@@ -600,18 +640,15 @@ cdef const unsigned char* _bytes_of(_Layer layer, Py_ssize_t* n) noexcept:
 
 
 cdef Py_ssize_t _string_end(
-    const unsigned char* p, Py_ssize_t start, Py_ssize_t n, bint* escaped
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t n
 ) noexcept nogil:
     """Where the quote is that ends a string of valid JSON."""
     cdef Py_ssize_t at = start
     cdef const unsigned char* found
-    escaped[0] = False
     while at < n:
         found = <const unsigned char*>memchr(p + at, c'"', n - at)
         if found == NULL:
             return n
-        if not escaped[0]:
-            escaped[0] = memchr(p + at, c'\\', found - (p + at)) != NULL
         at = found - p
         while at > start and p[at - 1] == c'\\':
             at -= 1
@@ -648,6 +685,99 @@ cdef bint _may_be_json(const unsigned char* p, Py_ssize_t n) noexcept nogil:
     while n > 0 and p[n - 1] in (c' ', c'\n', c'\t', c'\r'):
         n -= 1
     return n > 0 and p[n - 1] in (c'}', c']', c'"')
+
+
+# Texts that come in pieces.
+
+
+@cython.final
+cdef class PatternFlow:
+    """Counts what patterns find in one text that comes in pieces.
+
+    As a `Flow` of answer.pyx: it keeps as much as decides what begins where it stopped, and with
+    `bordered` counts what is not within one piece alone. A text that takes too long is not read
+    to its end.
+    """
+
+    def __cinit__(self, Patterns patterns, int form, bint bordered=False):
+        self._patterns = patterns
+        self._how = AS_IT_IS
+        if form == AS_JSON:
+            self._how = UNDO_ESCAPES
+        elif form == AS_FORM:
+            self._how = UNDO_FORM
+        self._text = bytearray()
+        self._borders = bytearray() if bordered else None
+        self.counts = {}
+
+    cdef int add(self, const unsigned char* data, Py_ssize_t length) except -1:
+        """Takes the next piece."""
+        if self._gave_up:
+            return 0
+        self._text += PyBytes_FromStringAndSize(<const char*>data, length)
+        if self._borders is not None:
+            self._borders += b"\1" + bytes(length - 1)
+        if len(self._text) >= FULL:
+            self._look(False)
+        return 0
+
+    cdef int end(self) except -1:
+        """Counts what the end of the text decides."""
+        if not self._gave_up:
+            self._look(True)
+        return 0
+
+    cdef int _look(self, bint last) except -1:
+        cdef bytes text = bytes(self._text)
+        cdef Py_ssize_t limit = PyBytes_GET_SIZE(text)
+        cdef Py_ssize_t start, end
+        cdef list found
+        if not last:
+            limit = _before_escape(text, limit - LONGEST_ESCAPED)
+        found = self._patterns.in_text(text, self._how, self._first)
+        if found is None:
+            self._gave_up = True
+            return 0
+        for start, end, quoted, which in found:
+            if start >= limit:
+                break
+            limit = max(limit, end)
+            if self._borders is None or self._borders.find(b"\1", start + 1, end) >= 0:
+                for i in range(values.MOST_OWN):
+                    if which >> <object>i & 1:
+                        self.counts[FIRST + i] = self.counts.get(FIRST + i, 0) + 1
+        start = max(limit - BEFORE, 0)
+        del self._text[:start]
+        if self._borders is not None:
+            del self._borders[:start]
+        self._first = limit - start
+        return 0
+
+
+cdef Py_ssize_t _before_escape(bytes text, Py_ssize_t at):
+    # The nearest place up to `at` that is in no escape.
+    cdef Py_ssize_t found
+    while True:
+        found = text.rfind(b"\\", max(at - LONGEST_ESCAPE, 0), at)
+        if found < 0:
+            return at
+        at = found
+
+
+cdef int join_deltas(Patterns patterns, bytes joined, Spans spans) except -1:
+    """Adds what is found in the strings of a stream's events, which `joined` are put together."""
+    cdef list found = patterns.in_text(joined, UNDO_ESCAPES, 0)
+    return 0 if found is None else _join(spans, found)
+
+
+def count(list pieces not None, int form, Patterns patterns not None, *, bint bordered=False):
+    """What is in the text that these pieces make: how many, by their numbers."""
+    cdef PatternFlow flow = PatternFlow(patterns, form, bordered)
+    cdef bytes piece
+    for piece in pieces:
+        flow.add(<const unsigned char*>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+    flow.end()
+    return flow.counts
 
 
 def find(bytes data not None, int form, Patterns patterns not None):
