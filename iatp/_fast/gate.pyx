@@ -1289,6 +1289,10 @@ cdef class Gate:
         """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
         return _trace_id(self, request, request.request_id)
 
+    def scrub_target(self, bytes target not None):
+        """Return a request target as a record may have it."""
+        return _scrubbed(self, target, AS_TARGET)
+
     cpdef tuple closed(self, str method, bytes target):
         """Return None, or the code of the refusal and what `Allow` holds (405 alone).
 

@@ -28,7 +28,9 @@ cdef class Patterns:
     cdef list _layers
     cdef Py_ssize_t _left                # bytes that may yet be undone
     cdef Py_ssize_t _hits
-    cdef int64_t _since_ns               # when it had taken this thread's time; 0: not yet asked
+    cdef int64_t _most_ns                # of this thread's time
+    cdef int64_t _since_ns               # when it began to be measured; 0: not yet
+    cdef int64_t _used_ns                # what the thread had used by then
     cdef unsigned char* _joined
     cdef Py_ssize_t _room
     cdef Py_ssize_t _length

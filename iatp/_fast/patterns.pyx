@@ -67,7 +67,9 @@ cdef enum:
     BETWEEN = 3
     # Each costs about a microsecond.
     MOST_HITS = 1 << 16
+    # Of this thread's time, and so much more for each byte.
     TIME_NS = 100000000
+    TIME_OF_BYTE_NS = 50
     # RE2 that took longer for a window than this has left what it had prepared.
     SLOW_NS = 1000000
 
@@ -95,6 +97,9 @@ cdef int64_t _now_ns(int clock) noexcept nogil:
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
+@cython.final
+@cython.no_gc
+@cython.freelist(8)
 cdef class _Layer:
     # Bytes in which something is undone, and of what they were made.
     cdef bytes data
@@ -102,15 +107,19 @@ cdef class _Layer:
     cdef Py_ssize_t source
     cdef Py_ssize_t source_end
     cdef int how
-    cdef list found                      # (start, end, quoted, patterns as bits)
+    cdef list found                      # (start, end, quoted, patterns as bits); or None
 
-    def __cinit__(self, bytes data, int parent, source, source_end, int how):
-        self.data = data
-        self.parent = parent
-        self.source = source
-        self.source_end = source_end
-        self.how = how
-        self.found = []
+
+cdef _Layer _layer(
+    bytes data, int parent, Py_ssize_t source, Py_ssize_t source_end, int how
+):
+    cdef _Layer layer = _Layer.__new__(_Layer)
+    layer.data = data
+    layer.parent = parent
+    layer.source = source
+    layer.source_end = source_end
+    layer.how = how
+    return layer
 
 
 @cython.final
@@ -138,7 +147,7 @@ cdef class Patterns:
         try:
             self._read(data, form, spans.error is None)
             self._settle(0)
-            if self._hits:
+            if (<_Layer>self._layers[0]).found is not None:
                 _join(spans, _clustered((<_Layer>self._layers[0]).found))
         except _Unjudged as unjudged:
             why = unjudged.args[0]
@@ -165,6 +174,8 @@ cdef class Patterns:
                 )
             self._add(0, 0, n, how, 0)
             self._flush(first)
+            if (<_Layer>self._layers[0]).found is None:
+                return []
             return _clustered((<_Layer>self._layers[0]).found)
         except _Unjudged:
             return None
@@ -173,9 +184,10 @@ cdef class Patterns:
 
     cdef int _begin(self, bytes data) except -1:
         cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
-        self._layers = [_Layer(data, -1, 0, n, AS_IT_IS)]
+        self._layers = [_layer(data, -1, 0, n, AS_IT_IS)]
         self._left = max(n * EXPANSION, SHORT_EXPANSION)
         self._hits = 0
+        self._most_ns = TIME_NS + n * TIME_OF_BYTE_NS
         self._since_ns = 0
         return 0
 
@@ -244,8 +256,10 @@ cdef class Patterns:
             flags = look(p + at, to - at) if to - at >= SHORTEST_TEXT else 0
             if flags:
                 self._layers.append(
-                    _Layer(PyBytes_FromStringAndSize(<const char*>p + at, to - at), layer, at, to,
-                           AS_IT_IS)
+                    _layer(
+                        PyBytes_FromStringAndSize(<const char*>p + at, to - at), layer, at, to,
+                        AS_IT_IS,
+                    )
                 )
                 self._inside(layer + 1, flags, False, JSON_LEVELS, CODED_LEVELS)
                 self._settle(layer)
@@ -272,7 +286,7 @@ cdef class Patterns:
         # A layer of the piece that was added last.
         cdef Piece* piece = &self._pieces[self._count - 1]
         self._layers.append(
-            _Layer(
+            _layer(
                 PyBytes_FromStringAndSize(
                     <const char*>self._joined + piece.start, piece.end - piece.start
                 ),
@@ -362,7 +376,7 @@ cdef class Patterns:
         self._take(n)
         kept = PyBytes_FromStringAndSize(NULL, n)
         length = decode(run, n, coding, <unsigned char*>PyBytes_AS_STRING(kept))
-        self._layers.append(_Layer(kept[:length], layer, start, end, AS_ONE))
+        self._layers.append(_layer(kept[:length], layer, start, end, AS_ONE))
         self._text(<int>len(self._layers) - 1, 0, length, AS_IT_IS, json, coded)
         return True
 
@@ -436,8 +450,7 @@ cdef class Patterns:
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t end, limit
         cdef int64_t began
-        # A line end stands before the text.
-        cdef list after = [first + 1 if first else 0] * len(self._each)
+        cdef list after = None
         while True:
             end = min(at + WINDOW, n)
             # What begins behind it may end behind the window.
@@ -445,6 +458,9 @@ cdef class Patterns:
             began = _now_ns(CLOCK_MONOTONIC)
             match = self._together.search(view, at, end)
             if match is not None:
+                if after is None:
+                    # Before the text stands a line end.
+                    after = [first + 1 if first else 0] * len(self._each)
                 self._collect(
                     view, match.start(), end, limit, _now_ns(CLOCK_MONOTONIC) - began < SLOW_NS,
                     after, found,
@@ -486,11 +502,14 @@ cdef class Patterns:
         return 0
 
     cdef int _in_time(self) except -1:
-        cdef int64_t now = _now_ns(CLOCK_THREAD_CPUTIME_ID)
+        # What counts is this thread's time; that on the wall is never less, and cheaper to ask for.
+        cdef int64_t now = _now_ns(CLOCK_MONOTONIC)
         if self._since_ns == 0:
             self._since_ns = now
-        elif now - self._since_ns > TIME_NS:
-            raise _Unjudged(TOO_LONG)
+            self._used_ns = _now_ns(CLOCK_THREAD_CPUTIME_ID)
+        elif now - self._since_ns > self._most_ns:
+            if _now_ns(CLOCK_THREAD_CPUTIME_ID) - self._used_ns > self._most_ns:
+                raise _Unjudged(TOO_LONG)
         return 0
 
     # Where it is found.
@@ -533,7 +552,7 @@ cdef class Patterns:
         self._flush()
         for i in range(<int>len(self._layers) - 1, layer, -1):
             made = self._layers[i]
-            if made.found:
+            if made.found is not None:
                 _put_back(
                     self._layers[made.parent], made.source, made.source_end, made.how, 0,
                     _clustered(made.found),
@@ -551,6 +570,8 @@ cdef int _put_back(
     cdef const unsigned char* p
     cdef Span* spans
     cdef int level
+    if layer.found is None:
+        layer.found = []
     if how == AS_ONE:
         for low, high, level, which in clusters:
             layer.found.append((start, end, quoted, which))

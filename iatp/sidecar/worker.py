@@ -288,6 +288,7 @@ class Worker:
             metrics=self._render_metrics,
             read_trace=self._read_trace,
             quarantine=self._quarantine,
+            scrub_target=self._gate.scrub_target,
             record_access=self._record_access,
         )
 
