@@ -328,8 +328,8 @@ def count(list pieces not None, int form, *, bint events=False, Patterns pattern
 cpdef bytes scrub_deltas(bytes text, bint whole, list found, Patterns patterns=None):
     """The events of a stream without the values that are spread over several of them.
 
-    `found` takes the number of each of these, as the gate has them. Where the stream goes on behind `text`
-    (not `whole`), what is left ends before whatever the rest may make a value of.
+    `found` takes the number of each of these, as the gate has them. Where the stream goes on
+    behind `text` (not `whole`), what is left ends before whatever the rest may make a value of.
     """
     cdef list places = [delta.span(1) for delta in _delta.finditer(text)]
     cdef bytes joined = b"".join([text[start:end] for start, end in places])

@@ -299,7 +299,7 @@ cdef Spans _look(Gate gate, bytes data, int form):
     cdef Spans spans = scan(data, form)
     cdef str why
     if gate._patterns is not None and not is_too_much(spans):
-        why = (<Patterns>gate._patterns).look(data, form, spans)
+        why = (<Patterns>gate._patterns).add(data, form, spans)
         if why is not None:
             spans.count = 0
             spans.error = why

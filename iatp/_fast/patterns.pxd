@@ -37,7 +37,7 @@ cdef class Patterns:
     cdef Piece[MOST_PIECES] _pieces
     cdef int _count
 
-    cdef str look(self, bytes data, int form, Spans spans)
+    cdef str add(self, bytes data, int form, Spans spans)
     cdef list in_text(self, bytes data, int how, Py_ssize_t first)
     cdef int _begin(self, bytes data) except -1
     cdef int _end(self) except -1

@@ -77,6 +77,7 @@ cdef enum:
     # Of a text that comes in pieces so much is kept as a match may take with every byte escaped,
     # and so much of what stands before.
     LONGEST_ESCAPED = OVERLAP * 6
+    FLOW_FULL = 1 << 14
     BEFORE = 64
     LONGEST_ESCAPE = 12
 
@@ -140,7 +141,7 @@ cdef class Patterns:
     def __dealloc__(self):
         free(self._joined)
 
-    cdef str look(self, bytes data, int form, Spans spans):
+    cdef str add(self, bytes data, int form, Spans spans):
         """Adds what is found to what the scan found; or why it cannot be judged, else None."""
         cdef str why = None
         self._begin(data)
@@ -520,7 +521,6 @@ cdef class Patterns:
         cdef Piece* piece
         cdef Py_ssize_t start, end
         cdef list within = []
-        cdef _Layer layer
         found.sort()
         for start, end, pattern in found:
             while i + 1 < self._count and self._pieces[i + 1].start - 1 <= start:
@@ -573,8 +573,8 @@ cdef int _put_back(
     if layer.found is None:
         layer.found = []
     if how == AS_ONE:
-        for low, high, level, which in clusters:
-            layer.found.append((start, end, quoted, which))
+        for cluster in clusters:
+            layer.found.append((start, end, quoted, cluster[3]))
         return 0
     if how == AS_IT_IS:
         for low, high, level, which in clusters:
@@ -647,7 +647,7 @@ cdef int _join(Spans spans, list clusters) except -1:
         ))
     spans.count = 0
     for start, end, quoted, among in _clustered(all_):
-        for kind, name, i in sorted(among):
+        for kind, name, _ in sorted(among):
             spans.add(start, end, kind, quoted, name)
     return 0
 
@@ -733,12 +733,12 @@ cdef class PatternFlow:
 
     cdef int add(self, const unsigned char* data, Py_ssize_t length) except -1:
         """Takes the next piece."""
-        if self._gave_up:
+        if self._gave_up or length == 0:
             return 0
         self._text += PyBytes_FromStringAndSize(<const char*>data, length)
         if self._borders is not None:
             self._borders += b"\1" + bytes(length - 1)
-        if len(self._text) >= FULL:
+        if len(self._text) >= FLOW_FULL:
             self._look(False)
         return 0
 
@@ -759,7 +759,7 @@ cdef class PatternFlow:
         if found is None:
             self._gave_up = True
             return 0
-        for start, end, quoted, which in found:
+        for start, end, _, which in found:
             if start >= limit:
                 break
             limit = max(limit, end)
@@ -805,7 +805,7 @@ def find(bytes data not None, int form, Patterns patterns not None):
     """What the scan and these patterns find: (start, end, finding), or why it is not judged."""
     cdef Spans spans = scan(data, form)
     cdef Py_ssize_t i
-    cdef str why = patterns.look(data, form, spans)
+    cdef str why = patterns.add(data, form, spans)
     if why is not None:
         return why
     return [

@@ -158,8 +158,8 @@ def decide(policy: GatePolicy, findings: Collection[str], score: int) -> Decisio
         otherwise=Decision(
             action=Action.BLOCK,
             rule=first.name,
-            reason=f"Privacy Violation: {_called(policy, of(first))[0]} is to be taken out of what this "
-            "agent is sent, and that is not possible where it stands",
+            reason=f"Privacy Violation: {_called(policy, of(first))[0]} is to be taken out of what "
+            "this agent is sent, and that is not possible where it stands",
         ),
     )
 

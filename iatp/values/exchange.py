@@ -90,11 +90,14 @@ class Outcome(enum.StrEnum):
     TRUNCATED = "truncated"
 
 
-KINDS = ("credit_card", "ssn", "email", "secret", "iban", "custom")
-"""Kinds of findings: those of protocol section 5, and what a policy's own patterns find. Their
-index is the number used in compiled code."""
+SCANNED = ("credit_card", "ssn", "email", "secret", "iban")
+"""Kinds of findings of protocol section 5."""
 
-FINDINGS = (*(kind for kind in KINDS if kind not in ("secret", "custom")), *secrets.NAMES)
+KINDS = (*SCANNED, "custom")
+"""All kinds: those, and what a policy's own patterns find. Their index is the number used in
+compiled code."""
+
+FINDINGS = (*(kind for kind in SCANNED if kind != "secret"), *secrets.NAMES)
 """What findings are called in records and metrics, where each secret has a name of its own. The
 names of a policy's own patterns follow, in its order."""
 

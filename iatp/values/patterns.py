@@ -63,9 +63,7 @@ def check_pattern(regex: str) -> None:
         raise PatternError(f"{given} is not to be used; ^ and $ match at line ends and text ends")
     _compile(re2, regex, _EACH_BYTES)
     pattern = _compile(re2, _lines(regex), _EACH_BYTES)
-    if any(
-        match.start() == match.end() for text in _SAMPLES for match in pattern.finditer(text)
-    ):
+    if any(match.start() == match.end() for text in _SAMPLES for match in pattern.finditer(text)):
         raise PatternError("it matches where there is nothing")
     if mark := next((mark for mark in REDACTED if pattern.search(mark.encode())), None):
         raise PatternError(f"it matches {mark}, which stands where something was found")

@@ -13,8 +13,8 @@ from iatp._fast.counters import Counters, labels
 from iatp.values import layout
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import FINDINGS
-from iatp.values.patterns import MOST_OWN
 from iatp.values.layout import CELL_BYTES, CELLS, FAMILIES
+from iatp.values.patterns import MOST_OWN
 
 GUARD = 16
 

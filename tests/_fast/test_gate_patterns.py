@@ -81,9 +81,7 @@ def test_blocked_warned_and_told() -> None:
 
 
 def test_the_more_specific_goes_before_all_of_them() -> None:
-    policy = with_own(
-        SAFE, rule("block", "custom"), rule("allow", "custom.employee", name="fine")
-    )
+    policy = with_own(SAFE, rule("block", "custom"), rule("allow", "custom.employee", name="fine"))
     assert sent(policy, b'["EMP-12345"]') == b'["EMP-12345"]'
     assert refused(policy, b'["EMP-12345","project falcon"]')["code"] == "own"
 
@@ -199,9 +197,11 @@ ACTIONS = st.sampled_from(["allow", "redact", "warn", "block"])
 @given(
     st.recursive(
         st.lists(VALUES, max_size=3).map("".join) | st.sampled_from([712345, 4111111111111111, 1]),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(VALUES, inner, max_size=2)
-        | inner.map(json.dumps),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(VALUES, inner, max_size=2)
+            | inner.map(json.dumps)
+        ),
         max_leaves=5,
     ),
     ACTIONS,
@@ -289,4 +289,3 @@ def test_a_value_over_the_events_of_a_stream(more: int) -> None:
     assert record["findings"] == {"custom.employee": 1, "custom.project": 1}
     for part in ("EMP", "123", "fal"):
         assert part not in record["response"].replace("[CUSTOM_REDACTED]", "")
-

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import zlib
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -35,7 +36,7 @@ ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 Found = list[Seen]
 
-patterns: tuple[Pattern, ...] = ()
+PATTERNS: ContextVar[tuple[Pattern, ...]] = ContextVar("patterns", default=())
 """Those of the policy that is in force while one call lasts."""
 
 
@@ -59,17 +60,17 @@ def find(data: bytes, form: int) -> Found:
     found = scan(data, form)
     if found.error == TOO_MUCH:
         raise RefusedError("body_too_large")
-    if patterns:
+    if patterns := PATTERNS.get():
         return own.find(data, form, [pattern.regex for pattern in patterns])
     return [(*span, which) for span, which in zip(found.spans, found.secrets, strict=True)]
 
 
 def name_of(span: Seen) -> str:
-    return own.name_of(span, [pattern.name for pattern in patterns])
+    return own.name_of(span, [pattern.name for pattern in PATTERNS.get()])
 
 
 def all_names() -> list[str]:
-    return [*FINDINGS, *(pattern.finding for pattern in patterns)]
+    return [*FINDINGS, *(pattern.finding for pattern in PATTERNS.get())]
 
 
 def pairs(names: list[str]) -> tuple[tuple[int, int], ...]:
@@ -272,7 +273,9 @@ def verdict_of(policy: GatePolicy, names: set[str]) -> tuple[str, Rule, dict[str
 def called(spoken: dict[str, Rule], rule: Rule) -> list[str]:
     """Return what callers are told of what a rule speaks for."""
     names = {name for name, by in spoken.items() if by == rule and name}
-    said = {pattern.finding: pattern.description for pattern in patterns if pattern.description}
+    said = {
+        pattern.finding: pattern.description for pattern in PATTERNS.get() if pattern.description
+    }
     kinds = {kind_of(name) for name in names - set(said)}
     labels = [LABELS[kind] for kind in KINDS if kind in kinds]
     for name, description in said.items():
@@ -526,12 +529,11 @@ def is_on(policy: GatePolicy, name: str) -> bool:
 
 
 def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> dict[str, Any]:
-    global patterns
-    patterns = policy.table.patterns
+    token = PATTERNS.set(policy.table.patterns)
     try:
         return admitted(policy, request, grant)
     finally:
-        patterns = ()
+        PATTERNS.reset(token)
 
 
 def admitted(policy: GatePolicy, request: Request, grant: Grant | None) -> dict[str, Any]:
