@@ -294,20 +294,27 @@ cdef list _names_in(Gate gate, object found):
     return [gate.names[i] for i in range(len(gate.names)) if found >> i & 1]
 
 
-cdef Spans _look(Gate gate, bytes data, int form):
+cdef inline Spans _look(Gate gate, bytes data, int form):
     # What the scan finds, and the policy's own patterns.
     cdef Spans spans = scan(data, form)
-    cdef str why
-    if gate._patterns is not None and not is_too_much(spans):
-        why = (<Patterns>gate._patterns).add(data, form, spans)
-        if why is not None:
-            spans.count = 0
-            spans.error = why
-            spans.error_at = -1
+    if gate._patterns is not None:
+        _look_for_own(gate._patterns, data, form, spans)
     return spans
 
 
-cdef bint _is_unjudged(Spans spans) noexcept:
+cdef int _look_for_own(Patterns patterns, bytes data, int form, Spans spans) except -1:
+    cdef str why
+    if is_too_much(spans):
+        return 0
+    why = patterns.add(data, form, spans)
+    if why is not None:
+        spans.count = 0
+        spans.error = why
+        spans.error_at = -1
+    return 0
+
+
+cdef inline bint _is_unjudged(Spans spans) noexcept:
     # Whether nothing is known of a text: too much is encoded in it, or it takes too long.
     return is_too_much(spans) or spans.error_at < 0
 

@@ -131,7 +131,7 @@ def test_paths_of_other_endpoints_are_scrubbed_too(pair: Pair) -> None:
     running, _ = pair
     assert running.admin("/trace/EMP-123456").status == 404
     accesses = [record for record in running.records() if record["type"] == "access"]
-    assert accesses[-1]["path"] == "/trace/[CUSTOM_REDACTED]"
+    assert "/trace/[CUSTOM_REDACTED]" in [record["path"] for record in accesses]
 
 
 def test_answers(pair: Pair) -> None:
@@ -169,7 +169,8 @@ def test_a_streamed_answer_passes_and_is_counted_over_its_chunks(pair: Pair, mor
     assert answer.body == b"".join(pieces)
     record = running.trace(name)[-1]
     assert record["findings"] == {"custom.employee": 2}
-    assert record["response"].count("[CUSTOM_REDACTED]") == 2
+    # What follows might go on with the last of them, so a longer record ends before it.
+    assert record["response"].count("[CUSTOM_REDACTED]") == (1 if more else 2)
     for part in ("EMP", "123456", '"34'):
         assert part not in record["response"]
     assert count(running, "custom.employee", "answer_findings") == before + 2
