@@ -7,6 +7,7 @@ asserted too. It prints how many inputs were executed, and exits with 1 where on
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -14,8 +15,9 @@ import time
 from array import array
 from collections.abc import Callable
 
-from iatp._fast import http, record, scan
+from iatp._fast import http, patterns, record, scan
 from iatp._fast.answer import count, scrub_deltas
+from iatp._fast.patterns import Patterns
 from tests._fast.grammar import Grammar, exact
 
 CORPUS = 200
@@ -119,11 +121,33 @@ def answer_in_pieces(data: bytes) -> None:
     scrub_deltas(data, False, found)
 
 
+OWN = Patterns([r"\b\d{4}\b", r"[a-z]{3,8}@", r"(?i)key|bob", r"^1$"])
+
+
+def own_patterns(data: bytes) -> None:
+    for form in (scan.JSON, scan.TEXT, scan.TARGET, scan.FORM):
+        found = patterns.find(data, form, OWN)
+        if isinstance(found, str):
+            continue
+        places = [span[1:3] for span in found]
+        assert places == sorted(places), "not in order"
+        assert all(0 <= start < end <= len(data) for start, end in places), "out of bounds"
+        behind = itertools.pairwise(places)
+        assert all(one == other or one[1] <= other[0] for one, other in behind), "overlapping"
+    text = (data + b" ") * (1 + 20_000 // (len(data) + 1))
+    step = 1 + len(data) % 1000
+    pieces = [text[at : at + step] for at in range(0, len(text), step)]
+    for form in (scan.JSON, scan.TEXT):
+        found_in_pieces = patterns.count(pieces, form, OWN)
+        if form == scan.TEXT:
+            assert found_in_pieces == patterns.count([text], form, OWN), "pieces change it"
+
+
 READERS: dict[str, list[Callable[[bytes], None]]] = {
     "request": [read_request, read_chunks],
     "answer": [read_answer, read_chunks],
     "path": [read_path],
-    "text": [scan_text, record_text, answer_in_pieces],
+    "text": [scan_text, record_text, answer_in_pieces, own_patterns],
 }
 
 

@@ -24,7 +24,7 @@ from benchmarks.detection.prose import PlainProse
 from benchmarks.detection.results import OURS, Results
 from benchmarks.detection.score import Score
 from benchmarks.detection.spellings import SPELLINGS, base64_of
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import SCANNED
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = 1500
@@ -183,7 +183,7 @@ def test_the_sample_is_judged(judged: Results) -> None:
     tallies = judged.systems[OURS]
     assert {
         kind: tally.found + tally.missed > 40 for kind, tally in tallies.items()
-    } == dict.fromkeys(KINDS, True)
+    } == dict.fromkeys(SCANNED, True)
     for kind in ("credit_card", "ssn"):
         tally = tallies[kind]
         assert (tally.precision_but_chance or 0) > 0.96, report.shown(judged, kind)
@@ -253,7 +253,7 @@ def test_the_command_keeps_reads_shows_and_checks(tmp_path: Path) -> None:
 
 def test_patterns_find_what_they_are_for(sample: list[Body]) -> None:
     """A speed of patterns that find nothing would say nothing."""
-    for kind in KINDS:
+    for kind in SCANNED:
         found = speed.by_re([kind])
         values = [
             label.value

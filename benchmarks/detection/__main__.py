@@ -23,7 +23,7 @@ from benchmarks.detection.prose import FakerProse, PlainProse, Prose
 from benchmarks.detection.results import DETECT_SECRETS, OURS, PRESIDIO, Results, goals
 from benchmarks.detection.score import Score, Tally, ours
 from benchmarks.detection.second_opinion import SecondOpinion
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import SCANNED
 
 PAGE = peers.ROOT / "docs" / "detection-quality.md"
 BEGIN, END = "<!-- written by make detection -->\n", "<!-- end -->"
@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
         "--show",
         action="append",
         default=[],
-        choices=KINDS,
+        choices=SCANNED,
         help="the ten worst causes of misses and false positives of a kind",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results there")

@@ -12,9 +12,9 @@ import msgspec
 
 from benchmarks.detection import digits
 from iatp._fast import scan
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import SCANNED
 
-CARD = KINDS.index("credit_card")
+CARD = SCANNED.index("credit_card")
 MB = 10**6
 
 

@@ -8,7 +8,7 @@ from benchmarks.detection import ids, score, speed
 from benchmarks.detection.results import DETECT_SECRETS, OURS, PRESIDIO, Results, goals
 from benchmarks.detection.score import Tally
 from benchmarks.detection.spellings import SPELLINGS
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import SCANNED
 
 NONE = "–"
 HARD = "hard case"
@@ -60,7 +60,7 @@ def _kinds(results: Results) -> str:
         *("detect-secrets: recall", "precision"),
     ]
     rows = []
-    for kind in KINDS:
+    for kind in SCANNED:
         tally = results.systems[OURS][kind]
         row = [
             f"`{kind}`",
@@ -85,7 +85,7 @@ def _kinds(results: Results) -> str:
 
 def _spellings(results: Results) -> str:
     rows = []
-    for kind in KINDS:
+    for kind in SCANNED:
         for spelling in (*SPELLINGS[kind], HARD):
             row = [f"`{kind}`, {spelling}"]
             for system in (OURS, PRESIDIO, DETECT_SECRETS):

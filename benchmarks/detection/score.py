@@ -14,7 +14,7 @@ import msgspec
 from benchmarks.detection.digits import luhn
 from benchmarks.detection.marks import Body, Label, Text
 from iatp._fast import scan
-from iatp.values.exchange import KINDS
+from iatp.values.exchange import SCANNED
 
 Finding = tuple[str, int, int]
 """Kind, start, end."""
@@ -66,7 +66,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def ours(body: Body) -> list[Finding]:
     """What the sidecar's scan finds in what it gets."""
-    return [(KINDS[span[0]], span[1], span[2]) for span in scan.scan(body.sent.data, body.form)]
+    return [(SCANNED[span[0]], span[1], span[2]) for span in scan.scan(body.sent.data, body.form)]
 
 
 class Score:
@@ -75,10 +75,10 @@ class Score:
     def __init__(self, *, covers: bool = True) -> None:
         self.covers = covers
         """Whether all of a value must be covered, or a part is enough (for peers)."""
-        self.tallies = {kind: Tally() for kind in KINDS}
+        self.tallies = {kind: Tally() for kind in SCANNED}
 
     def add(self, body: Body, text: Text, findings: Iterable[Finding]) -> None:
-        by_kind: dict[str, list[tuple[int, int]]] = {kind: [] for kind in KINDS}
+        by_kind: dict[str, list[tuple[int, int]]] = {kind: [] for kind in SCANNED}
         for kind, start, end in findings:
             by_kind[kind].append((start, end))
         for kind, spans in by_kind.items():

@@ -1,5 +1,6 @@
 cimport cython
 
+from iatp._fast.patterns cimport Patterns
 from iatp._fast.text cimport MOST_FINDINGS
 
 
@@ -23,6 +24,7 @@ cdef class Flow:
 @cython.final
 cdef class Answer:
     cdef Flow _flow
+    cdef object _patterns                # the PatternFlow of the same text, or None
     cdef object _deltas
     cdef object _inflater
     cdef long long _left
@@ -34,4 +36,4 @@ cdef class Answer:
 
 
 cdef Py_ssize_t settled(bytes text)
-cpdef bytes scrub_deltas(bytes text, bint whole, list found)
+cpdef bytes scrub_deltas(bytes text, bint whole, list found, Patterns patterns=*)

@@ -1,5 +1,7 @@
 from typing import Final, final
 
+from iatp._fast.patterns import Patterns
+
 DELTA_KEYS: Final[tuple[str, ...]]
 
 @final
@@ -12,11 +14,20 @@ class Flow:
 class Answer:
     """Counts the findings of one answer that comes in pieces."""
 
-    def __new__(cls, form: int, events: bool, inflater: object, most: int) -> Answer: ...
+    def __new__(
+        cls,
+        form: int,
+        events: bool,
+        inflater: object,
+        most: int,
+        patterns: Patterns | None = None,
+    ) -> Answer: ...
 
 def count(
-    pieces: list[bytes], form: int, *, events: bool = False
+    pieces: list[bytes], form: int, *, events: bool = False, patterns: Patterns | None = None
 ) -> tuple[tuple[int, int], ...]: ...
-def scrub_deltas(text: bytes, whole: bool, found: list[int]) -> bytes: ...
+def scrub_deltas(
+    text: bytes, whole: bool, found: list[int], patterns: Patterns | None = None
+) -> bytes: ...
 
 __pyx_capi__: dict[str, object]

@@ -16,6 +16,7 @@ from libc.string cimport memchr, memcpy, memmove, memset
 import re
 import zlib
 
+from iatp._fast.patterns cimport PatternFlow, Patterns, join_deltas
 from iatp._fast.text cimport (
     AS_JSON, AS_TARGET, MOST_FINDINGS, Reader, Span, Spans, finding_of, read_text_from,
 )
@@ -190,11 +191,14 @@ cdef class _Deltas:
     """The strings that the events of a stream carry, as one text."""
 
     cdef Flow flow
+    cdef object patterns         # the PatternFlow of the same text, or None
     cdef bytearray _rest         # of a line that is not complete
     cdef bint _passing           # a line that is too long
 
-    def __cinit__(self):
+    def __cinit__(self, patterns):
         self.flow = Flow(AS_JSON, True)
+        if patterns is not None:
+            self.patterns = PatternFlow(patterns, AS_JSON, True)
         self._rest = bytearray()
 
     cdef int add(self, bytes data) except -1:
@@ -224,10 +228,16 @@ cdef class _Deltas:
                 self.flow.add(
                     <const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
                 )
+                if self.patterns is not None:
+                    (<PatternFlow>self.patterns).add(
+                        <const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)
+                    )
         return 0
 
     cdef int end(self) except -1:
         self._read(bytes(self._rest))
+        if self.patterns is not None:
+            (<PatternFlow>self.patterns).end()
         return self.flow.end()
 
 
@@ -237,12 +247,17 @@ cdef class Answer:
 
     `inflater`, where it is compressed, is a zlib decompressor; no more than `most` bytes are
     read of what comes out of it, so that an answer can't buy time. `events`: a stream of them.
+    `patterns`: the policy's own, if it has any.
     """
 
-    def __cinit__(self, int form, bint events, object inflater, long long most):
+    def __cinit__(
+        self, int form, bint events, object inflater, long long most, patterns=None
+    ):
         self._flow = Flow(form)
+        if patterns is not None:
+            self._patterns = PatternFlow(patterns, form)
         if events:
-            self._deltas = _Deltas()
+            self._deltas = _Deltas(patterns)
         self._inflater = inflater
         self._left = most
 
@@ -255,6 +270,8 @@ cdef class Answer:
     cdef int _take(self, const unsigned char* data, Py_ssize_t length) except -1:
         if self._deltas is not None:
             (<_Deltas>self._deltas).add(PyBytes_FromStringAndSize(<const char*>data, length))
+        if self._patterns is not None:
+            (<PatternFlow>self._patterns).add(data, length)
         return self._flow.add(data, length)
 
     cdef int _inflate(self, bytes data) except -1:
@@ -271,7 +288,7 @@ cdef class Answer:
         return 0
 
     cdef tuple end(self):
-        """What there is: pairs of a number in FINDINGS and how many, in that order."""
+        """What there is: pairs of a number in the gate's `names` and how many, in that order."""
         cdef long* counts = self._flow.counts
         cdef long* across
         cdef int finding
@@ -281,25 +298,38 @@ cdef class Answer:
             across = (<_Deltas>self._deltas).flow.counts
             for finding in range(MOST_FINDINGS):
                 counts[finding] += across[finding]
+        if self._patterns is not None:
+            (<PatternFlow>self._patterns).end()
+            _add_counts(counts, (<PatternFlow>self._patterns).counts)
+            if self._deltas is not None:
+                _add_counts(
+                    counts, (<PatternFlow>(<_Deltas>self._deltas).patterns).counts
+                )
         return tuple([
             (finding, counts[finding]) for finding in range(MOST_FINDINGS) if counts[finding]
         ])
 
 
-def count(list pieces not None, int form, *, bint events=False):
-    """What is in the text that these pieces make: pairs of a number in FINDINGS and how many."""
-    cdef Answer answer = Answer(form, events, None, 0)
+cdef int _add_counts(long* counts, dict more) except -1:
+    for finding, n in more.items():
+        counts[<int>finding] += n
+    return 0
+
+
+def count(list pieces not None, int form, *, bint events=False, Patterns patterns=None):
+    """What is in the text that these pieces make, as `Answer.end` has it."""
+    cdef Answer answer = Answer(form, events, None, 0, patterns)
     cdef bytes piece
     for piece in pieces:
         answer.add(<const unsigned char*>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
     return answer.end()
 
 
-cpdef bytes scrub_deltas(bytes text, bint whole, list found):
+cpdef bytes scrub_deltas(bytes text, bint whole, list found, Patterns patterns=None):
     """The events of a stream without the values that are spread over several of them.
 
-    `found` takes the number in FINDINGS of each of these. Where the stream goes on behind `text`
-    (not `whole`), what is left ends before whatever the rest may make a value of.
+    `found` takes the number of each of these, as the gate has them. Where the stream goes on
+    behind `text` (not `whole`), what is left ends before whatever the rest may make a value of.
     """
     cdef list places = [delta.span(1) for delta in _delta.finditer(text)]
     cdef bytes joined = b"".join([text[start:end] for start, end in places])
@@ -322,6 +352,8 @@ cpdef bytes scrub_deltas(bytes text, bint whole, list found):
         read_text_from(&r, 0, 0, r.n, AS_JSON, NULL, spans)
     finally:
         free(r.text)
+    if patterns is not None:
+        join_deltas(patterns, joined, spans)
     cut = r.n if whole else settled(joined)
     for i in range(spans.count):
         if spans.items[i].start < cut < spans.items[i].end:
@@ -337,6 +369,10 @@ cpdef bytes scrub_deltas(bytes text, bint whole, list found):
                 continue
             if span.start >= offset:
                 found.append(finding_of(span))
+                while i + 1 < spans.count and spans.items[i + 1].start == span.start:
+                    # Another finding in the same range.
+                    i += 1
+                    found.append(finding_of(&spans.items[i]))
                 out.append(text[at:start + span.start - offset])
                 out.append(_redacted[span.kind])
             else:

@@ -40,9 +40,12 @@ cdef class Gate:
     cdef readonly object policy
     cdef readonly int trust_score
 
+    cdef readonly tuple names            # of what can be found, by their numbers
     cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
+    cdef object _patterns                # the policy's own, as Patterns, or None
+    cdef tuple _keys                     # `names`, as keys of JSON
     cdef object _clear                   # the _Row where nothing is found
     cdef dict _rows                      # those of sets of findings that were met
     # Sets of findings, a bit for each; gate.pyx says how.
@@ -57,6 +60,7 @@ cdef class Gate:
     cdef Mac _mac
     cdef str _policy_version
     cdef Py_ssize_t _keep
+    cdef Py_ssize_t _ahead               # how far beyond it is looked
     cdef Py_ssize_t _max_body
     cdef Line _line                      # every record and answer is written here
     cdef bytes _clean_target             # the last target in which nothing was found

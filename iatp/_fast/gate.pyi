@@ -31,11 +31,13 @@ class Gate:
 
     policy: GatePolicy
     trust_score: int
+    names: tuple[str, ...]
     judges_answers: bool
     limits_paths: bool
 
     def __init__(self, policy: GatePolicy) -> None: ...
     def trace_id(self, request: Request) -> str: ...
+    def scrub_target(self, target: bytes) -> bytes: ...
     def closed(self, method: str, target: bytes) -> tuple[str, str] | None: ...
     def admit_head(
         self,

@@ -14,8 +14,9 @@ from libc.stdint cimport uint64_t
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.mac cimport Mac
+from iatp._fast.patterns cimport Patterns
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
-from iatp._fast.scan cimport is_too_much, mark, redact, scan
+from iatp._fast.scan cimport is_too_much, mark, scan
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, MOST_FINDINGS, SECRET_NAMES, Span, Spans, finding_of,
 )
@@ -32,6 +33,7 @@ from iatp.decisions import policy as decisions
 from iatp.decisions import tickets
 from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
+from iatp.values import patterns as own
 from iatp.values import policy as policies
 from iatp.values.exchange import Claim, Outcome, Respond
 from iatp.values.policy import AnswerAction, Mode
@@ -43,6 +45,8 @@ cdef enum:
     # How far beyond what is kept of an answer is looked, so that a value that begins in the
     # kept part is seen whole: 19 digits and 18 separators, each a doubly escaped \\\\u0034.
     LOOKAHEAD = 512
+    # The same for the policy's own patterns, whose matches may be longer.
+    OWN_LOOKAHEAD = 4096
     # How far before a cut is looked for what only the cut made look like a value.
     LOOKBACK = 1024
     FEED_BYTES = 1 << 16
@@ -57,12 +61,15 @@ cdef enum:
     CHARSET_LATIN = 1
     CHARSET_UNREADABLE = 2
 
-cdef tuple FINDINGS = exchange.FINDINGS
+cdef int FINDINGS = len(exchange.FINDINGS)
 cdef dict FAILURES = errors.FAILURES
 cdef object ANSWERED = Outcome.ANSWERED
 cdef object TRUNCATED = Outcome.TRUNCATED
-assert FINDINGS[SECRET_NAMES].startswith("secret.") and len(FINDINGS) <= MOST_FINDINGS
-assert tuple(kind for kind in exchange.KINDS if kind != "secret") == FINDINGS[:SECRET_NAMES]
+assert exchange.FINDINGS[SECRET_NAMES].startswith("secret.")
+assert exchange.FINDINGS[:SECRET_NAMES] == tuple(
+    [kind for kind in exchange.KINDS if kind not in ("secret", "custom")]
+)
+assert FINDINGS + own.MOST_OWN <= MOST_FINDINGS
 
 # What a row of the policy does.
 cdef enum:
@@ -71,7 +78,6 @@ cdef enum:
     WARNS = 2
     BLOCKS = 3
 
-cdef tuple KEYS = tuple([f'"{name}":'.encode() for name in FINDINGS])
 assert [policies.STRENGTH[each] for each in ("allow", "redact", "warn", "block")] == [
     ALLOWS, REDACTS, WARNS, BLOCKS
 ]
@@ -259,10 +265,10 @@ cdef class _Row:
     cdef bytes warning_json
     cdef _Row otherwise                  # where `redacts` cannot be replaced
 
-    def __cinit__(self, decision):
+    def __cinit__(self, tuple names, decision):
         self.action = policies.STRENGTH[decision.action]
         if decision.redacts:
-            self.redacts = _set_of(decision.redacts)
+            self.redacts = _set_of(names, decision.redacts)
         self.code = decision.rule
         self.rule = decision.rule.encode()
         self.decision = "allow" if self.action == REDACTS else str(decision.action)
@@ -271,21 +277,46 @@ cdef class _Row:
         self.warning = decision.warning
         self.warning_json = json_string(decision.warning.encode())
         if decision.otherwise is not None:
-            self.otherwise = _Row(decision.otherwise)
+            self.otherwise = _Row(names, decision.otherwise)
 
 
-# Sets of findings are integers with a bit for each, as it stands in FINDINGS. They are only made
-# where something was found.
+# Sets of findings are integers with a bit for each, as it stands in the gate's `names`. They are
+# only made where something was found.
 
 
-cdef object _set_of(object names):
+cdef object _set_of(tuple names, object chosen):
     cdef Py_ssize_t i
-    return sum([<object>1 << i for i in range(len(FINDINGS)) if FINDINGS[i] in names])
+    return sum([<object>1 << i for i in range(len(names)) if names[i] in chosen])
 
 
-cdef list _names_in(object found):
+cdef list _names_in(Gate gate, object found):
     cdef Py_ssize_t i
-    return [FINDINGS[i] for i in range(len(FINDINGS)) if found >> i & 1]
+    return [gate.names[i] for i in range(len(gate.names)) if found >> i & 1]
+
+
+cdef inline Spans _look(Gate gate, bytes data, int form):
+    # What the scan finds, and the policy's own patterns.
+    cdef Spans spans = scan(data, form)
+    if gate._patterns is not None:
+        _look_for_own(gate._patterns, data, form, spans)
+    return spans
+
+
+cdef int _look_for_own(Patterns patterns, bytes data, int form, Spans spans) except -1:
+    cdef str why
+    if is_too_much(spans):
+        return 0
+    why = patterns.add(data, form, spans)
+    if why is not None:
+        spans.count = 0
+        spans.error = why
+        spans.error_at = -1
+    return 0
+
+
+cdef inline bint _is_unjudged(Spans spans) noexcept:
+    # Whether nothing is known of a text: too much is encoded in it, or it takes too long.
+    return is_too_much(spans) or spans.error_at < 0
 
 
 @cython.final
@@ -367,15 +398,36 @@ cdef int _tally(_Reading reading, Spans spans) except -1:
     return 0
 
 
-cdef bytes _scrubbed(bytes text, int form):
-    cdef Spans spans = scan(text, form)
-    if is_too_much(spans):
+cdef bytes _replaced(bytes text, Spans spans, object findings, bint form):
+    # The text with what is in this set replaced (None: with all), percent-encoded as a form needs
+    # it. Spans that overlap have the same range, so one that is replaced takes the others along.
+    cdef list parts
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    cdef Span* span
+    if spans.count == 0:
+        return text
+    parts = []
+    for i in range(spans.count):
+        span = &spans.items[i]
+        if span.start < at or not (findings is None or findings >> finding_of(span) & 1):
+            continue
+        parts.append(text[at:span.start])
+        parts.append(quote(mark(span)).encode() if form else mark(span))
+        at = span.end
+    parts.append(text[at:])
+    return b"".join(parts)
+
+
+cdef bytes _scrubbed(Gate gate, bytes text, int form):
+    cdef Spans spans = _look(gate, text, form)
+    if _is_unjudged(spans):
         # What could not be judged is not shown.
         return b""
-    return redact(text, spans) if spans.count else text
+    return _replaced(text, spans, None, False)
 
 
-cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
+cdef bytes _cut(Gate gate, bytes text, Spans spans, Py_ssize_t limit):
     # `text` up to `limit`, scrubbed, and then cut to `limit` again; a span that the first cut
     # would split is taken in whole, so nothing of its value remains. Looked at once more where
     # it is cut, since the cut may leave of a longer run of digits what looks like a card.
@@ -391,14 +443,14 @@ cdef bytes _cut(bytes text, Spans spans, Py_ssize_t limit):
     if kept:
         spans.count = kept
         try:
-            out = redact(out, spans)
+            out = _replaced(out, spans, None, False)
         finally:
             spans.count = count
     if end == PyBytes_GET_SIZE(text) and PyBytes_GET_SIZE(out) <= limit:
         return out
     out = out[:cut_at(out, limit)]
     end = cut_at(out, PyBytes_GET_SIZE(out) - LOOKBACK)
-    out = out[:end] + _scrubbed(out[end:], AS_TEXT)
+    out = out[:end] + _scrubbed(gate, out[end:], AS_TEXT)
     return out[:cut_at(out, limit)]
 
 
@@ -412,37 +464,41 @@ cdef bint _may_hold_json(bytes text):
     return at < length and data[at] in b"{[\"" or b"\\u" in text
 
 
-cdef int _read_loose(_Reading reading, bytes text, int form) except -1:
+cdef int _read_loose(Gate gate, _Reading reading, bytes text, int form) except -1:
     # A body that need not be JSON. Since the agent may still read it as JSON, or as UTF-16,
     # it is read in each way it could be; what an earlier reading found is scrubbed before
-    # the next one looks, so nothing is counted twice. `code` says where more is encoded in it
-    # than may be undone.
+    # the next one looks, so nothing is counted twice. `code` says where it cannot be judged.
     cdef Spans spans
     cdef bytes narrow
     reading.source = text
     reading.form = form
     if _may_hold_json(text):
         # Also where it ends in an error: what stands before that is read as JSON all the same.
-        spans = scan(text, AS_JSON)
-        if is_too_much(spans):
-            reading.code = "body_too_large"
-            return 0
+        spans = _look(gate, text, AS_JSON)
+        if _is_unjudged(spans):
+            return _cannot_judge(reading, spans)
         if spans.count:
             _tally(reading, spans)
-            text = redact(text, spans)
+            text = _replaced(text, spans, None, False)
     if b"\0" in text:
         narrow = text.replace(b"\0", b"")
-        spans = scan(narrow, AS_TEXT)
-        if spans.count or is_too_much(spans):
+        spans = _look(gate, narrow, AS_TEXT)
+        if spans.count or _is_unjudged(spans):
             text = narrow
-    spans = scan(text, form)
-    if is_too_much(spans):
-        reading.code = "body_too_large"
-        return 0
+    spans = _look(gate, text, form)
+    if _is_unjudged(spans):
+        return _cannot_judge(reading, spans)
     _tally(reading, spans)
     reading.text = text
     reading.spans = spans
     reading.json = False
+    return 0
+
+
+cdef int _cannot_judge(_Reading reading, Spans spans) except -1:
+    reading.code = "body_too_large"
+    if spans.error_at < 0:
+        reading.detail = spans.error
     return 0
 
 
@@ -473,13 +529,13 @@ cdef _Reading _read(Gate gate, object request):
     reading.path = target
     # Requests have few targets, and the door gives one that comes again as the same object.
     if target is not gate._clean_target:
-        spans = scan(target, AS_TARGET)
-        if is_too_much(spans):
-            reading.code = "body_too_large"
+        spans = _look(gate, target, AS_TARGET)
+        if _is_unjudged(spans):
+            _cannot_judge(reading, spans)
             reading.path = b""
             return reading
         if spans.count:
-            reading.path = redact(target, spans)
+            reading.path = _replaced(target, spans, None, False)
             _tally(reading, spans)
             reading.target_found = reading.tally.found()
         else:
@@ -506,9 +562,9 @@ cdef _Reading _read(Gate gate, object request):
         length = PyBytes_GET_SIZE(body)
     reading.decoded = body
     if strict or (content_type.json and length):
-        spans = scan(body, AS_JSON)
-        if is_too_much(spans):
-            reading.code = "body_too_large"
+        spans = _look(gate, body, AS_JSON)
+        if _is_unjudged(spans):
+            _cannot_judge(reading, spans)
             return reading
         if spans.error is not None:
             reading.code = "invalid_json"
@@ -520,7 +576,7 @@ cdef _Reading _read(Gate gate, object request):
         reading.json = True
     elif length:
         text = _from_latin(body) if content_type.charset == CHARSET_LATIN else body
-        _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
+        _read_loose(gate, reading, text, AS_FORM if content_type.form else AS_TEXT)
     if reading.tally is not None:
         _judge_by(gate, reading)
         reading.findings = reading.tally.pairs()
@@ -540,23 +596,6 @@ cdef int _judge_by(Gate gate, _Reading reading) except -1:
     return 0
 
 
-cdef bytes _replaced(bytes text, Spans spans, object findings, bint form):
-    # The text with what is in this set replaced, percent-encoded as a form needs it.
-    cdef list parts = []
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t i
-    cdef Span* span
-    for i in range(spans.count):
-        span = &spans.items[i]
-        if not findings >> finding_of(span) & 1:
-            continue
-        parts.append(text[at:span.start])
-        parts.append(quote(mark(span)).encode() if form else mark(span))
-        at = span.end
-    parts.append(text[at:])
-    return b"".join(parts)
-
-
 cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, object findings):
     # The decoded body with what is in this set replaced, or None where that cannot be done: in
     # the target, and in a body that is neither JSON nor a form nor text. Read once more as the
@@ -572,7 +611,7 @@ cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, objec
         return None
     if reading.json:
         text = _replaced(text, reading.spans, findings, False)
-        spans = scan(text, AS_JSON)
+        spans = _look(gate, text, AS_JSON)
         _tally(again, spans)
         return None if spans.error is not None or _holds(again, wrong) else text
     content_type = _content_type(content_type_value)
@@ -583,9 +622,9 @@ cdef bytes _without(Gate gate, bytes content_type_value, _Reading reading, objec
     if content_type.charset == CHARSET_LATIN:
         text = _from_latin(text)
     if _may_hold_json(text):
-        text = _replaced(text, scan(text, AS_JSON), findings, content_type.form)
-    text = _replaced(text, scan(text, form), findings, content_type.form)
-    _read_loose(again, text, form)
+        text = _replaced(text, _look(gate, text, AS_JSON), findings, content_type.form)
+    text = _replaced(text, _look(gate, text, form), findings, content_type.form)
+    _read_loose(gate, again, text, form)
     if again.code is not None or _holds(again, wrong):
         return None
     return _to_latin(text) if content_type.charset == CHARSET_LATIN else text
@@ -626,11 +665,14 @@ cdef bint _is_trace_id(bytes given):
     return length > 0
 
 
-cdef str _trace_id(object request, str request_id):
+cdef str _trace_id(Gate gate, object request, str request_id):
     # Section 2: the caller's where it has the shape and holds no finding, else our own.
     cdef bytes given = request.trace_id
-    if given and _is_trace_id(given) and not scan(given, AS_TEXT).count:
-        return given.decode()
+    cdef Spans spans
+    if given and _is_trace_id(given):
+        spans = _look(gate, given, AS_TEXT)
+        if spans.count == 0 and not _is_unjudged(spans):
+            return given.decode()
     return request_id
 
 
@@ -653,20 +695,22 @@ cdef Line _line(
     return line
 
 
-cdef int _add_about(Line line, str method, bytes path, str caller, str peer) except -1:
+cdef int _add_about(
+    Gate gate, Line line, str method, bytes path, str caller, str peer
+) except -1:
     # Who asked for what; each part free of findings.
     line.literal(b',"method":')
     if method == "POST" or method in COMMON_METHODS:
         line.text(method)
     else:
-        line.string(_scrubbed(_utf8(method), AS_TEXT))
+        line.string(_scrubbed(gate, _utf8(method), AS_TEXT))
     line.literal(b',"path":')
     line.string(path)
     line.literal(b',"caller":')
     if caller == "anonymous":
         line.literal(b'"anonymous"')
     else:
-        line.string(_scrubbed(_utf8(caller), AS_TEXT))
+        line.string(_scrubbed(gate, _utf8(caller), AS_TEXT))
     line.literal(b',"peer":')
     return line.text(peer)
 
@@ -679,6 +723,9 @@ cdef int _add_json(Line line, bytes value, Spans spans) except -1:
     cdef Span* span
     for i in range(spans.count):
         span = &spans.items[i]
+        if span.start < at:
+            # Another finding in the same range.
+            continue
         line._embed(data + at, span.start - at)
         line.raw(mark(span))
         at = span.end
@@ -701,14 +748,14 @@ cdef int _add_text(Line line, const char* key, bytes text, bint utf8) except -1:
     return line.literal(b'_encoding":"base64"')
 
 
-cdef int _add_findings(Line line, tuple findings) except -1:
+cdef int _add_findings(Gate gate, Line line, tuple findings) except -1:
     cdef bint first = True
     line.literal(b',"findings":{')
     for finding, count in findings:
         if not first:
             line.literal(b",")
         first = False
-        line.raw(KEYS[finding])
+        line.raw(gate._keys[finding])
         line.integer(count)
     return line.literal(b"}")
 
@@ -719,20 +766,20 @@ cdef int _describe(
 ) except -1:
     # What a request's record has, and that of a block or a warning as well.
     cdef Py_ssize_t length = PyBytes_GET_SIZE(reading.decoded)
-    _add_about(line, reading.method, reading.path, reading.caller, reading.peer)
+    _add_about(gate, line, reading.method, reading.path, reading.caller, reading.peer)
     line.literal(b',"decision":"')
     line.literal(decision)
     line.literal(b'","rule":"')
     line.literal(rule)
     line.literal(b'"')
-    _add_findings(line, reading.findings)
+    _add_findings(gate, line, reading.findings)
     line.literal(b',"trust_score":')
     line.raw(gate._score)
     if not length:
         line.literal(b',"payload":null')
     elif length > gate._keep:
         _add_text(
-            line, b"payload", _cut(reading.text, reading.spans, gate._keep), reading.json
+            line, b"payload", _cut(gate, reading.text, reading.spans, gate._keep), reading.json
         )
         line.literal(b',"payload_mac":"')
         line.ascii(gate._mac.of(reading.decoded))
@@ -741,7 +788,7 @@ cdef int _describe(
         line.literal(b',"payload":')
         _add_json(line, reading.text, reading.spans)
     else:
-        _add_text(line, b"payload", redact(reading.text, reading.spans), False)
+        _add_text(line, b"payload", _replaced(reading.text, reading.spans, None, False), False)
     line.literal(b',"payload_bytes":')
     line.integer(length)
     if quarantined:
@@ -761,19 +808,19 @@ cdef object _refuse(
         failure = FAILURES["internal_error"]
     # After a framing error nothing that came with the request is believed.
     request_id = request.request_id
-    trace_id = request_id if failure.closes else _trace_id(request, request_id)
+    trace_id = request_id if failure.closes else _trace_id(gate, request, request_id)
     if path is None:
-        path = _scrubbed(request.target, AS_TARGET)
+        path = _scrubbed(gate, request.target, AS_TARGET)
     line = _line(
         gate, b'"type":"error","trace_id":', trace_id, request_id, request.time_ns,
         request.mono_ns,
     )
-    _add_about(line, request.method, path, request.caller, request.peer)
+    _add_about(gate, line, request.method, path, request.caller, request.peer)
     sentence = failure.sentence
     if detail and code == "invalid_json":
         sentence = f"{sentence.removesuffix('.')}: {detail}."
         detail = ""
-    _add_failure(line, failure, sentence, detail, agent_status)
+    _add_failure(gate, line, failure, sentence, detail, agent_status)
     if count > 1:
         line.literal(b',"count":')
         line.integer(count)
@@ -793,7 +840,7 @@ cdef object _refuse(
 
 
 cdef int _add_failure(
-    Line line, object failure, str sentence, str detail, int agent_status
+    Gate gate, Line line, object failure, str sentence, str detail, int agent_status
 ) except -1:
     line.literal(b',"decision":')
     line.text(failure.decision)
@@ -805,7 +852,7 @@ cdef int _add_failure(
     line.integer(failure.status)
     if detail:
         line.literal(b',"detail":')
-        line.string(_scrubbed(_utf8(detail), AS_TEXT))
+        line.string(_scrubbed(gate, _utf8(detail), AS_TEXT))
     if agent_status:
         line.literal(b',"agent_status":')
         line.integer(agent_status)
@@ -953,7 +1000,10 @@ cdef _Row _row_of(Gate gate, _Reading reading):
         return gate._clear
     row = gate._rows.get(reading.found)
     if row is None:
-        row = _Row(decisions.decide(gate.policy, _names_in(reading.found), gate.trust_score))
+        row = _Row(
+            gate.names,
+            decisions.decide(gate.policy, _names_in(gate, reading.found), gate.trust_score),
+        )
         if len(gate._rows) >= MOST_ROWS:
             gate._rows.clear()
         gate._rows[reading.found] = row
@@ -1003,12 +1053,14 @@ cdef int _begin_answer(
         inflater = _inflater(begun + piece, coding)
     if (
         content_type.json or content_type.events
-        or (not coding and _may_hold_json((begun + piece)[:gate._keep + LOOKAHEAD]))
+        or (not coding and _may_hold_json((begun + piece)[:gate._keep + gate._ahead]))
     ):
         form = AS_JSON
     elif content_type.form:
         form = AS_FORM
-    forward._answer = Answer(form, content_type.events, inflater, gate._max_body)
+    forward._answer = Answer(
+        form, content_type.events, inflater, gate._max_body, gate._patterns
+    )
     if begun:
         forward._answer.add(
             <const unsigned char*>PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun)
@@ -1048,7 +1100,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     if coding:
         try:
             inflater = _inflater(text, coding)
-            text = inflater.decompress(text, limit + LOOKAHEAD)
+            text = inflater.decompress(text, limit + gate._ahead)
             if not inflater.eof or inflater.unused_data:
                 whole = False
         except zlib.error:
@@ -1057,7 +1109,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
     if content_type.charset == CHARSET_LATIN:
         text = _from_latin(text)
     if content_type.json and whole and PyBytes_GET_SIZE(text) <= limit:
-        spans = scan(text, AS_JSON)
+        spans = _look(gate, text, AS_JSON)
         if spans.error is None:
             line.literal(b',"response":')
             _add_json(line, text, spans)
@@ -1066,15 +1118,16 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
                 forward.answer_findings = reading.tally.pairs()
             return None
     if content_type.events:
-        text = scrub_deltas(text, whole, across)
-    _read_loose(reading, text, AS_FORM if content_type.form else AS_TEXT)
+        text = scrub_deltas(text, whole, across, gate._patterns)
+    _read_loose(gate, reading, text, AS_FORM if content_type.form else AS_TEXT)
     if reading.code is not None:
-        line.literal(b',"response":null,"response_omitted":"too_much_encoded"')
+        line.literal(b',"response":null,"response_omitted":')
+        line.literal(b'"patterns_too_slow"' if reading.detail else b'"too_much_encoded"')
         return None
     # What is longer, or compressed, has been counted as it passed.
     if (
         (reading.tally is not None or across) and not coding
-        and forward.answer_bytes <= gate._keep + LOOKAHEAD
+        and forward.answer_bytes <= gate._keep + gate._ahead
     ):
         if reading.tally is None:
             reading.tally = _Tally.__new__(_Tally)
@@ -1083,7 +1136,7 @@ cdef object _answer(Gate gate, Line line, Forward forward, bint whole):
         forward.answer_findings = reading.tally.pairs()
     if not whole:
         limit = min(limit, settled(reading.text))
-    _add_text(line, b"response", _cut(reading.text, reading.spans, limit), False)
+    _add_text(line, b"response", _cut(gate, reading.text, reading.spans, limit), False)
     return None
 
 
@@ -1163,13 +1216,14 @@ cdef bytes _would(_Reading reading, _Row row, tuple closed):
     )
 
 
-cdef set _spans_of(str part, Spans spans):
+cdef set _spans_of(Gate gate, str part, Spans spans):
     cdef Py_ssize_t i
     cdef set found = set()
     for i in range(spans.count):
-        found.add(
-            (part, spans.items[i].start, spans.items[i].end, FINDINGS[finding_of(&spans.items[i])])
-        )
+        found.add((
+            part, spans.items[i].start, spans.items[i].end,
+            gate.names[finding_of(&spans.items[i])],
+        ))
     return found
 
 
@@ -1210,17 +1264,21 @@ cdef class Gate:
             policy.human_in_loop, policy.training_consent,
         )
         self._mode = OverrideMode(policy.override)
-        self._clear = _Row(decisions.decide(policy, (), self.trust_score))
-        self._rows = {0: self._clear}
         table = policy.table
-        self._off = _set_of([name for name in FINDINGS if not table.is_on(name)])
+        names = self.names = table.findings
+        self._keys = tuple([f'"{name}":'.encode() for name in names])
+        if table.patterns:
+            self._patterns = Patterns([pattern.regex for pattern in table.patterns])
+        self._clear = _Row(names, decisions.decide(policy, (), self.trust_score))
+        self._rows = {0: self._clear}
+        self._off = _set_of(names, [name for name in names if not table.is_on(name)])
         self._observes = table.mode == Mode.OBSERVE
-        judged = [name for name in FINDINGS if table.is_on(name) and not self._observes]
+        judged = [name for name in names if table.is_on(name) and not self._observes]
         self._answer_redacts = _set_of(
-            [name for name in judged if table.answer(name) == AnswerAction.REDACT]
+            names, [name for name in judged if table.answer(name) == AnswerAction.REDACT]
         )
         self._answer_blocks = _set_of(
-            [name for name in judged if table.answer(name) == AnswerAction.BLOCK]
+            names, [name for name in judged if table.answer(name) == AnswerAction.BLOCK]
         )
         self.judges_answers = (self._answer_redacts | self._answer_blocks) != 0
         self.limits_paths = len(policy.table.open) > 0
@@ -1231,11 +1289,16 @@ cdef class Gate:
         self._mac = Mac(policy.mac_key)
         self._policy_version = policy.policy_version
         self._keep = policy.record_body_bytes
+        self._ahead = LOOKAHEAD if self._patterns is None else OWN_LOOKAHEAD
         self._max_body = policy.max_body_bytes
 
     cpdef str trace_id(self, object request):
         """The caller's trace ID where it may be kept (section 2), else the request's own ID."""
-        return _trace_id(request, request.request_id)
+        return _trace_id(self, request, request.request_id)
+
+    def scrub_target(self, bytes target not None):
+        """Return a request target as a record may have it."""
+        return _scrubbed(self, target, AS_TARGET)
 
     cpdef tuple closed(self, str method, bytes target):
         """Return None, or the code of the refusal and what `Allow` holds (405 alone).
@@ -1292,7 +1355,7 @@ cdef class Gate:
                 self, request, reading.code, reading.detail, 1, 0, 0, reading.path
             )
         request_id = request.request_id
-        trace_id = _trace_id(request, request_id)
+        trace_id = _trace_id(self, request, request_id)
         row = _row_of(self, reading)
         if row.redacts is not None:
             row = _redacting(self, request, reading, row)
@@ -1354,8 +1417,8 @@ cdef class Gate:
             self, b'"type":"error","trace_id":', forward.trace_id, forward.request_id, time_ns,
             mono_ns,
         )
-        _add_about(line, forward._method, forward._path, forward._caller, forward._peer)
-        _add_failure(line, failure, failure.sentence, detail, forward.agent_status)
+        _add_about(self, line, forward._method, forward._path, forward._caller, forward._peer)
+        _add_failure(self, line, failure, failure.sentence, detail, forward.agent_status)
         if forward.quarantined:
             line.literal(b',"quarantined":true}')
         else:
@@ -1388,7 +1451,7 @@ cdef class Gate:
         """Take a piece of the agent's answer, content-encoded as it came."""
         if (
             forward._first is None and forward._kept is None and not forward.ended
-            and 0 < len(piece) <= self._keep + LOOKAHEAD and not forward._content_encoding
+            and 0 < len(piece) <= self._keep + self._ahead and not forward._content_encoding
         ):
             # Most answers come in one piece, which is then held and not copied.
             forward._first = piece
@@ -1409,7 +1472,7 @@ cdef class Gate:
         forward.answer_bytes += length
         if forward._answer is not None:
             forward._answer.add(data, length)
-        elif forward.answer_bytes > self._keep + LOOKAHEAD or (
+        elif forward.answer_bytes > self._keep + self._ahead or (
             # Of two bytes it can be told which kind of deflate it is.
             forward._content_encoding and forward.answer_bytes > 1
             and _coding(forward._content_encoding)
@@ -1418,15 +1481,15 @@ cdef class Gate:
             _begin_answer(self, forward, data, length)
         if forward._kept is None:
             if forward._first is None:
-                room = min(length, self._keep + LOOKAHEAD)
+                room = min(length, self._keep + self._ahead)
                 forward._first = PyBytes_FromStringAndSize(<const char*>data, room)
                 return 0
-            room = self._keep + LOOKAHEAD - PyBytes_GET_SIZE(forward._first)
+            room = self._keep + self._ahead - PyBytes_GET_SIZE(forward._first)
             if room <= 0:
                 return 0
             forward._kept = bytearray(forward._first)
             forward._first = None
-        room = self._keep + LOOKAHEAD - len(forward._kept)
+        room = self._keep + self._ahead - len(forward._kept)
         if room > 0:
             forward._kept += PyBytes_FromStringAndSize(<const char*>data, min(room, length))
         return 0
@@ -1462,24 +1525,24 @@ cdef class Gate:
         reading = _Reading.__new__(_Reading)
         reading.decoded = text
         if content_type.json:
-            spans = scan(text, AS_JSON)
+            spans = _look(self, text, AS_JSON)
             reading.json = spans.error is None
             if reading.json:
                 _tally(reading, spans)
                 reading.spans = spans
         if not reading.json:
             _read_loose(
-                reading, _from_latin(text) if content_type.charset == CHARSET_LATIN else text,
+                self, reading, _from_latin(text) if content_type.charset == CHARSET_LATIN else text,
                 AS_FORM if content_type.form else AS_TEXT,
             )
             if reading.code is not None:
-                forward.withheld = "too much is encoded in it"
+                forward.withheld = reading.detail or "too much is encoded in it"
                 return None
         if reading.tally is None:
             return body
         _judge_by(self, reading)
         if reading.found & self._answer_blocks:
-            forward.withheld = ", ".join(_names_in(reading.found & self._answer_blocks))
+            forward.withheld = ", ".join(_names_in(self, reading.found & self._answer_blocks))
             return None
         if not reading.found & self._answer_redacts:
             return body
@@ -1520,7 +1583,7 @@ cdef class Gate:
         line.literal(b',"response_bytes":')
         line.integer(forward.answer_bytes)
         if forward.answer_findings:
-            _add_findings(line, forward.answer_findings)
+            _add_findings(self, line, forward.answer_findings)
         if forward.answer_redacted:
             line.literal(b',"redacted":true')
         if truncated:
@@ -1540,20 +1603,20 @@ cdef class Gate:
         cdef _Row row
         cdef tuple closed = _closed(self, request.method, request.target)
         cdef _Reading reading = _read(self, request)
-        cdef set found = _spans_of("target", scan(request.target, AS_TARGET))
+        cdef set found = _spans_of(self, "target", _look(self, request.target, AS_TARGET))
         if reading.source is not None:
             # The passes of `_read` build on each other; here the offsets have to be those of
             # one text.
             if _may_hold_json(reading.source):
-                found |= _spans_of("body", scan(reading.source, AS_JSON))
-            found |= _spans_of("body", scan(reading.source, reading.form))
+                found |= _spans_of(self, "body", _look(self, reading.source, AS_JSON))
+            found |= _spans_of(self, "body", _look(self, reading.source, reading.form))
         elif reading.spans is not None:
-            found |= _spans_of("body", reading.spans)
+            found |= _spans_of(self, "body", reading.spans)
         shown = [
             {"part": part, "kind": kind, "start": start, "end": end}
             for part, start, end, kind in sorted(found, key=_by_place)
         ]
-        findings = {FINDINGS[finding]: count for finding, count in reading.findings}
+        findings = {self.names[finding]: count for finding, count in reading.findings}
         verdict = {
             "trust_score": self.trust_score,
             "findings": findings,

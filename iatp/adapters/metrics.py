@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,8 +38,12 @@ OPENMETRICS = "application/openmetrics-text"
 class Metrics(Collector):
     """All metrics of one sidecar, over all its workers."""
 
-    def __init__(self, memory: SharedMemory, *, version: str, trust_score: int) -> None:
+    def __init__(
+        self, memory: SharedMemory, *, version: str, trust_score: int, own: Sequence[str] = ()
+    ) -> None:
+        """Take as `own` what findings of the policy's own patterns are called, in its order."""
         self._memory = memory
+        self._own = own
         self._version = version
         self._trust_score = trust_score
         self._registry = CollectorRegistry(auto_describe=False)
@@ -59,6 +63,9 @@ class Metrics(Collector):
         """Yield every family, once a scrape."""
         cells = self._memory.sums()
         for family in FAMILIES.values():
+            if family.own:
+                series = (*family.series, *((name,) for name in self._own))
+                family = msgspec.structs.replace(family, series=series, own=0)  # noqa: PLW2901
             yield _FROM_CELLS[family.sort](family, cells[family.at : family.at + family.cells])
         yield GaugeMetricFamily(
             "iatp_trust_score",

@@ -25,7 +25,7 @@ from iatp.cli.moments import add_span_arguments
 from iatp.cli.records import show_records
 from iatp.cli.screen import Screen, plain
 from iatp.values.errors import StartError
-from iatp.values.exchange import FINDINGS, KINDS
+from iatp.values.exchange import FINDINGS, KINDS, OWN_NAME
 from iatp.values.texts import nearest
 
 JSON_HELP = "print the records as JSON, one a line"
@@ -98,13 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _finding(text: str) -> str:
-    if text not in KINDS and text not in FINDINGS:
+    if text not in KINDS and text not in FINDINGS and not re.fullmatch(OWN_NAME, text):
         meant = nearest(text.lower(), [*KINDS, *FINDINGS])
         raise argparse.ArgumentTypeError(
             f"{text!r} is no finding; meant: {meant}"
             if meant
-            else f"{text!r} is no finding; known are {', '.join(KINDS)} and the names of "
-            "docs/secrets.md"
+            else f"{text!r} is no finding; known are {', '.join(KINDS)}, the names of "
+            "docs/secrets.md, and custom. with the name of a pattern"
         )
     return text
 

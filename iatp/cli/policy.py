@@ -28,7 +28,7 @@ from iatp.cli.decide import STYLES, gate_policy
 from iatp.cli.screen import BOLD, Screen, plain
 from iatp.decisions.policy import Decision, GatePolicy, closed, decide
 from iatp.values.errors import StartError
-from iatp.values.exchange import FINDINGS, Request
+from iatp.values.exchange import Request
 from iatp.values.policy import DEFAULT_FILE, Action, Mode
 from iatp.values.records import envelope
 
@@ -141,7 +141,7 @@ class _Judge:
         table = self.policy.table
         findings = {
             name: count
-            for name in (*FINDINGS, SECRET)
+            for name in (*table.findings, SECRET)
             if (count := record.findings.get(name, 0)) and table.is_on(name)
         }
         path = record.path.encode().removeprefix(b"/proxy").partition(b"?")[0]

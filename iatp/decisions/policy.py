@@ -97,6 +97,7 @@ _LABELS = {
     "email": "an e-mail address",
     "secret": "a secret",
     "iban": "an IBAN",
+    "custom": "what a pattern of its policy names",
 }
 _STORED = (RetentionPolicy.PERMANENT, RetentionPolicy.FOREVER)
 
@@ -119,7 +120,7 @@ def applies(rule: Rule, policy: GatePolicy, score: int) -> bool:
 def decide(policy: GatePolicy, findings: Collection[str], score: int) -> Decision:
     """Return what the table says where this was found and the agent's score is `score`.
 
-    `findings`: names of FINDINGS, in that order, without what the policy switches off; a kind
+    `findings`: names of `Policy.findings`, in that order, without what it switches off; a kind
     alone, as older records have it, is judged as that.
     """
     rows = [rule for rule in policy.table.rules if applies(rule, policy, score)]
@@ -146,7 +147,7 @@ def decide(policy: GatePolicy, findings: Collection[str], score: int) -> Decisio
         return msgspec.structs.replace(decision, reason=reason)
     if strongest.action == Action.WARN:
         warning = [rule for rule in chosen if rule.action == Action.WARN]
-        lines = [line for rule in warning for line in _lines(rule, of(rule), score)]
+        lines = [line for rule in warning for line in _lines(policy, rule, of(rule), score)]
         decision = msgspec.structs.replace(decision, warning=warning_text(policy, lines))
     if not redacting:
         return decision
@@ -157,16 +158,18 @@ def decide(policy: GatePolicy, findings: Collection[str], score: int) -> Decisio
         otherwise=Decision(
             action=Action.BLOCK,
             rule=first.name,
-            reason=f"Privacy Violation: {_called(of(first))[0]} is to be taken out of what this "
-            "agent is sent, and that is not possible where it stands",
+            reason=f"Privacy Violation: {_called(policy, of(first))[0]} is to be taken out of what "
+            "this agent is sent, and that is not possible where it stands",
         ),
     )
 
 
-def _called(findings: list[str]) -> list[str]:
-    """Return what callers are told of findings: their kinds, each once."""
-    kinds = {kind_of(name) for name in findings}
-    return [label for kind, label in _LABELS.items() if kind in kinds]
+def _called(policy: GatePolicy, findings: list[str]) -> list[str]:
+    """Return what callers are told of findings: their kinds, each once, or what a pattern says."""
+    said = {each.finding: each.description for each in policy.table.patterns if each.description}
+    kinds = {kind_of(name) for name in findings if name not in said}
+    labels = [label for kind, label in _LABELS.items() if kind in kinds]
+    return labels + list(dict.fromkeys(said[name] for name in findings if name in said))
 
 
 def _block_text(policy: GatePolicy, rule: Rule, findings: list[str]) -> str:
@@ -174,16 +177,16 @@ def _block_text(policy: GatePolicy, rule: Rule, findings: list[str]) -> str:
         return "Policy Violation: this agent may not be sent this request"
     whose = f"an agent whose retention policy is '{policy.retention}'"
     return (
-        f"Privacy Violation: {_called(findings)[0]} may not be sent to "
+        f"Privacy Violation: {_called(policy, findings)[0]} may not be sent to "
         f"{whose if rule.retention else 'this agent'}"
     )
 
 
-def _lines(rule: Rule, findings: list[str], score: int) -> list[str]:
+def _lines(policy: GatePolicy, rule: Rule, findings: list[str], score: int) -> list[str]:
     if rule.reason:
         return [rule.reason]
     if findings:
-        return [f"Sends {called}" for called in _called(findings)]
+        return [f"Sends {called}" for called in _called(policy, findings)]
     if score < SCORE_TO_PASS:
         return [f"Low trust score ({score}/10)"]
     return [f"The policy asks for it ({rule.name})"]

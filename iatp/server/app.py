@@ -216,6 +216,12 @@ def _unknown(request: web.Request, code: str) -> web.Response:
     return failure_response(code, request[_ORIGIN].trace_id)
 
 
+def _scrubbed(plane: ControlPlane, path: str) -> str:
+    # What a caller asks for can be a card number.
+    raw = path.encode("utf-8", "surrogateescape")
+    return plane.scrub_target(raw).decode("utf-8", "backslashreplace")
+
+
 async def _recorded(request: web.Request, response: web.Response) -> web.Response:
     """`response`, once the access record is written: unrecorded, nothing is shown."""
     plane = request.app[_PLANE]
@@ -224,7 +230,7 @@ async def _recorded(request: web.Request, response: web.Response) -> web.Respons
         agent_id=plane.agent_id,
         caller="anonymous",
         method=request.method,
-        path=request.rel_url.raw_path,
+        path=_scrubbed(plane, request.rel_url.raw_path),
         status=response.status,
     )
     try:

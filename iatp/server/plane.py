@@ -62,5 +62,7 @@ class ControlPlane(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: Callable[[str], Awaitable[dict[str, Any] | None]]
     """The session of an overridden request, in the shape of section 1. May raise
     StateUnavailable."""
+    scrub_target: Callable[[bytes], bytes]
+    """Gives a request target as a record may have it."""
     record_access: Callable[[bytes], Awaitable[None]]
     """Writes an `access` record, given its tail. Raises OSError where it can't."""

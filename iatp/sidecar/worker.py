@@ -295,6 +295,7 @@ class Worker:
             metrics=self._render_metrics,
             read_trace=self._read_trace,
             quarantine=self._quarantine,
+            scrub_target=self._gate.scrub_target,
             record_access=self._record_access,
         )
 
@@ -322,7 +323,10 @@ class Worker:
             from iatp.adapters.metrics import Metrics  # noqa: PLC0415  (1.5 MB, for scrapes)
 
             self._metrics = Metrics(
-                self._memory, version=VERSION, trust_score=self._gate.trust_score
+                self._memory,
+                version=VERSION,
+                trust_score=self._gate.trust_score,
+                own=[pattern.finding for pattern in self._loaded.policy.patterns],
             )
         return self._metrics.render(accept)
 

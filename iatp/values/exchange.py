@@ -52,7 +52,7 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     records: tuple[bytes, ...]
     """Tails of the records to write before anything is sent."""
     findings: tuple[tuple[int, int], ...] = ()
-    """What was found: pairs of a number in `FINDINGS` and how many, in that order."""
+    """What was found: pairs of a number in the gate's `names` and how many, in that order."""
     retry_after_s: int = 0
     closes: bool = False
 
@@ -90,15 +90,23 @@ class Outcome(enum.StrEnum):
     TRUNCATED = "truncated"
 
 
-KINDS = ("credit_card", "ssn", "email", "secret", "iban")
-"""Kinds of findings (protocol section 5). Their index is the number used in compiled code."""
+SCANNED = ("credit_card", "ssn", "email", "secret", "iban")
+"""Kinds of findings of protocol section 5."""
 
-FINDINGS = (*(kind for kind in KINDS if kind != "secret"), *secrets.NAMES)
-"""What findings are called in records and metrics, where each secret has a name of its own."""
+KINDS = (*SCANNED, "custom")
+"""All kinds: those, and what a policy's own patterns find. Their index is the number used in
+compiled code."""
+
+FINDINGS = (*(kind for kind in SCANNED if kind != "secret"), *secrets.NAMES)
+"""What findings are called in records and metrics, where each secret has a name of its own. The
+names of a policy's own patterns follow, in its order."""
+
+OWN_NAME = r"custom\.[a-z0-9_]{1,64}"
+"""What findings of a policy's own patterns are called, as a regular expression."""
 
 
 def kind_of(finding: str) -> str:
-    """Return the kind that a finding is of: `secret` for `secret.jwt`, else itself."""
+    """Return the kind that a finding is of: `secret` for `secret.jwt`, or itself."""
     return finding.partition(".")[0]
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import FINDINGS
+from iatp.values.patterns import MOST_OWN
 
 CELL_BYTES = 8
 LINE_BYTES = 128
@@ -91,6 +92,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     series: tuple[tuple[str, ...], ...] = ((),)
     """Label values, one tuple a series, in the order of the cells; histograms have one."""
+    own: int = 0
+    """Cells behind those of `series`, for the names of a policy's own patterns."""
     bounds: tuple[int, ...] = ()
     """Upper bounds of a histogram's buckets, inclusive, in the unit of its cells. One bucket
     more, without a bound, follows them; then the sum."""
@@ -102,7 +105,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cells(self) -> int:
         """How many cells the family takes."""
-        return len(self.bounds) + 2 if self.bounds else len(self.series)
+        return len(self.bounds) + 2 if self.bounds else len(self.series) + self.own
 
 
 def _seconds(name: str, meaning: str, bounds: tuple[int, ...]) -> Family:
@@ -111,6 +114,10 @@ def _seconds(name: str, meaning: str, bounds: tuple[int, ...]) -> Family:
 
 def _counter(name: str, meaning: str, label: str = "", values: tuple[str, ...] = ()) -> Family:
     return _cells(Sort.COUNTER, name, meaning, label, values)
+
+
+def _findings(name: str, meaning: str) -> Family:
+    return msgspec.structs.replace(_counter(name, meaning, "kind", FINDINGS), own=MOST_OWN)
 
 
 def _gauge(name: str, meaning: str, label: str = "", values: tuple[str, ...] = ()) -> Family:
@@ -201,10 +208,8 @@ FAMILIES = _placed(
             "result",
             POLICY_RESULTS,
         ),
-        _counter("iatp_findings_total", "Values found in requests.", "kind", FINDINGS),
-        _counter(
-            "iatp_answer_findings_total", "Values found in the agent's answers.", "kind", FINDINGS
-        ),
+        _findings("iatp_findings_total", "Values found in requests."),
+        _findings("iatp_answer_findings_total", "Values found in the agent's answers."),
         _counter(
             "iatp_overrides_total",
             "Requests that carried X-User-Override, by what came of it.",

@@ -20,6 +20,14 @@ import msgspec
 from iatp.values.errors import FAILURES, ConfigurationError
 from iatp.values.exchange import FINDINGS, KINDS, kind_of
 from iatp.values.manifest import RetentionPolicy, TrustLevel
+from iatp.values.patterns import (
+    LONGEST_REGEX,
+    MOST_OWN,
+    NotInstalledError,
+    PatternError,
+    check_pattern,
+    compile_patterns,
+)
 from iatp.values.texts import nearest
 
 DEFAULT_FILE = Path(__file__).with_name("policy.toml")
@@ -96,10 +104,27 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     methods: tuple[str, ...]
 
 
+class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What else to look for."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,64}\Z")]
+    """Its findings are called `custom.` and this."""
+    regex: str
+    """In RE2's syntax."""
+    description: str = ""
+    """What callers are told it is, such as "an employee number"."""
+
+    @property
+    def finding(self) -> str:
+        """What its findings are called in rules, records and metrics."""
+        return f"custom.{self.name}"
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a policy file says."""
 
     mode: Mode = Mode.ENFORCE
+    patterns: tuple[Pattern, ...] = ()
     kinds: dict[str, bool] = {}
     """Kinds that are off, each with False: neither judged nor counted. What is said of a single
     finding goes before what is said of its kind."""
@@ -109,6 +134,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     open: tuple[Open, ...] = ()
     """Empty: every path and method is open."""
     rules: tuple[Rule, ...]
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What can be found under it, by name."""
+        return (*FINDINGS, *(pattern.finding for pattern in self.patterns))
 
     def is_on(self, finding: str) -> bool:
         """Whether what is found under this name is judged and counted."""
@@ -209,7 +239,10 @@ _RESERVED = frozenset((*FAILURES, RULE_OVERRIDE, RULE_OBSERVE))
 
 _TRUE_OR_FALSE = "allowed: true or false, without quotes"
 _NAMED = (*KINDS, *(name for name in FINDINGS if name not in KINDS))
-_ANY_KIND = f"{', '.join(KINDS)}, or a secret's own name such as secret.jwt (docs/secrets.md)"
+_ANY_KIND = (
+    f"{', '.join(KINDS)}, a secret's own name such as secret.jwt (docs/secrets.md), or "
+    "custom. and the name of one of the patterns"
+)
 
 _OTHER_WORDS = {
     "deny": ("block",),
@@ -225,9 +258,15 @@ _OTHER_WORDS = {
 }
 """What other policies call the same."""
 
-_TOP = ("mode", "kinds", "answers", "open", "rules")
+_TOP = ("mode", "kinds", "answers", "patterns", "open", "rules")
+_PATTERN = ("name", "regex", "description")
 _RULE = ("name", "action", "kinds", "retention", "trust_level", "score_below", "reason")
 _OPEN = ("paths", "methods")
+_OWN = re.compile(r"[a-z0-9_]{1,64}")
+_NOT_INSTALLED = (
+    "patterns: they are looked for by RE2, which is not installed: "
+    "pip install 'iatp-sidecar[patterns]'"
+)
 
 
 class _Reading:
@@ -236,12 +275,15 @@ class _Reading:
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
         self.problems: list[str] = []
+        self.named = _NAMED
+        """What rules and tables may name."""
 
     def check(self) -> None:
         """Fill `problems`."""
         self._no_others(self.document, _TOP, "")
         if "mode" in self.document:
             self._one_of(list(Mode), "mode", self.document["mode"])
+        self._check_patterns()
         self._check_kinds()
         self._check_answers()
         for at, table in self._tables("open", MOST_PATTERNS):
@@ -301,6 +343,52 @@ class _Reading:
             return []
         return list(enumerate(given))
 
+    def _check_patterns(self) -> None:
+        tables = self._tables("patterns", MOST_OWN)
+        before = len(self.problems)
+        names: list[str] = []
+        for at, table in tables:
+            path = f"patterns[{at}]"
+            self._no_others(table, _PATTERN, f"{path}.")
+            name = table.get("name")
+            if name is None:
+                self.problems.append(f"{path}.name is missing")
+            elif not isinstance(name, str) or not _OWN.fullmatch(name):
+                self._say(f"{path}.name", name, "allowed: a to z, 0 to 9 and _, at most 64")
+            elif name in names:
+                self._say(f"{path}.name", name, "another pattern has this name")
+            else:
+                names.append(name)
+            self._check_text(f"{path}.description", table.get("description"))
+        self.named = (*_NAMED, *(f"custom.{name}" for name in names))
+        try:
+            for at, table in tables:
+                self._check_regex(f"patterns[{at}]", table)
+            if tables and len(self.problems) == before:
+                compile_patterns([table["regex"] for _, table in tables])
+        except NotInstalledError:
+            self.problems.append(_NOT_INSTALLED)
+        except PatternError as error:
+            self.problems.append(f"patterns: {error}")
+
+    def _check_regex(self, path: str, table: dict[str, Any]) -> None:
+        regex, name = table.get("regex"), table.get("name")
+        if regex is None:
+            self.problems.append(f"{path}.regex is missing")
+        elif not isinstance(regex, str) or not 1 <= len(regex) <= LONGEST_REGEX:
+            self._say(f"{path}.regex", regex, f"allowed: a text of 1 to {LONGEST_REGEX} characters")
+        else:
+            try:
+                check_pattern(regex)
+            except PatternError as error:
+                self._say(f"{path}.regex (of {_shown(name)})", regex, str(error))
+
+    def _check_text(self, path: str, given: object) -> None:
+        if given is not None and not (
+            isinstance(given, str) and 1 <= len(given) <= 200 and given.isprintable()
+        ):
+            self._say(path, given, "allowed: 1 to 200 printable characters")
+
     def _check_kinds(self) -> None:
         given = self.document.get("kinds")
         if given is None:
@@ -308,9 +396,9 @@ class _Reading:
         if not isinstance(given, dict):
             self._say("kinds", given, "it must be a table, [kinds]")
             return
-        self._no_others(given, _NAMED, "kinds.", _ANY_KIND)
+        self._no_others(given, self.named, "kinds.", _ANY_KIND)
         for kind, value in given.items():
-            if kind in _NAMED and not isinstance(value, bool):
+            if kind in self.named and not isinstance(value, bool):
                 path = f"kinds.{_shown_key(kind)}"
                 self._say(path, value, _dotted(kind, value) or _TRUE_OR_FALSE)
 
@@ -321,11 +409,11 @@ class _Reading:
         if not isinstance(given, dict):
             self._say("answers", given, "it must be a table, [answers]")
             return
-        self._no_others(given, _NAMED, "answers.", _ANY_KIND)
+        self._no_others(given, self.named, "answers.", _ANY_KIND)
         for kind, action in given.items():
             if hint := _dotted(kind, action):
                 self._say(f"answers.{_shown_key(kind)}", action, hint)
-            elif kind in _NAMED:
+            elif kind in self.named:
                 self._one_of(list(AnswerAction), f"answers.{_shown_key(kind)}", action)
 
     def _check_open(self, path: str, table: dict[str, Any]) -> None:
@@ -393,7 +481,7 @@ class _Reading:
 
     def _check_conditions(self, path: str, table: dict[str, Any]) -> None:
         checks: dict[str, tuple[Sequence[str], str]] = {
-            "kinds": (_NAMED, _ANY_KIND),
+            "kinds": (self.named, _ANY_KIND),
             "retention": (list(RetentionPolicy), ""),
             "trust_level": (list(TrustLevel), ""),
         }
@@ -421,10 +509,7 @@ class _Reading:
                 self.problems.append(
                     f"{path}.reason: nobody is told why with the action {_shown(action)}"
                 )
-        if reason is not None and not (
-            isinstance(reason, str) and 1 <= len(reason) <= 200 and reason.isprintable()
-        ):
-            self._say(f"{path}.reason", reason, "allowed: 1 to 200 printable characters")
+        self._check_text(f"{path}.reason", reason)
 
 
 def _is_pattern(text: str) -> bool:

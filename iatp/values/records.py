@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from iatp.values.exchange import FINDINGS, KINDS
+from iatp.values.exchange import FINDINGS, KINDS, OWN_NAME
 
 TraceId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 Timestamp = Annotated[
@@ -44,7 +44,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 # Records of earlier versions have `secret`, for all secrets together.
-_FINDING = "|".join(re.escape(name) for name in dict.fromkeys((*KINDS, *FINDINGS)))
+_FINDING = "|".join((*(re.escape(name) for name in dict.fromkeys((*KINDS, *FINDINGS))), OWN_NAME))
 
 Findings = dict[Annotated[str, msgspec.Meta(pattern=rf"^(?:{_FINDING})\Z")], Count]
 """How many of each finding there are; what was not found is absent."""

@@ -14,6 +14,7 @@ from iatp.values import layout
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import FINDINGS
 from iatp.values.layout import CELL_BYTES, CELLS, FAMILIES
+from iatp.values.patterns import MOST_OWN
 
 GUARD = 16
 
@@ -102,7 +103,8 @@ def test_each_count_moves_its_own_cell_and_no_other() -> None:
         count(block.counters)
         assert block.moved() == {cell: value}
         cells.add(cell)
-    # All families but the histograms and the classes of statuses were met.
+    # All families but the histograms, the classes of statuses and the cells of a policy's own
+    # patterns were met.
     classes = {
         at("iatp_requests_total", *series)
         for series in FAMILIES["iatp_requests_total"].series
@@ -114,7 +116,14 @@ def test_each_count_moves_its_own_cell_and_no_other() -> None:
         if family.sort is layout.Sort.HISTOGRAM
         for cell in range(family.at, family.at + family.cells)
     }
-    assert cells | classes | histograms == set(range(CELLS))
+    own = {
+        cell
+        for family in FAMILIES.values()
+        for cell in range(family.at + len(family.series), family.at + family.cells)
+        if family.own
+    }
+    assert len(own) == 2 * MOST_OWN
+    assert cells | classes | histograms | own == set(range(CELLS))
 
 
 @pytest.mark.parametrize(

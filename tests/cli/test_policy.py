@@ -153,11 +153,29 @@ def test_nothing_to_judge_passes(file: str) -> None:
 
 def test_a_wrong_policy(tmp_path: Path) -> None:
     path = tmp_path / "p.toml"
-    path.write_text("[patterns]\n")
+    path.write_text("[pattern]\n")
     done = iatp("policy", "test", str(path), "--json", stdin=b"{}")
     assert done.returncode == 78
     (problem,) = document(done)["problems"]
-    assert f"{path}: patterns: there is no such key" in problem
+    assert f"{path}: pattern: there is no such key; meant: patterns" in problem
+
+
+def test_patterns_of_the_policy_are_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(
+        "[[patterns]]\nname = 'employee'\nregex = '\\bEMP-[0-9]{5}\\b'\n"
+        '[[rules]]\nname = "stays"\nkinds = ["custom.employee"]\naction = "block"\n'
+        '[[rules]]\nname = "rest"\naction = "allow"\n'
+    )
+    record = {"trace_id": "t", "request_id": "r", "boot_id": "b", "method": "POST"}
+    record |= {"path": "/proxy", "findings": {"custom.employee": 2, "custom.gone": 1}}
+    stdin = b'["EMP-\\u00312345"]\n["EMP-1"]\n' + json.dumps(record).encode()
+    lines = document(iatp("policy", "test", str(path), "--json", env=TRUSTED, stdin=stdin))["lines"]
+    assert [(line["rule"], line["findings"]) for line in lines] == [
+        ("stays", {"custom.employee": 1}),
+        ("rest", {}),
+        ("stays", {"custom.employee": 2}),
+    ]
 
 
 def test_the_default_is_printed() -> None:

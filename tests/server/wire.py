@@ -13,9 +13,12 @@ import h11
 import msgspec
 import uvloop
 
+from iatp._fast.gate import Gate
+from iatp.decisions.policy import GatePolicy
 from iatp.server.app import build_app
 from iatp.server.plane import ControlPlane
 from iatp.server.protocol import make_protocol_factory
+from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
 
 T = TypeVar("T")
 
@@ -84,6 +87,17 @@ class Records:
         return "text/plain; version=1.0.0; charset=utf-8", f"# asked for {accept}\n".encode()
 
 
+GATE = Gate(
+    GatePolicy(
+        agent_id="an-agent",
+        trust_level=TrustLevel.STANDARD,
+        reversibility=ReversibilityLevel.NONE,
+        retention=RetentionPolicy.EPHEMERAL,
+        mac_key=b"m" * 16,
+    )
+)
+
+
 def make_plane(records: Records, **changes: Any) -> ControlPlane:
     settings: dict[str, Any] = {
         "agent_id": "an-agent",
@@ -97,6 +111,7 @@ def make_plane(records: Records, **changes: Any) -> ControlPlane:
         "metrics": records.metrics,
         "read_trace": records.read,
         "quarantine": records.quarantine,
+        "scrub_target": GATE.scrub_target,
         "record_access": records.write,
     }
     return ControlPlane(**(settings | changes))

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import zlib
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -18,13 +19,14 @@ from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
 from iatp.values.exchange import FINDINGS, KINDS, REDACTED, Grant, Request, kind_of
-from iatp.values.policy import Rule
+from iatp.values.policy import Pattern, Rule
+from tests.twins import patterns as own
 from tests.twins.answer import DELTA, across, count, scrub_deltas
 from tests.twins.layers import TOO_MUCH
 from tests.twins.mac import mac
-from tests.twins.scan import FORM, JSON, TARGET, TEXT, Seen, characters, name_of, pairs, scan
+from tests.twins.scan import FORM, JSON, TARGET, TEXT, Seen, characters, scan
 from tests.twins.scan import find as find_text
-from tests.twins.scan import redact as scrub
+from tests.twins.scan import redact as redact_spans
 
 LOOKAHEAD = 512
 BREAKS = b"\"'`,;<>()[]{}|" + bytes(range(33))
@@ -33,6 +35,9 @@ LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252
 ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 Found = list[Seen]
+
+PATTERNS: ContextVar[tuple[Pattern, ...]] = ContextVar("patterns", default=())
+"""Those of the policy that is in force while one call lasts."""
 
 
 class RefusedError(Exception):
@@ -55,7 +60,33 @@ def find(data: bytes, form: int) -> Found:
     found = scan(data, form)
     if found.error == TOO_MUCH:
         raise RefusedError("body_too_large")
+    if patterns := PATTERNS.get():
+        return own.find(data, form, [pattern.regex for pattern in patterns])
     return [(*span, which) for span, which in zip(found.spans, found.secrets, strict=True)]
+
+
+def name_of(span: Seen) -> str:
+    return own.name_of(span, [pattern.name for pattern in PATTERNS.get()])
+
+
+def all_names() -> list[str]:
+    return [*FINDINGS, *(pattern.finding for pattern in PATTERNS.get())]
+
+
+def pairs(names: list[str]) -> tuple[tuple[int, int], ...]:
+    """Return how many there are of each, by their numbers in the gate's `names`."""
+    return tuple(
+        (number, names.count(name)) for number, name in enumerate(all_names()) if name in names
+    )
+
+
+def counts(numbered: tuple[tuple[int, int], ...]) -> dict[str, int]:
+    return {all_names()[number]: count for number, count in numbered}
+
+
+def scrub(data: bytes, spans: Found) -> bytes:
+    """Return the text with every span replaced, those of one range by one mark."""
+    return redact_spans(data, list({span[1:3]: span for span in reversed(spans)}.values())[::-1])
 
 
 def readable(data: bytes) -> str:
@@ -194,6 +225,7 @@ LABELS = {
     "email": "an e-mail address",
     "secret": "a secret",
     "iban": "an IBAN",
+    "custom": "what a pattern of its policy names",
 }
 STRENGTHS = ["allow", "redact", "warn", "block"]
 TEXTS = ("application/xml", "application/yaml", "application/x-ndjson", "application/jsonl")
@@ -238,28 +270,39 @@ def verdict_of(policy: GatePolicy, names: set[str]) -> tuple[str, Rule, dict[str
     return action, next(rule for rule in in_order if rule.action == action), spoken
 
 
-def in_kinds_order(spoken: dict[str, Rule], rule: Rule) -> list[str]:
-    kinds = {kind_of(name) for name, by in spoken.items() if by == rule}
-    return [kind for kind in KINDS if kind in kinds]
+def called(spoken: dict[str, Rule], rule: Rule) -> list[str]:
+    """Return what callers are told of what a rule speaks for."""
+    names = {name for name, by in spoken.items() if by == rule and name}
+    said = {
+        pattern.finding: pattern.description for pattern in PATTERNS.get() if pattern.description
+    }
+    kinds = {kind_of(name) for name in names - set(said)}
+    labels = [LABELS[kind] for kind in KINDS if kind in kinds]
+    for name, description in said.items():
+        if name in names and description not in labels:
+            labels.append(description)
+    return labels
 
 
 def block_text(policy: GatePolicy, rule: Rule, spoken: dict[str, Rule]) -> str:
     if rule.reason:
         return rule.reason
-    kinds = in_kinds_order(spoken, rule)
-    if not kinds:
+    labels = called(spoken, rule)
+    if not labels:
         return "Policy Violation: this agent may not be sent this request"
     whose = f"an agent whose retention policy is '{policy.retention}'"
     whose = whose if rule.retention else "this agent"
-    return f"Privacy Violation: {LABELS[kinds[0]]} may not be sent to {whose}"
+    return f"Privacy Violation: {labels[0]} may not be sent to {whose}"
 
 
 def replaced(data: bytes, spans: Found, names: set[str], *, form: bool = False) -> bytes:
-    for span in reversed(spans):
+    chosen = {span[1:3]: span for span in reversed(spans) if name_of(span) in names}
+    for span in sorted(chosen.values(), key=lambda span: span[1], reverse=True):
         kind, start, end, quoted, _ = span
         if name_of(span) in names:
             mark = REDACTED[kind].encode()
-            mark = b'"%b"' % mark if quoted else mark
+            quotes = b"\\" * (2 ** (quoted - 1) - 1) + b'"' if quoted else b""
+            mark = quotes + mark + quotes
             if form:
                 mark = quote(mark).encode()
             data = data[:start] + mark + data[end:]
@@ -441,11 +484,11 @@ def warning(policy: GatePolicy, points: int, spoken: dict[str, Rule]) -> str:
     for rule in policy.table.rules:
         if rule not in spoken.values() or rule.action != "warn":
             continue
-        kinds = in_kinds_order(spoken, rule)
+        labels = called(spoken, rule)
         if rule.reason:
             text += f"\n  • {rule.reason}"
-        elif kinds:
-            text += "".join(f"\n  • Sends {LABELS[kind]}" for kind in kinds)
+        elif labels:
+            text += "".join(f"\n  • Sends {label}" for label in labels)
         elif points < 7:
             text += f"\n  • Low trust score ({points}/10)"
         else:
@@ -486,6 +529,14 @@ def is_on(policy: GatePolicy, name: str) -> bool:
 
 
 def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> dict[str, Any]:
+    token = PATTERNS.set(policy.table.patterns)
+    try:
+        return admitted(policy, request, grant)
+    finally:
+        PATTERNS.reset(token)
+
+
+def admitted(policy: GatePolicy, request: Request, grant: Grant | None) -> dict[str, Any]:
     points = score(policy)
     observes = policy.table.mode == "observe"
     closed = path_trouble(policy, request)
@@ -505,7 +556,7 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
         return common(policy, kind, ids, request.time_ns, request.mono_ns) | more
 
     described = about(request) | payload
-    described["findings"] = {FINDINGS[number]: count for number, count in findings}
+    described["findings"] = counts(findings)
     described |= {"trust_score": points, "quarantined": False}
     verdict: dict[str, Any] = {"trace_id": trace, "trust_score": points, "findings": findings}
     answer = {"retry_after_s": 0, "closes": False} | verdict
@@ -517,12 +568,12 @@ def admit(policy: GatePolicy, request: Request, grant: Grant | None = None) -> d
     redacting = [each for each in redacting if each.action == "redact"]
     if redacting and action != "block":
         taken_out = {name for name, each in spoken.items() if each in redacting}
-        stay = {name for name in FINDINGS if not is_on(policy, name)} | set(names) - taken_out
+        stay = {name for name in all_names() if not is_on(policy, name)} | set(names) - taken_out
         body = without(policy, request, taken_out, stay)
         if body is None:
             action, rule = "block", redacting[0]
             reason = (
-                f"Privacy Violation: {LABELS[in_kinds_order(spoken, rule)[0]]} is to be taken "
+                f"Privacy Violation: {called(spoken, rule)[0]} is to be taken "
                 "out of what this agent is sent, and that is not possible where it stands"
             )
 
@@ -704,7 +755,7 @@ def counted(
     """Return `findings`, of what was read as it passed or else of `names`, where there are any."""
     if found is None:
         found = pairs(names or [])
-    return {"findings": {FINDINGS[number]: count for number, count in found}} if found else {}
+    return {"findings": counts(found)} if found else {}
 
 
 def settled_deltas(text: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import msgspec
@@ -96,8 +97,8 @@ def test_a_secret_goes_before_secrets() -> None:
 def test_the_examples_of_the_document_load() -> None:
     page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?s)```toml\n(.*?)```", page)
-    assert len(blocks) == 5
-    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 3, 5, 5, 5]
+    assert len(blocks) == 6
+    assert [len(load_policy(block.encode()).rules) for block in blocks] == [4, 3, 5, 5, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_the_examples_of_the_document_load() -> None:
         (
             'action = "allow"\nkinds = ["secret.aws_acces_key"]',
             "rules[0].kinds[0] is 'secret.aws_acces_key': meant: secret.aws_access_key; allowed: "
-            "credit_card, ssn, email, secret, iban, or a secret's own name such as secret.jwt (",
+            "credit_card, ssn, email, secret, iban, custom, a secret's own name such as secret.jwt",
         ),
         ('action = "allow"\nkinds = ["jwt"]', "rules[0].kinds[0] is 'jwt': "),
         (
@@ -171,7 +172,7 @@ def test_rules_that_are_refused(text: str, said: str) -> None:
         ("[answers]\nssn = true", "answers.ssn is true: allowed: pass, redact or block"),
         ('[answers]\ncards = "pass"', "answers.cards: there is no such key; "),
         ('answers = "pass"', "answers is 'pass': it must be a table, [answers]"),
-        ("[patterns]\nx = 1", "patterns: there is no such key; "),
+        ("[patterns]\nx = 1", "patterns is a table: it must be tables, each under [[patterns]]"),
         (
             "[kinds]\ncreditcard = true",
             "kinds.creditcard: there is no such key; meant: credit_card",
@@ -219,6 +220,78 @@ def test_rules_that_are_refused(text: str, said: str) -> None:
 def test_files_that_are_refused(text: str | bytes, said: str) -> None:
     found = problems(text)
     assert any(each.startswith(said) for each in found), found
+
+
+def pattern(regex: str, name: str = "x", more: str = "") -> str:
+    return f"[[patterns]]\nname = '{name}'\nregex = '{regex}'\n{more}"
+
+
+def test_patterns_have_names_of_their_own() -> None:
+    policy = load_policy(
+        (
+            pattern(r"\bEMP-\d{6}\b", "employee", 'description = "an employee number"\n')
+            + pattern("(?i)falcon|^kestrel$", "project_2")
+            + "[kinds]\ncustom = false\n'custom.employee' = true\n"
+            "[answers]\n'custom.employee' = 'block'\n"
+            "[[rules]]\nname = 'a'\nkinds = ['custom', 'custom.employee']\naction = 'warn'\n" + REST
+        ).encode()
+    )
+    assert policy.findings == (*FINDINGS, "custom.employee", "custom.project_2")
+    assert policy.patterns[0].description == "an employee number"
+    assert [name for name in policy.findings if not policy.is_on(name)] == ["custom.project_2"]
+    assert policy.answer("custom.employee") == "block"
+    assert policy.answer("custom.project_2") == "pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (pattern("a("), "patterns[0].regex (of 'x') is 'a(': missing ): a("),
+        (pattern("a)(b"), "patterns[0].regex (of 'x') is 'a)(b': unexpected ): "),
+        (pattern("(?=a)"), "patterns[0].regex (of 'x') is '(?=a)': invalid perl operator: (?="),
+        (pattern(r"(a)\1"), r"patterns[0].regex (of 'x') is '(a)\\1': invalid escape sequence"),
+        (pattern("a*"), "patterns[0].regex (of 'x') is 'a*': it matches where there is nothing"),
+        (pattern(r"\b"), r"patterns[0].regex (of 'x') is '\\b': it matches where there is nothing"),
+        (pattern("a|$"), "patterns[0].regex (of 'x') is 'a|$': it matches where there is nothing"),
+        (pattern(r"\Aa"), r"patterns[0].regex (of 'x') is '\\Aa': \A is not to be used; ^ and $ "),
+        (pattern("(?i-m)a"), "patterns[0].regex (of 'x') is '(?i-m)a': (?i-m is not to be used"),
+        (pattern("[A-Z_]{9}"), "patterns[0].regex (of 'x') is '[A-Z_]{9}': it matches [CREDIT_C"),
+        (pattern(r"\pL{999}"), "patterns[0].regex (of 'x') is '\\\\pL{999}': pattern too large"),
+        (pattern("a{999}b{999}c{999}"), "patterns: together they are "),
+        (pattern("a" * 1001), "patterns[0].regex is 'aaa"),
+        (pattern(""), "patterns[0].regex is '': allowed: a text of 1 to 1000 characters"),
+        (pattern("a", "X"), "patterns[0].name is 'X': allowed: a to z, 0 to 9 and _, at most 64"),
+        (pattern("a", "x" * 65), "patterns[0].name is 'xxx"),
+        (pattern("a") * 2, "patterns[1].name is 'x': another pattern has this name"),
+        (pattern("a", more="flags = 'i'\n"), "patterns[0].flags: there is no such key; "),
+        (pattern("a", more="description = ''\n"), "patterns[0].description is '': allowed: 1 to"),
+        ("[[patterns]]\nname = 'x'\n", "patterns[0].regex is missing"),
+        ("[[patterns]]\nregex = 'x'\n", "patterns[0].name is missing"),
+        ("".join(pattern("a", f"x{at}") for at in range(65)), "patterns: 65 tables are more than"),
+        (
+            pattern("a", "mine") + "[kinds]\n'custom.mine2' = false\n",
+            'kinds."custom.mine2": there is no such key; meant: custom.mine',
+        ),
+    ],
+)
+def test_patterns_that_are_refused(text: str, said: str) -> None:
+    found = problems(text)
+    assert any(each.startswith(said) for each in found), found
+
+
+def test_64_patterns_are_taken() -> None:
+    policy = load_policy("".join(pattern(f"a{at}b", f"x{at}") for at in range(64)).encode())
+    assert len(policy.patterns) == 64
+
+
+@pytest.mark.parametrize("module", ["raise ImportError", "compile = None"])
+def test_patterns_need_re2(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not there, or another package has its name."""
+    (tmp_path / "re2.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "re2", raising=False)
+    said = "patterns: they are looked for by RE2, which is not installed: "
+    assert problems(pattern("a")) == [f"{said}pip install 'iatp-sidecar[patterns]'"]
 
 
 @pytest.mark.parametrize(
