@@ -62,7 +62,8 @@ def test_no_false_alarm_and_what_is_exported_verifies(tmp_path: Path, stored: st
                 # Verifies what it has made.
                 done = iatp("log", "import", str(archive), *again, "--json", timeout=60)
                 assert done.returncode == 0, done.stdout + done.stderr
-                assert json.loads(done.stdout)["verdict"]["records"] > 0
+                # Within the first second nothing is sealed yet.
+                assert json.loads(done.stdout)["verdict"]["records"] > 0 or not exported
                 exported += 1
         assert not asking.lost
         assert running.stop() == 0
