@@ -31,6 +31,7 @@ cdef enum:
     SSN_DIGITS = 9
     UUID = 36
     TEXT_WINDOW = 8192
+    TEXT_WORDS = TEXT_WINDOW >> 6
 
 cdef struct Span:
     Py_ssize_t start
@@ -79,8 +80,8 @@ cdef struct Text:
     uint32_t[TEXT_WINDOW] cp
     Py_ssize_t[TEXT_WINDOW + 1] pos
     unsigned char[TEXT_WINDOW + 128] kind    # of each code point; see window.h
-    uint64_t[TEXT_WINDOW / 64] secrets       # where a secret or an IBAN may begin
-    uint64_t[TEXT_WINDOW / 64] places        # where anything may
+    uint64_t[TEXT_WORDS] secrets             # where a secret or an IBAN may begin
+    uint64_t[TEXT_WORDS] places              # where anything may
 
 cdef struct Reader:
     const unsigned char* p
