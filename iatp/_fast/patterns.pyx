@@ -29,7 +29,10 @@ from iatp._fast.layers cimport (
     UNDO_FORM, UNDO_PERCENT, Run, decode, is_hex, is_joint, is_text, look, next_hex, next_run,
     pack, trace, undo,
 )
-from iatp._fast.scan cimport scan
+from iatp._fast.scan cimport (
+    CODED_LEVELS, EXPANSION, JSON_LEVELS, SHORT_EXPANSION, begins_like_json, ends_like_json, scan,
+    text_end,
+)
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, SECRET_NAMES, Span, Spans
 
 from iatp.values import exchange
@@ -42,11 +45,6 @@ cdef extern from "utf8.h" nogil:
 
 cdef enum:
     CUSTOM = 5
-    # How often JSON and codes are undone, and how much of all; as in scan.pyx.
-    JSON_LEVELS = 3
-    CODED_LEVELS = 2
-    EXPANSION = 16
-    SHORT_EXPANSION = 1 << 20
     SHORTEST_TEXT = 6
     PREFIX = 64
     JOINTS = 8
@@ -253,7 +251,7 @@ cdef class Patterns:
         layer = 0 if how == AS_IT_IS else self._layer_of_last()
         p = _bytes_of(self._layers[layer], &n)
         while at < n:
-            to = _text_end(p, at, n)
+            to = text_end(p, at, n)
             flags = look(p + at, to - at) if to - at >= SHORTEST_TEXT else 0
             if flags:
                 self._layers.append(
@@ -301,10 +299,10 @@ cdef class Patterns:
         # an array it is read as that and not as a text, which is the piece that was added last.
         cdef Py_ssize_t n
         cdef const unsigned char* p = _bytes_of(self._layers[layer], &n)
-        if flags & LIKE_JSON and json and _may_be_json(p, n):
+        if flags & LIKE_JSON and json and ends_like_json(p, n):
             if scan((<_Layer>self._layers[layer]).data, AS_JSON).error is None:
                 self._take(n)
-                if alone and _begins_like_json(p, n):
+                if alone and begins_like_json(p, n):
                     self._count -= 1
                     self._length = self._pieces[self._count].start - 1
                 return self._json(layer, json - 1, coded)
@@ -677,35 +675,6 @@ cdef Py_ssize_t _string_end(
             return found - p
         at = found - p + 1
     return n
-
-
-cdef Py_ssize_t _text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-    """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
-    cdef int length
-    while at < n:
-        if p[at] >= 0x80:
-            length = utf8_length(p + at, n - at)
-            if length == 0:
-                break
-            at += length
-        elif 0x20 <= p[at] < 0x7f or p[at] in (c'\t', c'\n', c'\r'):
-            at += 1
-        else:
-            break
-    return at
-
-
-cdef bint _begins_like_json(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t at = 0
-    while at < n and p[at] in (c' ', c'\n', c'\t', c'\r'):
-        at += 1
-    return at < n and p[at] in (c'{', c'[')
-
-
-cdef bint _may_be_json(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    while n > 0 and p[n - 1] in (c' ', c'\n', c'\t', c'\r'):
-        n -= 1
-    return n > 0 and p[n - 1] in (c'}', c']', c'"')
 
 
 # Texts that come in pieces.

@@ -133,14 +133,6 @@ cdef enum:
     DEPTH = 128
 
 cdef enum:
-    # JSON inside strings of JSON, and base64, hex, percent encoding and entities (protocol
-    # section 5: three levels, once or twice).
-    JSON_LEVELS = 3
-    CODED_LEVELS = 2
-    # How much may be undone in all: so many times the body, and for a short one so much that all
-    # orders of all layers fit. Beyond it the body is not judged.
-    EXPANSION = 16
-    SHORT_EXPANSION = 1 << 20
     # A run up to this long is put together on the stack.
     SHORT_RUN = 512
     # JSON in a string of JSON up to this long is undone on the stack.
@@ -849,7 +841,7 @@ cdef int _read_inside(
     return _merge_last(spans, first, middle)
 
 
-cdef Py_ssize_t _text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
     cdef int length
     while at < n:
@@ -877,7 +869,7 @@ cdef int _unfold_texts(
     cdef Py_ssize_t end, i, first
     cdef int flags
     while at < n:
-        end = _text_end(d, at, n)
+        end = text_end(d, at, n)
         flags = look(d + at, end - at) if end - at >= SHORTEST_TEXT else 0
         if flags:
             first = found.count
@@ -889,13 +881,13 @@ cdef int _unfold_texts(
     return 0
 
 
-cdef bint _begins_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
+cdef bint begins_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
     """Whether a text without escapes begins like an object or an array."""
     cdef Py_ssize_t at = _behind_space(d, 0, n)
     return at < n and d[at] in (c'{', c'[')
 
 
-cdef bint _ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
+cdef bint ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil:
     while n > 0 and d[n - 1] in (c' ', c'\n', c'\t', c'\r'):
         n -= 1
     return n > 0 and d[n - 1] in (c'}', c']', c'"')
@@ -911,7 +903,7 @@ cdef bint _read_value(
     cdef Py_ssize_t rest
     cdef int count
     cdef bint says
-    if not _ends_like_json(d, n):
+    if not ends_like_json(d, n):
         return False
     inner.p = d
     inner.n = n
@@ -976,7 +968,7 @@ cdef int _read_nested(
         d = <const unsigned char*>PyBytes_AS_STRING(kept)
         n = undo(r.p + start, n, UNDO_ESCAPES, <unsigned char*>d)
         # An escape may have made it a string.
-        if not _begins_like_json(d, n):
+        if not begins_like_json(d, n):
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
         return IS_PLAIN
@@ -1142,7 +1134,7 @@ cdef int _read_anew(
     key.value = -1
     key.says = says
     flags = look(d, n) if depth != NULL else 0
-    if flags & LIKE_JSON and depth.json and _begins_like_json(d, n):
+    if flags & LIKE_JSON and depth.json and begins_like_json(d, n):
         if _read_value(r, d, n, &key, depth, found):
             return 0
         flags &= ~LIKE_JSON
