@@ -126,21 +126,29 @@ class _Closing:
     """A segment that is not written any more."""
 
     def __init__(
-        self, folder: LogFolder, segment: Segment, fd: int, size: int, seal: SealWriter
+        self,
+        folder: LogFolder,
+        segment: Segment,
+        fd: int,
+        size: int,
+        seal: SealWriter,
+        *,
+        power: bool,
+        syncs_rest: bool,
     ) -> None:
+        """Take what is closed; `syncs_rest`: it holds records that no sync covers, with `power`."""
         self.segment = segment
         self.job: Future[None] | None = None
         """What closes it; None where that is to be tried again."""
         self.failed = False
-        self.syncs_rest = False
-        """It holds records that no sync covers, with `power`."""
-        self.power = False
         self.lost = False
         """Something else took its file away: there is none to be renamed."""
         self._folder = folder
         self._fd = fd
         self._size = size
         self._seal = seal
+        self._power = power
+        self._syncs_rest = syncs_rest
         self._lock = threading.Lock()
         self._is_done = False
 
@@ -164,15 +172,15 @@ class _Closing:
                 self._seal.close()
 
     def _close(self) -> None:
-        if self.syncs_rest:
-            self.syncs_rest = False
+        if self._syncs_rest:
+            self._syncs_rest = False
             try:
                 _sync_file(self._fd)
             except OSError as error:
                 # Nothing waits for these: what did was answered when its own sync failed.
                 _log.error("The end of a segment may not be on the disk (%s).", error.strerror)
         if self._size:
-            self._seal.finish(sync=self.power)
+            self._seal.finish(sync=self._power)
         else:
             self._seal.discard()
         self._seal.close()
@@ -445,10 +453,15 @@ class Recorder:
         assert self._segment is not None  # noqa: S101 - for the type checker
         assert self._seal is not None  # noqa: S101 - for the type checker
         self._write_last_block()
-        closing = _Closing(self.folder, self._segment, self._fd, self._size, self._seal)
-        closing.power = self._power
-        closing.syncs_rest = self._power and self._size > self._synced_size and not self._left
-        return closing
+        return _Closing(
+            self.folder,
+            self._segment,
+            self._fd,
+            self._size,
+            self._seal,
+            power=self._power,
+            syncs_rest=self._power and self._size > self._synced_size and not self._left,
+        )
 
     def _write_last_block(self) -> None:
         """Say where an encrypted file ends; where it can't be written the seal says so alone."""
