@@ -111,10 +111,10 @@ cdef class Outbox:
 
     cdef int begin_read(self) except -1:
         """A callback that reads begins; it calls `end_read` whatever happens."""
-        if self.leaving >= TURN_PEERS:
-            self._flush()
         self.reading = True
         self.read_ns = monotonic_ns()
+        if self.leaving >= TURN_PEERS:
+            self._flush()
         return 0
 
     cdef long long now_ns(self) noexcept:

@@ -204,7 +204,8 @@ cdef class Link(Peer):
                 self._fail("agent_reset")
                 return 0
             Peer.leave(self)
-            if self.pool.governed and self.outbox.busy == 1:
+            # Where the disk is waited for, a moment more or less is nothing.
+            if self.pool.governed and self.outbox.busy == 1 and not self.outbox.defers:
                 self._linger()
             return 0
         return Peer.leave(self)
@@ -217,8 +218,9 @@ cdef class Link(Peer):
         if pool.unlingered > 0:
             pool.unlingered -= 1
             return 0
-        # What comes behind a request that is answered here is not waited for within this.
-        if pool.lingers:
+        # What comes behind a request that is answered here is not waited for within this; nor
+        # is anything while the buffer holds what has just been read, and is not looked at yet.
+        if pool.lingers or self.outbox.reading:
             return 0
         pool.lingers = True
         try:
