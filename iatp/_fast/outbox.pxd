@@ -1,6 +1,6 @@
 # Everything that leaves the process leaves through here; see outbox.pyx.
 from iatp._fast.counters cimport Counters
-from iatp._fast.watch cimport Watch, Watched
+from iatp._fast.watch cimport Turns, Watch, Watched
 from iatp._fast.wheel cimport Wheel
 
 cdef enum:  # what happens to a connection once its bytes have left
@@ -22,7 +22,7 @@ cdef long long monotonic_ns() noexcept nogil
 cdef long long wall_ns() noexcept nogil
 
 
-cdef class Outbox:
+cdef class Outbox(Turns):
     cdef object loop
     cdef object recorder
     cdef object on_recorder
@@ -37,6 +37,10 @@ cdef class Outbox:
     cdef int busy                # requests that are being served
     cdef bint scheduled
     cdef bint reading            # within a callback that ends with `end_read`
+    cdef bint looked             # what is watched has been looked at, and read, in this turn
+    cdef bint awaits             # an answer may come at once
+    cdef long long awaits_until_ns
+    cdef int unlingered          # for how many requests nobody waits like that
     cdef long long read_ns       # when that one began
     cdef readonly bint failing   # the disk refuses records
     cdef bint refusing           # and so requests are refused
@@ -51,6 +55,7 @@ cdef class Outbox:
     cdef long long now_ns(self) noexcept
     cdef int begin_read(self) except -1
     cdef int end_read(self) except -1
+    cdef int await_answer(self) except -1
     cdef int _flush(self) except -1
     cdef bint _fails(self, Py_ssize_t count) except -1
     cdef str failure(self)

@@ -2,8 +2,9 @@
 
 Rules:
 - Nothing else sends. What a turn of the event loop wants to send is collected on its `Peer`;
-  `flush` runs once at the end of the turn. Where only one request is being served nothing is
-  worth waiting for, and it runs at the end of the callback that read from a socket.
+  `flush` runs once at the end of the turn: behind the batch that a `Watch` has read, or, for
+  what transports read, behind the loop's other callbacks. Where only one request is being served
+  nothing is worth waiting for, and it runs at the end of the callback that read from a socket.
 - All records of a turn are one append. Where it fails, no peer that waits for a record
   (`write_recorded`) sends anything of that turn; its `record_failed` decides what instead.
 - One peer that fails does not keep the others from leaving.
@@ -20,7 +21,7 @@ from libc.errno cimport EIO, ETIMEDOUT
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-from iatp._fast.watch cimport Watch, Watched
+from iatp._fast.watch cimport WATCH_BATCH, Turns, Watch, Watched
 from iatp._fast.wheel cimport Wheel
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -40,6 +41,12 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+
+# How long an answer is waited for before the event loop sleeps: a core that has gone to sleep in
+# between needs longer to wake up than a near agent to answer.
+cdef long long LINGER_NS = 50_000
+# After so long a wait in vain it is not tried again for this many requests.
+cdef int LINGER_PAUSE = 7
 
 _log = logging.getLogger("iatp")
 
@@ -64,7 +71,7 @@ cdef long long wall_ns() noexcept nogil:
     return <long long>now.tv_sec * 1000000000 + now.tv_nsec
 
 
-cdef class Outbox:
+cdef class Outbox(Turns):
     """Collects a turn's records and bytes and lets them go in that order.
 
     `recorder` has `append(list[bytes])`, which raises OSError where a record is not whole on
@@ -83,6 +90,8 @@ cdef class Outbox:
         self.counters = counters
         self.open_failure = open_failure
         self.watch = watch
+        if watch is not None:
+            watch.turns = self
         self.records = []
         self.flush_handle = self.flush
         self.wheel = Wheel(monotonic_ns())
@@ -104,7 +113,7 @@ cdef class Outbox:
         return self._schedule()
 
     cdef int _schedule(self) except -1:
-        if not self.scheduled and not self.reading:
+        if not self.scheduled and not self.reading and not self.batch:
             self.loop.call_soon(self.flush_handle)
             self.scheduled = True
         return 0
@@ -124,11 +133,45 @@ cdef class Outbox:
     cdef int end_read(self) except -1:
         """Lets go at once, or has `flush` run behind what else this turn reads."""
         self.reading = False
-        if self.scheduled or (self.last is None and not self.records):
+        if self.batch or self.scheduled or (self.last is None and not self.records):
             return 0
         if self.busy > 1:
             return self._schedule()
         return self._flush()
+
+    cdef int begin_batch(self, int count) except -1:
+        self.batch = count
+        self.awaits = False
+        return 0
+
+    cdef int end_batch(self) except -1:
+        cdef bint whole = self.batch < WATCH_BATCH
+        self.batch = 0
+        if self.last is None and not self.records:
+            return 0
+        self.looked = whole
+        try:
+            return self._flush()
+        finally:
+            self.looked = False
+
+    cdef int await_answer(self) except -1:
+        """A request has left, and no other is being served."""
+        if self.unlingered > 0:
+            self.unlingered -= 1
+        else:
+            self.awaits = True
+            self.awaits_until_ns = monotonic_ns() + LINGER_NS
+        return 0
+
+    cdef bint lingers(self) noexcept:
+        if not self.awaits:
+            return False
+        if monotonic_ns() < self.awaits_until_ns:
+            return True
+        self.awaits = False
+        self.unlingered = LINGER_PAUSE
+        return False
 
     def add_record(self, bytes tail not None, done not None):
         """Queues one record for a caller outside the hot path.

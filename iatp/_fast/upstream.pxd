@@ -60,7 +60,6 @@ cdef class Link(Peer):
     cdef int release(self) except -1
     cdef int detach(self) except -1
     cdef bint _quiet(self) except -1
-    cdef int _linger(self) except -1
     cdef int _take(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_head(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef Py_ssize_t _take_body(self, const unsigned char* p, Py_ssize_t n) except -1
@@ -80,8 +79,6 @@ cdef class Pool:
     cdef object read_buffer
     cdef unsigned char[::1] read_view
     cdef bint governed
-    cdef int unlingered          # for how many requests nobody lingers
-    cdef bint lingers            # a link does so now
     cdef Link idle               # the top of the stack
     cdef set links
     cdef readonly int opening

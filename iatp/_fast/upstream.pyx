@@ -50,11 +50,6 @@ cdef int MAX_INTERIM = 16
 # Protocol section 6: five failures in a row, then one probe every half second.
 cdef int BREAKER_FAILURES = 5
 cdef long long BREAKER_PROBE_NS = 500_000_000
-# How long a link looks for the answer before the event loop sleeps: a core that has gone to
-# sleep in between needs longer to wake up than a near agent to answer.
-cdef long long LINGER_NS = 50_000
-# After so long a look in vain it is not tried again for this many requests.
-cdef int LINGER_PAUSE = 7
 # So often one connection is read before others have their turn.
 cdef enum:
     READS = 4
@@ -205,43 +200,22 @@ cdef class Link(Peer):
                 return 0
             Peer.leave(self)
             # Where the disk is waited for, a moment more or less is nothing.
-            if self.pool.governed and self.outbox.busy == 1 and not self.outbox.defers:
-                self._linger()
+            if (
+                self.listened and self.outbox.looked and self.outbox.busy == 1
+                and self.pool.governed and not self.outbox.defers
+            ):
+                self.outbox.await_answer()
             return 0
         return Peer.leave(self)
-
-    cdef int _linger(self) except -1:
-        """Waits a moment for an answer, and takes it, where nobody else is being served."""
-        cdef Pool pool = self.pool
-        cdef ssize_t n
-        cdef long long until
-        if pool.unlingered > 0:
-            pool.unlingered -= 1
-            return 0
-        # What comes behind a request that is answered here is not waited for within this; nor
-        # is anything while the buffer holds what has just been read, and is not looked at yet.
-        if pool.lingers or self.outbox.reading:
-            return 0
-        pool.lingers = True
-        try:
-            until = monotonic_ns() + LINGER_NS
-            while self.transport is not None and monotonic_ns() < until:
-                n = recv(self.fd, &pool.read_view[0], len(pool.read_view), MSG_DONTWAIT)
-                if n > 0:
-                    return self._came(n)
-                if n == 0 or errno != EAGAIN:
-                    # The loop will find the same.
-                    return 0
-            pool.unlingered = LINGER_PAUSE
-        finally:
-            pool.lingers = False
-        return 0
 
     cdef bint _quiet(self) except -1:
         """Whether nothing waits to be read, not even the end. A new connection is not asked."""
         cdef char byte
         if not self.used:
             return not self.transport.is_closing()
+        if self.outbox.looked and self.listened:
+            # The watch has looked before this turn's requests were read, and found nothing.
+            return True
         # One that the event loop is closing has ended or failed, and so is not open here either.
         return recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
 

@@ -6,11 +6,21 @@ cdef enum:
     WATCH_BATCH = 64
 
 
+cdef class Turns:
+    cdef int batch               # how many connections are being read in turn; 0: none
+
+    cdef int begin_batch(self, int count) except -1
+    cdef int end_batch(self) except -1
+    cdef bint lingers(self) noexcept
+
+
 cdef class Watch:
     cdef object loop
+    cdef Turns turns             # hears of what is read
     cdef int epoll
     cdef list watched            # by descriptor; None: nobody's
 
+    cdef int _read(self, const int* fds, int count) except -1
     cdef int add(self, Watched one) except -1
     cdef int remove(self, Watched one) except -1
 

@@ -10,6 +10,7 @@ Rules:
   nothing is read, as with a stream.
 - The loop closes a descriptor only after `connection_lost`, and that calls `lost`: within a
   batch no descriptor comes to mean another connection.
+- What is found at once is one batch; its `Turns` hears of its begin and its end.
 """
 
 import logging
@@ -36,6 +37,24 @@ _log = logging.getLogger("iatp")
 EXISTS = bool(WATCH_EXISTS)
 
 
+cdef class Turns:
+    """Hears when a batch of connections is read, and says whether more is worth waiting for."""
+
+    cdef int begin_batch(self, int count) except -1:
+        """So many connections are read now, one after another."""
+        self.batch = count
+        return 0
+
+    cdef int end_batch(self) except -1:
+        """They have been read."""
+        self.batch = 0
+        return 0
+
+    cdef bint lingers(self) noexcept:
+        """Whether something may come so soon that the loop should not sleep yet."""
+        return False
+
+
 cdef class Watch:
     """Reads whom it has adopted, as often as the loop finds that there is something to read."""
 
@@ -44,6 +63,7 @@ cdef class Watch:
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
         self.watched = []
+        self.turns = Turns()
         self.loop = loop
         loop.add_reader(self.epoll, self._look)
 
@@ -56,17 +76,34 @@ cdef class Watch:
 
     def _look(self):
         cdef int[WATCH_BATCH] fds
+        cdef int count = watch_look(self.epoll, fds, WATCH_BATCH)
+        if count <= 0:
+            return
+        self._read(fds, count)
+        # Once: the loop's other work has its turn.
+        while self.turns.lingers() and self.epoll >= 0:
+            count = watch_look(self.epoll, fds, WATCH_BATCH)
+            if count > 0:
+                self._read(fds, count)
+                return
+
+    cdef int _read(self, const int* fds, int count) except -1:
         cdef int at
         cdef Watched one
-        for at in range(watch_look(self.epoll, fds, WATCH_BATCH)):
-            one = self.watched[fds[at]]
-            if one is None or not one.listened:
-                continue
-            try:
-                one.readable()
-            except Exception:
-                _log.exception("a connection failed while it was read; it is dropped")
-                one.abort_transport()
+        self.turns.begin_batch(count)
+        try:
+            for at in range(count):
+                one = self.watched[fds[at]]
+                if one is None or not one.listened:
+                    continue
+                try:
+                    one.readable()
+                except Exception:
+                    _log.exception("a connection failed while it was read; it is dropped")
+                    one.abort_transport()
+        finally:
+            self.turns.end_batch()
+        return 0
 
     cdef int add(self, Watched one) except -1:
         cdef Py_ssize_t missing = one.fd + 1 - len(self.watched)
