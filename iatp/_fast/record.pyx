@@ -47,6 +47,8 @@ cdef enum:
     LONG = 1 << 11
     # A builder that is used again keeps no more than this.
     KEPT_BYTES = 1 << 18
+    # What stands around a tail beside the middle: `{"seq":`, a number and a line end.
+    AROUND_TAIL = 32
     # Twice as much, and a little, is reserved for it.
     ESCAPED_AT_ONCE = 1 << 12
 
@@ -340,6 +342,13 @@ cpdef list lines(list tails, long long first, bytes middle):
     cdef list pieces = []
     cdef bytes tail
     cdef Py_ssize_t length
+    cdef Py_ssize_t room = 0
+    for tail in tails:
+        length = PyBytes_GET_SIZE(tail)
+        if length >= LONG:
+            break
+        room += AROUND_TAIL + PyBytes_GET_SIZE(middle) + length
+    line._reserve(room)
     for tail in tails:
         length = PyBytes_GET_SIZE(tail)
         if memchr(PyBytes_AS_STRING(tail), b"\n", length) != NULL:
