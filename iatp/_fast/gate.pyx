@@ -1160,6 +1160,7 @@ cdef bint _making = False
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class Forward:
     def __cinit__(self):
         if not _making:

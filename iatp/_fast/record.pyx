@@ -379,20 +379,24 @@ cdef void _digits(char* out, int value, int width) noexcept nogil:
 
 cdef int _decimal(char* out, unsigned long long value) noexcept nogil:
     # Writes `value` and returns how many digits it has, at most 20.
-    cdef char[20] digits
-    cdef int at = 20
+    cdef int width = 1
+    cdef int at
+    cdef unsigned long long rest = value
+    while rest >= 100:
+        rest //= 100
+        width += 2
+    if rest >= 10:
+        width += 1
+    at = width
     while value >= 100:
         at -= 2
-        memcpy(digits + at, &PAIRS[2 * (value % 100)], 2)
+        memcpy(out + at, &PAIRS[2 * (value % 100)], 2)
         value //= 100
     if value >= 10:
-        at -= 2
-        memcpy(digits + at, &PAIRS[2 * value], 2)
+        memcpy(out, &PAIRS[2 * value], 2)
     else:
-        at -= 1
-        digits[at] = <char>(48 + value)
-    memcpy(out, digits + at, 20 - at)
-    return 20 - at
+        out[0] = <char>(48 + value)
+    return width
 
 
 cdef void _write_second(long long second) noexcept nogil:

@@ -290,6 +290,8 @@ def vectors(int level):
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(4)
 cdef class Spans:
     """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
 

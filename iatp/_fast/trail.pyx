@@ -75,6 +75,8 @@ cdef enum:
     KEPT_ENTRIES = 1 << 14
     # So many sums go to the digest of them at once: a call for each turn's would cost more.
     SUMS = 1 << 10
+    # Entries are put in order by at most so many bits of their hash at first.
+    MOST_BITS = 16
 
 cdef enum State:
     # It can't be read, or is no index.
@@ -426,6 +428,36 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
     return (left_value > right_value) - (left_value < right_value)
 
 
+cdef int _sort(const unsigned char* entries, Py_ssize_t count, unsigned char* out) noexcept nogil:
+    # Hashes are even all over: by their first bits, as many as tell about one entry from the
+    # next, each comes close to its place. -1 where there is no memory.
+    cdef int bits = 1
+    cdef Py_ssize_t at, first, past, bucket
+    cdef Py_ssize_t* ends
+    while bits < MOST_BITS and (<Py_ssize_t>1 << bits) < count:
+        bits += 1
+    ends = <Py_ssize_t*>calloc((<Py_ssize_t>1 << bits) + 1, sizeof(Py_ssize_t))
+    if ends == NULL:
+        return -1
+    for at in range(count):
+        ends[(_load64(entries + at * ENTRY) >> (64 - bits)) + 1] += 1
+    for bucket in range(<Py_ssize_t>1 << bits):
+        ends[bucket + 1] += ends[bucket]
+    # Each end is where its bucket begins, until all that is in it has been put there.
+    for at in range(count):
+        bucket = <Py_ssize_t>(_load64(entries + at * ENTRY) >> (64 - bits))
+        memcpy(out + ends[bucket] * ENTRY, entries + at * ENTRY, ENTRY)
+        ends[bucket] += 1
+    first = 0
+    for bucket in range(<Py_ssize_t>1 << bits):
+        past = ends[bucket]
+        if past - first > 1:
+            qsort(out + first * ENTRY, past - first, ENTRY, _compare)
+        first = past
+    free(ends)
+    return 0
+
+
 def sort(bytes index not None):
     """Return the index with its entries sorted by (hash, seq), and their number in its header.
 
@@ -436,14 +468,20 @@ def sort(bytes index not None):
     """
     cdef Py_ssize_t count = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
     cdef bytes made
-    cdef char* out
+    cdef const unsigned char* data
+    cdef unsigned char* out
+    cdef int done
     _check_header(index)
-    made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
-    out = PyBytes_AS_STRING(made)
-    _store(<unsigned char*>out + 8, 1, 4)
-    _store(<unsigned char*>out + COUNT_AT, count, 8)
+    made = PyBytes_FromStringAndSize(NULL, HEADER + count * ENTRY)
+    data = <const unsigned char*>PyBytes_AS_STRING(index)
+    out = <unsigned char*>PyBytes_AS_STRING(made)
+    memcpy(out, data, HEADER)
+    _store(out + 8, 1, 4)
+    _store(out + COUNT_AT, count, 8)
     with nogil:
-        qsort(out + HEADER, count, ENTRY, _compare)
+        done = _sort(data + HEADER, count, out + HEADER)
+    if done < 0:
+        raise MemoryError
     return made
 
 
