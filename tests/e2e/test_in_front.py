@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agents import Agent, Seen, agent
-from tests.e2e.sidecars import TRUSTED, Sidecar, free_ports, is_ready, sidecar, wait_until
+from tests.e2e.sidecars import (
+    TRUSTED,
+    Caller,
+    Sidecar,
+    free_ports,
+    is_ready,
+    request,
+    sidecar,
+    stopped,
+    wait_until,
+)
 
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 
@@ -142,7 +152,7 @@ def strace(
             "-f",
             "-yy",
             "-s",
-            "600",
+            "8000",
             "-e",
             f"trace={calls}",
             "-o",
@@ -204,6 +214,37 @@ def test_a_record_is_on_disk_before_what_it_records_leaves(durability: str, tmp_
             *(served * 5),
             *("error", *sync, "to the caller"),
         ]
+
+
+@pytest.mark.servers
+def test_what_has_come_together_is_recorded_by_one_write(tmp_path: Path) -> None:
+    together = 12
+    settings = TRUSTED | {"IATP_CONCURRENCY_LIMIT": "64"}
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, settings) as running,
+        contextlib.ExitStack() as stack,
+    ):
+        callers = [stack.enter_context(Caller(running.port)) for _ in range(together)]
+
+        def ask_at_once() -> None:
+            with stopped(running.process.pid):
+                for caller in callers:
+                    caller.send(request(body="{}"))
+            assert {caller.read().status for caller in callers} == {200}
+
+        # Connections on both sides are used by then.
+        ask_at_once()
+        ask_at_once()
+        with strace(running, tmp_path / "strace", "write,writev"):
+            ask_at_once()
+        written = [
+            line.count(r"\"type\":\"request\"")
+            for line in (tmp_path / "strace").read_text().splitlines()
+            if ".open.jsonl" in line
+        ]
+    assert together in written, written
+    assert sum(written) == together
 
 
 @pytest.mark.servers
