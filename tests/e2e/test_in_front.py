@@ -141,7 +141,10 @@ _SYNCED = re.compile(r"\bfdatasync(?:\(\d+<[^>]*\.open\.jsonl>| resumed>)\) += 0
 
 @contextlib.contextmanager
 def strace(
-    running: Sidecar, output: Path, calls: str = "write,writev,sendto,sendmsg,pwrite64"
+    running: Sidecar,
+    output: Path,
+    calls: str = "write,writev,sendto,sendmsg,pwrite64",
+    *options: str,
 ) -> Iterator[None]:
     """What a sidecar asks of the kernel, with the file or connection: what it writes."""
     program = shutil.which("strace", path=PROGRAMS)
@@ -155,6 +158,7 @@ def strace(
             "8000",
             "-e",
             f"trace={calls}",
+            *options,
             "-o",
             output,
             "-p",
@@ -245,6 +249,34 @@ def test_what_has_come_together_is_recorded_by_one_write(tmp_path: Path) -> None
         ]
     assert together in written, written
     assert sum(written) == together
+
+
+@pytest.mark.servers
+def test_a_connection_that_the_agent_closes_while_the_record_is_written_is_replaced(
+    tmp_path: Path,
+) -> None:
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, TRUSTED) as running,
+        Caller(running.port) as caller,
+    ):
+
+        def ask(number: int) -> int:
+            caller.send(request(body=f'{{"n":{number}}}'))
+            return caller.read().status
+
+        # Connections on both sides are used by then.
+        assert ask(1) == ask(2) == 200
+        assert behind.connections == 1
+        slowly = ["-e", "inject=writev:delay_enter=400000:when=1"]
+        with strace(running, tmp_path / "strace", "writev", *slowly):
+            caller.send(request(body='{"n":3}'))
+            time.sleep(0.2)
+            behind.hang_up()
+            assert caller.read().status == 200
+        # A POST: it has been sent once, over another connection.
+        assert [seen.body for seen in behind.seen] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+        assert behind.connections == 2
 
 
 @pytest.mark.servers
