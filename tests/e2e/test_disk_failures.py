@@ -296,15 +296,15 @@ def test_nobody_waits_for_the_disk_that_closes_a_segment(tmp_path: Path) -> None
             assert _post(running, f"before-{turn}").status == 200
             disk.fail(f"fsync hang {('.index', '.seal')[turn % 2]}")
             os.kill(running.process.pid, signal.SIGUSR1)
-            wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 2)
+            wait_until(lambda: _open(running) == 2)
             began = time.monotonic()
             for number in range(20):
                 assert _post(running, f"{turn}-{number}").status == 200
             assert time.monotonic() - began < 2
-            assert len(list(running.logs.glob("*.open.jsonl"))) == 2
+            assert _open(running) == 2
             if turn < 2:
                 disk.heal()
-                wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 1)
+                wait_until(lambda: _open(running) == 1)
         # The last one is still being closed; its end is waited for.
         healed = threading.Timer(1.0, disk.heal)
         healed.start()
@@ -312,6 +312,33 @@ def test_nobody_waits_for_the_disk_that_closes_a_segment(tmp_path: Path) -> None
         assert not list(running.logs.glob("*.open.jsonl"))
     kinds = check_stopped(running)
     assert sum(kind == "request" for _, kind in kinds) == 63
+
+
+def test_traces_are_found_while_the_disk_closes_no_segment(tmp_path: Path) -> None:
+    """Whatever waits for it: seals, indexes, the head; more of them than there are readers."""
+    disk = Disk(tmp_path)
+    with agent() as behind, sidecar(tmp_path, behind.url, POWER | disk.variables) as running:
+        assert _post(running, "first").status == 200
+        disk.fail("fsync hang .seal", "fsync hang .index", "fsync hang .tmp")
+        for turn in range(4):
+            assert _post(running, f"turn-{turn}").status == 200
+            os.kill(running.process.pid, signal.SIGUSR1)
+            wait_until(lambda turn=turn: _open(running) == turn + 2)  # type: ignore[misc]
+        began = time.monotonic()
+        for trace_id in ("first", *(f"turn-{turn}" for turn in range(4))):
+            assert len(running.trace(trace_id)) == 2
+        assert running.admin("/trace/nobody").status == 404
+        assert time.monotonic() - began < 2
+        assert _open(running) == 5
+        disk.heal()
+        wait_until(lambda: _open(running) == 1)
+        assert running.stop() == 0
+    check_stopped(running)
+
+
+def _open(running: Sidecar) -> int:
+    """How many segments are not closed."""
+    return len(list(running.logs.glob("*.open.jsonl")))
 
 
 @pytest.mark.slow
