@@ -89,6 +89,9 @@ cdef enum:
     # Of a block of an encrypted file: what stands around it, and how long it may be.
     BLOCK_OVERHEAD = 20
     BLOCK_MOST = 1 << 30
+    # So much is copied as fast as a block's length is asked for; and so much is read at once.
+    SMALL_BLOCK = 1 << 12
+    BLOCKS_READ = 1 << 16
     # Room for so many entries to begin with, and, once it was more, to go on with: 393 KB, a
     # second of 16,000 records.
     FIRST_ENTRIES = 64
@@ -914,6 +917,37 @@ def segment_names(folder):
         free(names.text)
 
 
+cdef struct Blocks:
+    # An encrypted file whose blocks are walked through, and what was read of it at once.
+    int fd
+    long long end
+    long long first
+    long long past
+    unsigned char[BLOCKS_READ] data
+
+
+cdef int _length_at(
+    Blocks* blocks, long long at, long long before, unsigned char* out
+) noexcept nogil:
+    # Reads the four bytes there; -1 where it can't. Behind a small block (`before` is its length)
+    # what follows is read too: a call for each would cost more than its bytes.
+    cdef ssize_t more
+    if before >= SMALL_BLOCK:
+        return _read_bytes(blocks.fd, at, 4, out)
+    if at < blocks.first or at + 4 > blocks.past:
+        more = -1
+        while more < 0:
+            more = pread(blocks.fd, blocks.data, min(<long long>BLOCKS_READ, blocks.end - at), at)
+            if more < 0 and errno != EINTR:
+                return -1
+        if more < 4:
+            return -1
+        blocks.first = at
+        blocks.past = at + more
+    memcpy(out, blocks.data + (at - blocks.first), 4)
+    return 0
+
+
 def block_lengths(int fd, long long at, long long end):
     """Return the lengths of the blocks of an encrypted file from there to its end, 4 bytes each.
 
@@ -921,16 +955,20 @@ def block_lengths(int fd, long long at, long long end):
     behind which nothing is read. A block that is not all there, that claims more than 1 GiB or,
     not being the last, nothing, ends them. The interpreter's lock is let go once.
     """
+    cdef Blocks blocks
     cdef unsigned char[4] length
     cdef unsigned char* made = NULL
     cdef unsigned char* more
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t capacity = 0
-    cdef long long whole
+    cdef long long whole = 0
     cdef int done = 0
+    blocks.fd = fd
+    blocks.end = end
+    blocks.first = blocks.past = 0
     try:
         with nogil:
-            while at + BLOCK_OVERHEAD <= end and _read_bytes(fd, at, 4, length) == 0:
+            while at + BLOCK_OVERHEAD <= end and _length_at(&blocks, at, whole, length) == 0:
                 whole = _load32(length) & 0x7fffffff
                 if whole > BLOCK_MOST or at + whole + BLOCK_OVERHEAD > end:
                     break
