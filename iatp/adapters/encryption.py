@@ -18,6 +18,7 @@ import os
 import struct
 import threading
 from array import array
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -286,18 +287,27 @@ class EncryptedFile:
 
         Raises: SegmentError where a block of them was changed.
         """
+        pieces = [*self._pieces(offset, length)]
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are. Raises as `read`."""
+        done = 0
+        for piece in self._pieces(offset, len(view)):
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        return done
+
+    def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = offset + length
         if end > self._known_end:
             end = min(end, self.size)
-        pieces = []
         while offset < end:
             number, start, stop = self._block_at(offset)
             data = self._block(number, start, stop, end - offset)
-            piece = data[offset - start : end - start]
-            pieces.append(piece)
-            offset += len(piece)
+            yield memoryview(data)[offset - start : end - start]
+            offset = min(stop, end)
         self._ahead = (0, b"")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def sound_size(self) -> int:
         """Return how many bytes are to be had from the first on: up to a block that was changed.
@@ -401,7 +411,7 @@ class EncryptedFile:
         nonce = number.to_bytes(_NONCE_BYTES, "little")
         try:
             plain = self._cipher.decrypt(
-                nonce, memoryview(data)[_LENGTH.size :], data[: _LENGTH.size] + self._header
+                nonce, data[_LENGTH.size :], bytes(data[: _LENGTH.size]) + self._header
             )
         except InvalidTag:
             raise SegmentError(
@@ -412,13 +422,13 @@ class EncryptedFile:
         self._kept = (number, plain)
         return plain
 
-    def _stored(self, at: int, length: int, wanted: int) -> bytes:
+    def _stored(self, at: int, length: int, wanted: int) -> memoryview:
         """Return what stands in the file there; small blocks are read many at once."""
         first, data = self._ahead
         if not first <= at <= at + length <= first + len(data):
-            first, data = at, self._file.read(at, max(length, wanted))
-            self._ahead = first, data
-        return data[at - first : at - first + length]
+            read = self._file.read(at, max(length, min(wanted, BLOCK_BYTES)))
+            first, data = self._ahead = at, read
+        return memoryview(data)[at - first : at - first + length]
 
 
 _NO_PLACES = array("Q")

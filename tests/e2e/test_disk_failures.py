@@ -15,11 +15,14 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.cli.programs import document, iatp
 from tests.e2e.agents import Agent, Seen, agent
 from tests.e2e.disks import Disk, check_stopped, small_file_system
 from tests.e2e.load import load, together
 from tests.e2e.sidecars import TRUSTED, Answer, Caller, Sidecar, request, sidecar, wait_until
+from tests.logs import Log
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults.c knows Linux's calls")
 
@@ -334,6 +337,26 @@ def test_traces_are_found_while_the_disk_closes_no_segment(tmp_path: Path) -> No
         wait_until(lambda: _open(running) == 1)
         assert running.stop() == 0
     check_stopped(running)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_report_says_what_the_disk_could_not_read(tmp_path: Path, processes: str) -> None:
+    disk = Disk(tmp_path)
+    log = Log(tmp_path / "logs", key=Ed25519PrivateKey.generate())
+    for number in range(30):
+        log.append(number % 3, type="request", caller="a", trust_score=9)
+    for worker in range(3):
+        log.close(worker)
+    bad = log.path(log.of(1)[0]).name
+    disk.fail(f"readv EIO {bad}")
+    done = iatp(
+        *("report", "--since", "2025-11-24", "--json", "--processes", processes),
+        *("--log-dir", str(log.folder)),
+        env=disk.variables,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"iatp: {bad} cannot be read from byte 0 on: Input/output error\n"
+    assert document(done)["records"] == 20
 
 
 def _open(running: Sidecar) -> int:
