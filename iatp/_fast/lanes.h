@@ -277,7 +277,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(tail);
     CARRY(tail2);
     CARRY(units);
-    const WORDS countries = in & (digit | marks) & BEFORE(alpha, 1) & BEFORE(alpha, 2);
+    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, w_ = sw & in, strokes = dash & in;

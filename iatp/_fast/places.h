@@ -230,23 +230,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
     return coded_may_hold(run, length, length);
 }
 
-/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
-   escape is no part of it, but for an escaped slash. */
-static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
+/* The same of the run from `at` to `w->coded_end`. */
+static inline int walk_run_may_hold(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
-    Py_ssize_t end;
-    if (p[at - 1] == '\\') {
-        if (p[at] == 'u') {
-            w->coded_end = at;
-            return 1;
-        }
-        at++;
-    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
-        /* A string that is a UUID holds nothing. */
-        w->coded_end = at + 36;
-        return 0;
-    }
-    end = w->coded_end = at + coded_end(p + at, w->n - at);
+    Py_ssize_t end = w->coded_end;
     if (end == w->n || (end - at < WALK_RUN && p[end] != '\\'))
         return 0;
     if (end + 1 < w->n && p[end] == '\\') {
@@ -258,6 +245,30 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
             return 1;
     }
     return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
+}
+
+/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
+   escape is no part of it, but for an escaped slash. */
+static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t slash = at;
+    while (p[slash - 1] == '\\')
+        slash--;
+    if ((at - slash) & 1) {
+        if (p[at] == 'u') {
+            w->coded_end = at;
+            return 1;
+        }
+        at++;
+    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
+        /* A string that is a UUID holds nothing. */
+        w->coded_end = at + 36;
+        return 0;
+    }
+    w->coded_end = at + coded_end(p + at, w->n - at);
+    /* Its first character may be of an escape of JSON inside the string. */
+    return walk_run_may_hold(w, at)
+           || (slash < at && p[at - 1] == '\\' && w->coded_end > at && walk_run_may_hold(w, at + 1));
 }
 
 /* Adds the runs of base64 that may hold something to the calls. */
@@ -325,11 +336,30 @@ static inline int walk_joined_behind(const Walk *w, Py_ssize_t at) {
            && walk_character_counts(w, p, utf8_length(p, left));
 }
 
-/* Whether the row of digits and single separators around `at` in a string may hold a number. */
-static int walk_row(Walk *w, Py_ssize_t at) {
+/* Where the last bit up to `bit` stands; `before` where there is none. */
+static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
+    bits &= (2ull << bit) - 1;
+    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
+}
+
+/* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
+   security number. */
+static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
+    if (end < w->n && (unsigned char)((w->p[end] | 0x20) - 'a') < 26)
+        return 0;
+    if (at - w->called_end < WALK_NEAR)
+        return 1;
+    w->called_end = end;
+    return w->rules->may_call(w->p, start, at);
+}
+
+/* Whether the row of digits and single separators around `at`, in the string that begins at `start`,
+   may hold a number. */
+static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     const unsigned char *p = w->p;
     unsigned char digits[WALK_ROW];
     int starts[WALK_GROUPS + 1], groups = 0, total = 0;
+    Py_ssize_t places[WALK_GROUPS];
     unsigned char joints[WALK_GROUPS];
     Py_ssize_t i = at;
     while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
@@ -342,6 +372,7 @@ static int walk_row(Walk *w, Py_ssize_t at) {
     for (;;) {
         if (groups == WALK_GROUPS)
             return 1;
+        places[groups] = i;
         starts[groups++] = total;
         for (; i < w->n && walk_digit(p[i]); i++) {
             if (total == WALK_ROW)
@@ -364,7 +395,7 @@ static int walk_row(Walk *w, Py_ssize_t at) {
             if (length >= 13 && w->rules->is_card(digits + starts[first], length))
                 return 1;
             if (length == 9 && w->rules->is_ssn(digits + starts[first])
-                && (end == first + 1
+                && ((end == first + 1 && walk_bare(w, start, places[first], places[first] + 9))
                     || (end == first + 3 && starts[first + 1] - starts[first] == 3
                         && starts[first + 2] - starts[first] == 5
                         && joints[first] == joints[first + 1])))
@@ -413,7 +444,7 @@ static uint64_t walk_rows(Walk *w, int lane) {
         if (at < w->row_end || at < w->done)
             continue;
         if (w->in & one) {
-            if (walk_row(w, at)) {
+            if (walk_row(w, walk_last(w, w->opens, bit, w->open_at), at)) {
                 /* One call is enough for a string. */
                 uint64_t closes = w->closes & ~(one - 1);
                 kept |= one;
@@ -428,45 +459,124 @@ static uint64_t walk_rows(Walk *w, int lane) {
     return kept;
 }
 
-/* Whether an address, or the user and password of a URL, may stand around the @ at `at`. */
-static int walk_address(const Walk *w, Py_ssize_t at) {
+/* Whether the @ at `at` may be that of an address, or of a URL with a password. */
+static inline int walk_may_address(const Walk *w, Py_ssize_t at) {
+    unsigned char c = at + 1 < w->n ? w->p[at + 1] : 0;
+    return c >= 0x80 || token_alnum(c) || c == '-' || c == '[' || c == '\\';
+}
+
+/* Whether the user and the password of a URL may stand before the @ at `at`. */
+static inline int walk_url(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
-    Py_ssize_t high = w->n - at > WALK_DOMAIN ? at + WALK_DOMAIN : w->n, i = at + 1;
-    unsigned char c = i < w->n ? p[i] : 0;
-    int labels = 0, length = 0, named = 0;
-    if (c < 0x80 && !token_alnum(c) && c != '-' && c != '[' && c != '\\')
-        return 0;
-    c = p[at - 1];
-    if (c >= 0x80 || token_alnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-'
-        || c == '\'') {
-        for (; i < high; i++) {
-            c = p[i];
-            if (c >= 0x80 || c == '\\')
-                return 1;
-            if (c == '.') {
-                if (length == 0)
-                    break;
-                labels++;
-                length = named = 0;
-                continue;
-            }
-            if (!token_alnum(c) && c != '-')
-                break;
-            named |= !walk_digit(c) && c != '-';
-            length++;
-            if (labels && length > 1 && named && c != '-')
-                return 1;
-        }
-    }
-    /* Neither a user nor a password has these in it. */
-    for (i = at - 1; i > 0; i--) {
-        c = p[i];
+    for (Py_ssize_t i = at - 1; i > 0; i--) {
+        unsigned char c = p[i];
         if (c == '/')
             return p[i - 1] == '/' || p[i - 1] == '\\';
+        /* Neither a user nor a password has these in it. */
         if (c == ' ' || c == '"' || c == '<' || c == '>' || c == '@')
             break;
     }
     return 0;
+}
+
+/* Whether the character beyond ASCII at `p` is none of an address, as _in_address of text.pyx has
+   it; some that are none are not known here. */
+static inline int walk_no_letter(const unsigned char *p) {
+    switch (p[0]) {
+    case 0xc2: return 1;
+    case 0xe2: return p[1] == 0x80 || (p[1] == 0x81 && p[2] < 0xb0);
+    case 0xe3: return p[1] == 0x80;
+    case 0xef: return p[1] == 0xbc && p[2] < 0x90;
+    }
+    return 0;
+}
+
+/* Where the local part before the @ at `at` begins, at `floor` or later; `at` where there is none;
+   -1 where it has to be read. */
+static Py_ssize_t walk_local(const Walk *w, Py_ssize_t at, Py_ssize_t floor) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low = at, slash;
+    unsigned char c;
+    for (; low > floor && at - low < WALK_LOCAL; low--) {
+        c = p[low - 1];
+        if (!token_alnum(c) && c != '.' && c != '_' && c != '%' && c != '+' && c != '-'
+            && c != '\'')
+            break;
+    }
+    c = p[low - 1];
+    if (low == floor)
+        ;
+    else if (c == '\\') {
+        for (slash = low - 1; slash > floor && p[slash - 1] == '\\';)
+            slash--;
+        /* The first of these is part of an escape. */
+        if ((low - slash) & 1) {
+            if (p[low] == 'u' || at - low == WALK_LOCAL)
+                return -1;
+            low++;
+        }
+    } else if (c >= 0x80 && at - low < WALK_LOCAL) {
+        for (slash = low - 1; slash > floor && (p[slash] & 0xc0) == 0x80;)
+            slash--;
+        if (!walk_no_letter(p + slash))
+            return -1;
+    }
+    while (low < at && (p[low] == '.' || p[low] == '\''))
+        low++;
+    return low;
+}
+
+/* Where the domain behind the @ at `at` ends; 0 where there is none; -1 where it has to be read. */
+static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t high = w->n - at > WALK_DOMAIN ? at + WALK_DOMAIN : w->n, end = 0;
+    int labels = 0, length = 0, named = 0;
+    for (Py_ssize_t i = at + 1; i < high; i++) {
+        unsigned char c = p[i];
+        if (c == '.') {
+            if (length == 0)
+                break;
+            labels++;
+            length = named = 0;
+            continue;
+        }
+        if (!token_alnum(c) && c != '-') {
+            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && i + 1 < w->n && p[i + 1] == 'u')
+                return -1;
+            break;
+        }
+        named |= !walk_digit(c) && c != '-';
+        length++;
+        if (labels && length > 1 && named && c != '-')
+            end = i + 1;
+    }
+    return end;
+}
+
+/* Whether an address stands around the @ at `at` in the string that begins at `start`, from
+   `w->start` to `w->end`; -1 where it has to be read. Numbers and secrets, at which an address ends,
+   have been looked for by their own masks: where there may be one, the string is read. */
+static int walk_address(Walk *w, Py_ssize_t start, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t floor = w->address_end > start ? w->address_end : start + 1, low, end;
+    if (walk_url(w, at))
+        return -1;
+    end = walk_domain(w, at);
+    if (end <= 0)
+        return (int)end;
+    low = walk_local(w, at, floor);
+    if (low < 0 || low == at)
+        return low < 0 ? -1 : 0;
+    if (at - low == 3 && memcmp(p + low, "git", 3) == 0 && end + 1 < w->n && p[end] == ':') {
+        /* User and host of git@host:path. */
+        if (p[end + 1] == '\\')
+            return -1;
+        if (token_alnum(p[end + 1]) || p[end + 1] == '/' || p[end + 1] == '~')
+            return 0;
+    }
+    w->start = low;
+    w->end = w->address_end = end;
+    return 1;
 }
 
 /* Whether the ampersand at `at` may begin an entity. */
@@ -496,16 +606,18 @@ static int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     return p[0] == '/' || p[0] == 'u';
 }
 
-/* Of signs in strings, those that may count: @ % & and escaped backslashes. */
-static uint64_t walk_signs(const Walk *w, uint64_t signs) {
+/* Of signs in strings, those that may count: % & and escaped backslashes. Every @ that may is among
+   `w->addresses`. */
+static uint64_t walk_signs(Walk *w, uint64_t signs) {
     const unsigned char *p = w->p;
     uint64_t kept = 0;
     for (; signs; signs &= signs - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(signs);
-        int counts;
+        int counts = 0;
         switch (p[at]) {
         case '@':
-            counts = walk_address(w, at);
+            if (walk_may_address(w, at))
+                w->addresses |= signs & (0 - signs);
             break;
         case '%':
             counts = at + 2 < w->n && walk_hex(p[at + 1]) && walk_hex(p[at + 2]);
@@ -654,12 +766,6 @@ static void walk_keys(Walk *w) {
         else
             w->value_at = value;
     }
-}
-
-/* Where the last bit up to `bit` stands; `before` where there is none. */
-static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
-    bits &= (2ull << bit) - 1;
-    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
 }
 
 /* Whether the items of the array that opens at `at` may be groups of a card number. */

@@ -25,9 +25,9 @@ from iatp._fast.text import vectors as text_vectors
 from iatp.values import characters, exchange, ibans, secrets
 
 from iatp._fast.text cimport (
-    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
+    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, EMAIL, SECRET, SSN, UUID, Key, Reader,
     Span, Spans, Text, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
-    needs_reading, read_text,
+    may_call_ssn, needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
     BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
@@ -56,11 +56,15 @@ cdef extern from "walk.h" nogil:
         WALK_JSON
         WALK_SCALAR
         WALK_ARRAY
+        WALK_ADDRESS
         WALK_NONE
     ctypedef struct WalkRules:
         const TokenTable* tokens
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
         bint (*is_ssn)(const unsigned char* digits) noexcept nogil
+        bint (*may_call)(
+            const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+        ) noexcept nogil
         uint64_t[1024] units
         unsigned char[16][16] words
         uint32_t[32] entities
@@ -102,6 +106,7 @@ cdef void _fill_rules():
     _rules.tokens = token_table()
     _rules.is_card = is_card
     _rules.is_ssn = is_ssn
+    _rules.may_call = may_call_ssn
     for zero in characters.DIGIT_ZEROS:
         for digit in range(10):
             _put_unit(zero + digit)
@@ -581,6 +586,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
         if what == WALK_ARRAY:
             _read_split(r.p, w.start, r.n, spans)
             continue
+        if what == WALK_ADDRESS:
+            if spans is not None:
+                spans.add(w.start, w.end, EMAIL, 0)
+            continue
         _turn_key(&key, w.value, says)
         r.at = w.start
         if what == WALK_SCALAR:
@@ -591,7 +600,9 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
                 continue
             end = w.end
             read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
-            if read != IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, w.start + 1, end, &key, inside, True, True, spans)
+            elif read != IS_JSON:
                 plain = w.start if read == IS_PLAIN else -1
                 continue
             r.at = end + 1
@@ -601,8 +612,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             elif _pass_string(r, &calls) != VALID:
                 break
             if spans is None:
-                pass
-            elif w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
+                w.done = r.at
+                continue
+            _drop_addresses(spans, first, w.start)
+            if w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
             else:
                 _read_text_of(
@@ -613,6 +626,15 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     if spans is not None:
         spans.count = first
     return WALK_BAD
+
+
+cdef inline void _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
+    """Takes back what is told of a string that is now read: the last of the spans from `first` on."""
+    while (
+        spans.count > first and spans.items[spans.count - 1].kind == EMAIL
+        and spans.items[spans.count - 1].start > start
+    ):
+        spans.count -= 1
 
 
 cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil:
@@ -667,6 +689,7 @@ cdef int _read_calls(
     """Adds what is found in these places of a valid value."""
     cdef Key key
     cdef const Call* call
+    cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t plain = -1
     cdef Py_ssize_t end
@@ -680,6 +703,9 @@ cdef int _read_calls(
             continue
         if call.start < done:
             continue
+        if call.what == WALK_ADDRESS:
+            spans.add(call.start, call.end, EMAIL, 0)
+            continue
         _turn_key(&key, call.value, says)
         end = call.end
         if call.what == WALK_SCALAR:
@@ -687,11 +713,14 @@ cdef int _read_calls(
             _read_number(r, &key, spans)
         elif call.what == WALK_JSON:
             read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
-            if read == IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, call.start + 1, end, &key, inside, True, True, spans)
+            if read >= IS_ESCAPED:
                 done = end
             elif read == IS_PLAIN:
                 plain = call.start
         else:
+            _drop_addresses(spans, first, call.start)
             _read_text_of(
                 r, call.start + 1, end, &key, inside, call.start == plain, True, spans
             )
@@ -935,7 +964,8 @@ cdef enum:
     # What a text is that may be an object or an array.
     IS_UNKNOWN = 0    # whatever it is, it is read as a text
     IS_PLAIN = 1
-    IS_JSON = 2
+    IS_ESCAPED = 2    # plain, but it may be JSON once its own escapes are undone
+    IS_JSON = 3
 
 
 cdef int _read_nested(
@@ -971,7 +1001,7 @@ cdef int _read_nested(
         if not begins_like_json(d, n):
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
-        return IS_PLAIN
+        return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
     if spans.count > first:
         trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
     for i in range(first, spans.count):
@@ -998,7 +1028,7 @@ cdef int _read_text_of(
         read = _read_nested(r, start, &end, key, depth, spans)
         if read == IS_JSON:
             return 0
-        plain = read == IS_PLAIN
+        plain = read != IS_UNKNOWN
     if calls or needs_reading(r.p, start, end, key):
         read_text(r, start, end, AS_JSON, key, spans)
     return _read_inside(r, start, end, AS_JSON, key, depth, first, plain, spans)
