@@ -112,38 +112,81 @@ static int walk_escapes(
     return 1;
 }
 
+#define WALK_BITS(a, b) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
+#define WALK_ALL(c) _mm256_set1_epi8((char)(c))
+/* Of bytes as they are, as signed ones: those beyond ASCII are less than all others. */
+#define WALK_BELOW(c) \
+    WALK_BITS(_mm256_cmpgt_epi8(WALK_ALL(c), a), _mm256_cmpgt_epi8(WALK_ALL(c), b))
+#define WALK_IS(c) WALK_BITS(_mm256_cmpeq_epi8(a, WALK_ALL(c)), _mm256_cmpeq_epi8(b, WALK_ALL(c)))
+
 /* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, and
    of these all but the first. 0 where it is not valid. */
-static int walk_characters(
+MASKS_TARGET_AVX2
+static __attribute__((noinline)) int walk_characters(
     Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more
 ) {
     Carries *c = &w->carries;
-    *marks = *more = c->high_marks;
+    const unsigned char *p = w->p + base;
+    unsigned char rest[WALK_BLOCK];
     /* Those of a character that began before have been checked with it. */
-    high &= ~((1ull << c->high_bytes) - 1);
+    const uint64_t began = (1ull << c->high_bytes) - 1;
+    uint64_t on, lead, three, four, early, first, crossing, count;
+    __m256i a, b;
+    *marks = *more = c->high_marks;
     c->high_marks = 0;
     c->high_bytes = 0;
-    while (high) {
-        int bit = __builtin_ctzll(high);
-        Py_ssize_t at = base + bit;
-        int length = utf8_length(w->p + at, w->n - at), counts;
-        uint64_t bytes = (1ull << length) - 1;
+    if (!(high & ~began))
+        return 1;
+    if (w->n - base < WALK_BLOCK) {
+        memset(rest, ' ', WALK_BLOCK);
+        memcpy(rest, p, (size_t)(w->n - base));
+        p = rest;
+    }
+    a = _mm256_loadu_si256((const __m256i *)p);
+    b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    /* Which go on in a character, which lead one, of three bytes or more, of four. */
+    on = WALK_BELOW(0xc0);
+    lead = high & ~on;
+    three = high & ~WALK_BELOW(0xe0);
+    four = high & ~WALK_BELOW(0xf0);
+    if (on != (lead << 1 | three << 2 | four << 3 | began)
+        || (lead & (WALK_BELOW(0xc2) | ~WALK_BELOW(0xf5))))
+        return 0;
+    /* Overlong forms, surrogates, and what is above all code points. */
+    early = on & WALK_BELOW(0xa0);
+    first = on & WALK_BELOW(0x90);
+    if ((WALK_IS(0xe0) << 1 & early) | (WALK_IS(0xed) << 1 & ~early)
+        | (WALK_IS(0xf0) << 1 & first) | (WALK_IS(0xf4) << 1 & ~first))
+        return 0;
+    count = lead & ~(WALK_BELOW(0xd9) & ~WALK_BELOW(0xc3) & ~WALK_IS(0xd6))
+            & ~(WALK_BELOW(0xea) & ~WALK_BELOW(0xe4)) & ~(WALK_BELOW(0xee) & ~WALK_BELOW(0xeb))
+            & ~(WALK_IS(0xe3) & ~(WALK_IS(0x80) >> 1 | 1ull << 63));
+    crossing = (lead & 1ull << 63) | (three & 3ull << 62) | (four & 7ull << 61);
+    if (crossing) {
+        int bit = __builtin_ctzll(crossing);
+        int length = utf8_length(w->p + base + bit, w->n - base - bit);
         if (length == 0)
             return 0;
-        counts = walk_character_counts(w, w->p + at, length);
-        if (bit + length > 64) {
-            c->high_bytes = (uint64_t)(bit + length - 64);
-            if (counts)
-                c->high_marks = (1ull << c->high_bytes) - 1;
-        }
-        high &= ~(bytes << bit);
-        if (counts) {
-            *marks |= bytes << bit;
-            *more |= (bytes & ~1ull) << bit;
-        }
+        c->high_bytes = (uint64_t)(bit + length - 64);
+    }
+    for (; count; count &= count - 1) {
+        int bit = __builtin_ctzll(count);
+        int length = 2 + (int)(three >> bit & 1) + (int)(four >> bit & 1);
+        uint64_t bytes = (1ull << length) - 1;
+        if (!walk_character_counts(w, w->p + base + bit, length))
+            continue;
+        *marks |= bytes << bit;
+        *more |= (bytes & ~1ull) << bit;
+        if (bit + length > 64)
+            c->high_marks = (1ull << c->high_bytes) - 1;
     }
     return 1;
 }
+#undef WALK_IS
+#undef WALK_BELOW
+#undef WALK_ALL
+#undef WALK_BITS
 
 /* Whether one of the words that say secret stands before `at`; of those that are two, the second. */
 static int walk_said(const Walk *w, Py_ssize_t at) {
