@@ -3,22 +3,23 @@
 #ifndef IATP_PLACES_H
 #define IATP_PLACES_H
 
+/* Values of hex digits, one more than they are; 0 for all else. */
+static const unsigned char walk_hex_values[256] = {
+    ['0'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+    ['A'] = 11, 12, 13, 14, 15, 16,
+    ['a'] = 11, 12, 13, 14, 15, 16,
+};
+
 /* The unit of the four hex digits at `at`, or -1. */
 static inline int walk_unit(const Walk *w, Py_ssize_t at) {
-    int unit = 0;
+    int a, b, c, d;
     if (at + 4 > w->n)
         return -1;
-    for (int i = 0; i < 4; i++) {
-        unsigned char c = w->p[at + i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : -1;
-        c |= 0x20;
-        if (c >= 'a' && c <= 'f')
-            digit = c - 'a' + 10;
-        if (digit < 0)
-            return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
+    a = walk_hex_values[w->p[at]] - 1;
+    b = walk_hex_values[w->p[at + 1]] - 1;
+    c = walk_hex_values[w->p[at + 2]] - 1;
+    d = walk_hex_values[w->p[at + 3]] - 1;
+    return (a | b | c | d) < 0 ? -1 : a << 12 | b << 8 | c << 4 | d;
 }
 
 /* Whether a unit is a digit or a separator beyond ASCII, or begins one. */
@@ -53,23 +54,26 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
     return starts;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
-   that may count (of ASCII all do), all bytes of those that don't, and both bytes of a tab or a
-   slash. 0 where an escape is unknown or a surrogate is alone. Of an escaped slash it gives the
-   backslash. `simple` are the bytes that make any other escape of two bytes. */
+/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
+   ASCII, all bytes of units that are letters, the backslash of an escaped slash, all bytes of what
+   counts between or as digits (a tab, a slash, units beyond ASCII), and of such units all bytes but
+   the first. 0 where an escape is unknown or a surrogate is alone. `simple` are the bytes that make
+   any other escape of two bytes. */
 static int walk_escapes(
     Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps
+    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
     uint64_t left = walk_slants(backslash, &c->escaped, escaped);
     *units = *slashes = 0;
     *letters = c->letters;
-    *gaps = c->gap;
-    c->letters = c->gap = 0;
+    *more = c->wide;
+    *gaps = c->gap | c->wide;
+    c->letters = c->gap = c->wide = 0;
     for (left &= ~(simple >> 1); left; left &= left - 1) {
-        int bit = __builtin_ctzll(left);
+        int bit = __builtin_ctzll(left), counts;
         Py_ssize_t at = base + bit + 1;
+        uint64_t behind;
         int unit;
         if (at >= w->n)
             return 0;
@@ -87,22 +91,31 @@ static int walk_escapes(
             unit = walk_unit(w, at + 1);
             if (unit < 0)
                 return 0;
-            if (unit < 0x80 || walk_unit_counts(w, (unsigned)unit))
-                *units |= 1ull << bit;
-            else {
-                *letters |= 0x3full << bit;
-                if (bit > 64 - 6)
-                    c->letters = 0x3full >> (64 - bit);
+            counts = walk_unit_counts(w, (unsigned)unit);
+            if ((unit & 0xf800) == 0xd800) {
+                if (unit < 0xdc00) {
+                    if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
+                        return 0;
+                    unit = walk_unit(w, at + 7);
+                    if (unit < 0xdc00 || unit >= 0xe000)
+                        return 0;
+                    w->low_surrogate_at = at + 6;
+                    w->low_counts = counts;
+                } else if (w->low_surrogate_at == at)
+                    counts = w->low_counts;
+                else
+                    return 0;
             }
-            if (unit >= 0xdc00 && unit < 0xe000 && w->low_surrogate_at != at)
-                return 0;
-            if (unit >= 0xd800 && unit < 0xdc00) {
-                if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
-                    return 0;
-                unit = walk_unit(w, at + 7);
-                if (unit < 0xdc00 || unit >= 0xe000)
-                    return 0;
-                w->low_surrogate_at = at + 6;
+            behind = bit > 64 - 6 ? 0x3full >> (64 - bit) : 0;
+            if (unit < 0x80)
+                *units |= 1ull << bit;
+            else if (counts) {
+                *gaps |= 0x3full << bit;
+                *more |= 0x3eull << bit;
+                c->wide = behind;
+            } else {
+                *letters |= 0x3full << bit;
+                c->letters = behind;
             }
             break;
         default:
@@ -468,17 +481,22 @@ static int walk_number(Walk *w, Py_ssize_t at) {
 WALK_TARGET_BITS
 static uint64_t walk_rows(Walk *w, int lane) {
     const Group *g = &w->group;
-    uint64_t nine = g->nine[lane], joiners = g->joiners[lane], row = g->row[lane], kept = 0;
-    if (joiners) {
+    uint64_t nine = g->nine[lane], joiners = g->joiners[lane], kept = 0;
+    uint64_t joiners_before = lane ? g->joiners[lane - 1] : g->joiners_before;
+    if (joiners | joiners_before) {
         /* Nine places are not yet nine marks (a date, other scripts): once more without the joiners
-           and with one byte of each character. Of a row that began in the block before, no less is
-           taken than it may have. */
-        uint64_t before = 0 - ((lane ? g->row[lane - 1] : g->row_before) >> 63);
-        uint64_t marks = _pext_u64(row, ~joiners), long_ = marks;
-        long_ &= long_ << 1 | before >> 63;
-        long_ &= long_ << 2 | before >> 62;
-        long_ &= long_ << 4 | before >> 60;
-        nine = _pdep_u64(long_ & (marks << 8 | before >> 56), ~joiners);
+           and with one byte of each character. Of what is left of the block before, the last is
+           the highest bit; what is before that may all be marks. */
+        uint64_t row = g->row[lane], row_before = lane ? g->row[lane - 1] : g->row_before;
+        int gone = __builtin_popcountll(joiners_before);
+        uint64_t before = gone == 64 ? ~0ull
+                                     : _pext_u64(row_before, ~joiners_before) << gone
+                                           | ((1ull << gone) - 1);
+        unsigned __int128 marks = (unsigned __int128)_pext_u64(row, ~joiners) << 64 | before;
+        unsigned __int128 long_ = marks & marks << 1;
+        long_ &= long_ << 2;
+        long_ &= long_ << 4;
+        nine = _pdep_u64((uint64_t)((long_ & marks << 8) >> 64), ~joiners);
     }
     for (; nine; nine &= nine - 1) {
         uint64_t one = nine & (0 - nine);
@@ -636,17 +654,18 @@ static int walk_entity(const Walk *w, Py_ssize_t at) {
 }
 
 /* Whether an escape of JSON inside the string may count whose backslash stands before `at`. The end
-   of a line and a quote do not: what stands beside one is looked at as it is beside them. */
-static int walk_inner_escape(const Walk *w, Py_ssize_t at) {
+   of a line, a quote and a backslash do not: what stands beside one is looked at as it is beside
+   them. */
+static inline int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p + at;
     if (w->n - at < 2)
         return 0;
     if (p[0] == '\\')
-        return p[1] == '\\' || p[1] == '/' || p[1] == 'u';
+        return p[1] == '/' || p[1] == 'u';
     /* A tab counts between digits. */
     if (p[0] == 't')
         return walk_digit(p[1]) || p[1] >= 0x80;
-    return p[0] == '/' || p[0] == 'u';
+    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_unit(w, at + 1) >= 0));
 }
 
 /* Of signs in strings, those that may count: % & and escaped backslashes. Every @ that may is among

@@ -59,13 +59,19 @@ typedef struct {
     uint32_t countries[32];             /* the two letters of an IBAN's country */
 } TokenTable;
 
+/* 3: a letter or digit; 1: another byte of a token. As masks have it, DEL is one too: one comparison
+   tells ^ _ ~ and DEL. */
+static const unsigned char token_kinds[256] = {
+    ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3,
+    ['-'] = 1, ['+'] = 1, ['/'] = 1, ['^'] = 1, ['_'] = 1, ['~'] = 1, [0x7f] = 1,
+};
+
 static inline int token_alnum(unsigned char c) {
-    return (unsigned char)(c - '0') < 10 || (unsigned char)((c | 0x20) - 'a') < 26;
+    return token_kinds[c] & 2;
 }
 
 static inline int token_byte(unsigned char c) {
-    /* One comparison for four, as masks have it: ^ _ ~ and DEL. */
-    return token_alnum(c) || c == '-' || c == '+' || c == '/' || (c | 0x21) == 0x7f;
+    return token_kinds[c];
 }
 
 /* Whether two letters are among those of a table, in any case. */

@@ -78,6 +78,7 @@ typedef struct {
     uint64_t escaped;            /* 1 where the first byte is behind a backslash */
     uint64_t letters;            /* bytes of a unit that began before and is a letter */
     uint64_t gap;                /* the rest of an escape that is a separator */
+    uint64_t wide;               /* bytes of a unit beyond ASCII that counts */
     uint64_t high_bytes;         /* so many bytes of a character that began before */
     uint64_t high_marks;         /* these, where it counts */
     uint64_t opens, scalar, comma, colon, curly_open, square_open, comma_next, curly_next;
@@ -85,7 +86,7 @@ typedef struct {
     uint64_t after_opens, after_comma, after_colon, after_curly_open, after_square_open;
     uint64_t after2_comma, after2_curly;
     uint64_t others, digits, dots, minuses, zeros;
-    uint64_t both, point, after_point, row, row2, row4;
+    uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, tail, tail2, units;
     uint64_t run, run2, run4, run8, run16, s, dash, dash2, dash5;
 } Carries;
@@ -99,7 +100,7 @@ typedef struct {
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
-    uint64_t row_before;
+    uint64_t row_before, joiners_before;    /* of the last block of the group before */
 } Group;
 
 typedef struct {
@@ -132,6 +133,7 @@ typedef struct {
     Py_ssize_t scalar_end;       /* of the last scalar that was read and is nothing */
     Py_ssize_t row_end;          /* up to here no row that has begun holds anything */
     Py_ssize_t low_surrogate_at;
+    int low_counts;              /* whether the pair there does */
     Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
     Py_ssize_t called_end;       /* up to here it has been looked for what nine digits are called */
     Py_ssize_t address_end;      /* of the last address */
