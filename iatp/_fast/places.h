@@ -201,21 +201,29 @@ static __attribute__((noinline)) int walk_characters(
 #undef WALK_ALL
 #undef WALK_BITS
 
-/* Whether one of the words that say secret stands before `at`; of those that are two, the second. */
+/* Whether one of the words that say secret ends at `at`; of those that are two, the second. */
+static inline int walk_ends_word(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    for (int i = 0; w->rules->words[i][0]; i++) {
+        const unsigned char *word = w->rules->words[i];
+        int place = (int)word[15];
+        if (at < place || (p[at - 1] | 0x20) != word[place - 1])
+            continue;
+        while (place > 0 && (p[at - word[15] + place - 1] | 0x20) == word[place - 1])
+            place--;
+        if (place == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* The same of what stands at `at`, behind the word. */
 static int walk_said(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
     for (int turn = 0; turn < 2; turn++) {
         at = token_word(p, 0, at);
-        for (int i = 0; w->rules->words[i][0]; i++) {
-            const unsigned char *word = w->rules->words[i];
-            int length = (int)strlen((const char *)word), place = 0;
-            if (at < length)
-                continue;
-            while (place < length && (p[at - length + place] | 0x20) == word[place])
-                place++;
-            if (place == length)
-                return 1;
-        }
+        if (walk_ends_word(w, at))
+            return 1;
         /* Between it and its value. */
         if (at >= 2 && p[at - 1] == 's' && p[at - 2] == 'i')
             at -= 2;
@@ -814,7 +822,7 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
         return -1;
     for (int back = 1; back < 13 && at - back >= 0; back++)
         escaped |= p[at - back] == '\\';
-    return escaped || token_pair(w->rules->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
+    return escaped || walk_ends_word(w, at) ? i : -1;
 }
 
 /* Adds the strings whose keys may say secret to the calls. */

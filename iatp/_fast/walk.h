@@ -65,8 +65,9 @@ typedef struct {
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];
-    /* Words that say secret, of those that are two the second; an empty one behind them. */
-    unsigned char words[16][16];
+    /* Words that say secret, of those that are two the second; the last byte is their length. An
+       empty one is behind them. */
+    unsigned char words[32][16];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
     unsigned char ibans[26 * 26];    /* their lengths, by country */
 } WalkRules;
