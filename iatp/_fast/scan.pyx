@@ -74,6 +74,7 @@ cdef extern from "walk.h" nogil:
         Py_ssize_t end
         Py_ssize_t value
         Py_ssize_t done
+        const Py_ssize_t* ends
         bint literal
     int walk_level()
     void walk_begin(
@@ -143,8 +144,10 @@ cdef enum:
     SHORT_RUN = 512
     # JSON in a string of JSON up to this long is undone on the stack.
     SHORT_JSON = 4096
-    # So many places of it that have to be read are kept while it is checked.
-    KEPT_CALLS = 16
+    # So many strings of JSON are put together on the stack, that they are checked at once.
+    MOST_NESTED = 32
+    # So many places that have to be read are kept while JSON is checked.
+    KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
     # Texts that are remembered, and how many findings of each.
@@ -183,6 +186,21 @@ cdef struct Call:
     Py_ssize_t start
     Py_ssize_t end      # the closing quote of a string; 0: not known
     Py_ssize_t value
+
+cdef struct Nested:
+    # A string of JSON.
+    Py_ssize_t start    # its quotes
+    Py_ssize_t end
+    Py_ssize_t value    # of its key
+    Py_ssize_t first    # where it begins among those put together
+
+cdef struct Together:
+    # Strings of JSON with their escapes undone, as the items of an array.
+    int count
+    Py_ssize_t n
+    Nested[MOST_NESTED] items
+    Py_ssize_t[MOST_NESTED + 1] ends    # the last bracket of each, and of the array
+    unsigned char[SHORT_JSON] text
 
 JSON = AS_JSON
 TEXT = AS_TEXT
@@ -571,19 +589,23 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     """
     cdef Walk w
     cdef Key key
+    cdef Together together
     cdef int calls, what, read
     cdef Py_ssize_t first = 0 if spans is None else spans.count
     cdef Py_ssize_t plain = -1    # a string that is no object or array, although it begins so
     cdef Py_ssize_t end
     key.value = -1
     key.says = says
+    together.count = 0
     walk_begin(&w, r.p, r.n, _level, &_rules)
     while True:
         what = walk_next(&w)
-        if what == WALK_DONE:
-            return VALID
         if what == WALK_BAD:
             break
+        if what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
+        if what == WALK_DONE:
+            return VALID
         if what == WALK_ARRAY:
             _read_split(r.p, w.start, r.n, spans)
             continue
@@ -600,6 +622,11 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             if spans is None:
                 continue
             end = w.end
+            if _put_nested(r, w.start, &end, &key, says, &together, inside, spans):
+                w.done = end + 1
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
             if read == IS_ESCAPED:
                 _read_text_of(r, w.start + 1, end, &key, inside, True, True, spans)
@@ -645,10 +672,11 @@ cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil
         key.says = -1 if value >= 0 else says
 
 
-cdef int _check_json(Reader* r, Call* calls) except -2:
+cdef int _check_json(Reader* r, Call* calls, const Py_ssize_t* ends) except -2:
     """How many places of one valid value have to be read, or -1 where it is none.
 
-    The first KEPT_CALLS of them are `calls`. Nothing is looked for.
+    The first KEPT_CALLS of them are `calls`. Nothing is looked for. `ends`: those of the items of an
+    array, where it has to have just these; else NULL.
     """
     cdef Walk w
     cdef Py_ssize_t rest
@@ -658,6 +686,7 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
     if _level == WALK_NONE:
         return KEPT_CALLS + 1 if _read_json(r, &rest, False, NULL, None) == VALID else -1
     walk_begin(&w, r.p, r.n, _level, &_rules)
+    w.ends = ends
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:
@@ -938,7 +967,7 @@ cdef bint _read_value(
     inner.p = d
     inner.n = n
     inner.text = r.text
-    count = _check_json(&inner, calls)
+    count = _check_json(&inner, calls, NULL)
     if count < 0:
         return False
     _take(depth, n)
@@ -1003,14 +1032,125 @@ cdef int _read_nested(
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
         return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
+    _place_nested(r, start, end[0], spans, first)
+    return IS_JSON
+
+
+cdef void _place_nested(
+    const Reader* r, Py_ssize_t start, Py_ssize_t end, Spans spans, Py_ssize_t first
+) noexcept nogil:
+    """Turns spans of the JSON in the string from `start` to `end`, from `first` on, into spans here."""
+    cdef Py_ssize_t i
     if spans.count > first:
-        trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
+        trace(r.p + start, end - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
     for i in range(first, spans.count):
         spans.items[i].start += start
         spans.items[i].end += start
         if spans.items[i].quoted:
             spans.items[i].quoted += 1
-    return IS_JSON
+
+
+cdef bint _put_nested(
+    Reader* r, Py_ssize_t start, Py_ssize_t* end, Key* key, bint says, Together* t, Depth* depth,
+    Spans spans
+) except -1:
+    """Whether the string that begins at `start` is put beside others; its closing quote is at `end`.
+
+    It is small, begins and ends like an object or an array, and its escapes are simple. Where there
+    is no room left, the others are read before.
+    """
+    cdef Nested* item
+    cdef Py_ssize_t n = -1
+    cdef Py_ssize_t last
+    cdef unsigned char* d
+    if depth.json == 0 or key_says_secret(r.p, start + 1, key) != SAYS_NOTHING:
+        return False
+    if t.count < MOST_NESTED and t.count:
+        n = walk_undo(r.p, r.n, start, t.text + t.n, SHORT_JSON - t.n, end)
+    if n < 0:
+        if t.count:
+            _read_together(r, t, says, depth, spans)
+        t.text[0] = c'['
+        t.n = 1
+        n = walk_undo(r.p, r.n, start, t.text + 1, SHORT_JSON - 1, end)
+        if n < 0:
+            return False
+    d = t.text + t.n
+    last = n - 1
+    while last > 0 and d[last] in (c' ', c'\n', c'\t', c'\r'):
+        last -= 1
+    if d[last] != c'}' and d[last] != c']':
+        return False
+    item = &t.items[t.count]
+    item.start = start
+    item.end = end[0]
+    item.value = key.value
+    item.first = t.n
+    t.ends[t.count] = t.n + last
+    t.count += 1
+    # walk_undo leaves at least as much as a block behind it.
+    d[n] = c','
+    t.n += n + 1
+    return True
+
+
+cdef int _read_together(
+    Reader* r, Together* t, bint says, Depth* depth, Spans spans
+) except -1:
+    """Adds what is found in the strings of JSON that were put together. None is left there."""
+    cdef Call[KEPT_CALLS] calls
+    cdef Reader inner
+    cdef Depth below
+    cdef Key key
+    cdef Nested* item
+    cdef Py_ssize_t first, i, behind
+    cdef Py_ssize_t end
+    cdef int number, count, read
+    cdef int done = 0
+    t.text[t.n - 1] = c']'
+    t.ends[t.count] = -1
+    inner.p = t.text
+    inner.n = t.n
+    count = _check_json(&inner, calls, t.ends)
+    below.memory = depth.memory
+    below.json = depth.json - 1
+    below.coded = depth.coded
+    key.value = -1
+    key.says = says
+    for number in range(t.count):
+        item = &t.items[number]
+        _turn_key(&key, item.value, says)
+        if not 0 <= count <= KEPT_CALLS:
+            # One of them is none, or there is much to read: each by itself.
+            end = item.end
+            read = _read_nested(r, item.start + 1, &end, &key, depth, spans)
+            if read != IS_JSON:
+                _read_text_of(
+                    r, item.start + 1, end, &key, depth, read != IS_UNKNOWN, True, spans
+                )
+            continue
+        behind = t.n if number + 1 == t.count else t.items[number + 1].first
+        _take(depth, behind - 1 - item.first)
+        first = done
+        while done < count and calls[done].start < behind:
+            done += 1
+        if first == done:
+            continue
+        i = spans.count
+        inner.text = r.text
+        try:
+            _read_calls(
+                &inner, calls + first, done - <int>first, key_says_ssn(r.p, &key), &below, spans
+            )
+        finally:
+            r.text = inner.text
+        first = i
+        for i in range(first, spans.count):
+            spans.items[i].start -= item.first
+            spans.items[i].end -= item.first
+        _place_nested(r, item.start + 1, item.end, spans, first)
+    t.count = 0
+    return 0
 
 
 cdef int _read_text_of(

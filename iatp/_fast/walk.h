@@ -118,8 +118,10 @@ typedef struct {
        `start` to `end`; all that has been found in a string, unless that is told afterwards. */
     Py_ssize_t start, end, value;
     int literal;
-    /* For the caller to set: up to here all has been read closely. */
+    /* For the caller to set: up to here all has been read closely. And the places of the brackets
+       with which the items of the outermost array end, where these are known: it has no others. */
     Py_ssize_t done;
+    const Py_ssize_t *ends;
 
     /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
@@ -543,6 +545,8 @@ static int walk_next(Walk *w) {
                     if (frame != kind)
                         return WALK_BAD;
                     w->depth--;
+                    if (w->ends && w->depth == 1 && *w->ends++ != at)
+                        return WALK_BAD;
                 }
             }
         }
