@@ -198,7 +198,7 @@ cdef struct Together:
     # Strings of JSON with their escapes undone, as the items of an array.
     int count
     Py_ssize_t n
-    Nested[MOST_NESTED] items
+    Nested[MOST_NESTED + 1] items       # and what would come next
     Py_ssize_t[MOST_NESTED + 1] ends    # the last bracket of each, and of the array
     unsigned char[SHORT_JSON] text
 
@@ -718,6 +718,7 @@ cdef int _read_calls(
 ) except -1:
     """Adds what is found in these places of a valid value."""
     cdef Key key
+    cdef Together together
     cdef const Call* call
     cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t done = 0
@@ -726,8 +727,11 @@ cdef int _read_calls(
     cdef int i, read
     key.value = -1
     key.says = says
+    together.count = 0
     for i in range(count):
         call = &calls[i]
+        if call.what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
         if call.what == WALK_ARRAY:
             _read_split(r.p, call.start, r.n, spans)
             continue
@@ -742,6 +746,11 @@ cdef int _read_calls(
             r.at = call.start
             _read_number(r, &key, spans)
         elif call.what == WALK_JSON:
+            if _put_nested(r, call.start, &end, &key, says, &together, inside, spans):
+                done = end
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
             if read == IS_ESCAPED:
                 _read_text_of(r, call.start + 1, end, &key, inside, True, True, spans)
@@ -754,6 +763,8 @@ cdef int _read_calls(
             _read_text_of(
                 r, call.start + 1, end, &key, inside, call.start == plain, True, spans
             )
+    if together.count:
+        _read_together(r, &together, says, inside, spans)
     return 0
 
 
@@ -1032,18 +1043,22 @@ cdef int _read_nested(
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
         return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
-    _place_nested(r, start, end[0], spans, first)
+    _place_nested(r, start, end[0], spans, first, spans.count)
     return IS_JSON
 
 
 cdef void _place_nested(
-    const Reader* r, Py_ssize_t start, Py_ssize_t end, Spans spans, Py_ssize_t first
+    const Reader* r, Py_ssize_t start, Py_ssize_t end, Spans spans, Py_ssize_t first,
+    Py_ssize_t last
 ) noexcept nogil:
-    """Turns spans of the JSON in the string from `start` to `end`, from `first` on, into spans here."""
+    """Turns spans of the JSON in the string from `start` to `end` into spans of the string.
+
+    They are those from `first` to `last`.
+    """
     cdef Py_ssize_t i
-    if spans.count > first:
-        trace(r.p + start, end - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
-    for i in range(first, spans.count):
+    if last > first:
+        trace(r.p + start, end - start, UNDO_ESCAPES, spans.items + first, last - first)
+    for i in range(first, last):
         spans.items[i].start += start
         spans.items[i].end += start
         if spans.items[i].quoted:
@@ -1091,6 +1106,7 @@ cdef bint _put_nested(
     # walk_undo leaves at least as much as a block behind it.
     d[n] = c','
     t.n += n + 1
+    t.items[t.count].first = t.n
     return True
 
 
@@ -1099,56 +1115,67 @@ cdef int _read_together(
 ) except -1:
     """Adds what is found in the strings of JSON that were put together. None is left there."""
     cdef Call[KEPT_CALLS] calls
+    cdef bint[KEPT_CALLS] says_of
     cdef Reader inner
     cdef Depth below
     cdef Key key
     cdef Nested* item
-    cdef Py_ssize_t first, i, behind
-    cdef Py_ssize_t end
-    cdef int number, count, read
-    cdef int done = 0
+    cdef Py_ssize_t end, first, last, i
+    cdef int number, count, read, call, from_
     t.text[t.n - 1] = c']'
     t.ends[t.count] = -1
     inner.p = t.text
     inner.n = t.n
     count = _check_json(&inner, calls, t.ends)
-    below.memory = depth.memory
-    below.json = depth.json - 1
-    below.coded = depth.coded
     key.value = -1
     key.says = says
-    for number in range(t.count):
-        item = &t.items[number]
-        _turn_key(&key, item.value, says)
-        if not 0 <= count <= KEPT_CALLS:
-            # One of them is none, or there is much to read: each by itself.
+    if not 0 <= count <= KEPT_CALLS:
+        # One of them is none, or there is much to read: each by itself.
+        for number in range(t.count):
+            item = &t.items[number]
+            _turn_key(&key, item.value, says)
             end = item.end
             read = _read_nested(r, item.start + 1, &end, &key, depth, spans)
             if read != IS_JSON:
                 _read_text_of(
                     r, item.start + 1, end, &key, depth, read != IS_UNKNOWN, True, spans
                 )
-            continue
-        behind = t.n if number + 1 == t.count else t.items[number + 1].first
-        _take(depth, behind - 1 - item.first)
-        first = done
-        while done < count and calls[done].start < behind:
-            done += 1
-        if first == done:
-            continue
-        i = spans.count
-        inner.text = r.text
-        try:
-            _read_calls(
-                &inner, calls + first, done - <int>first, key_says_ssn(r.p, &key), &below, spans
-            )
-        finally:
-            r.text = inner.text
-        first = i
-        for i in range(first, spans.count):
-            spans.items[i].start -= item.first
-            spans.items[i].end -= item.first
-        _place_nested(r, item.start + 1, item.end, spans, first)
+        t.count = 0
+        return 0
+    call = 0
+    for number in range(t.count):
+        item = &t.items[number]
+        _take(depth, t.items[number + 1].first - 1 - item.first)
+        if call < count and calls[call].start < t.items[number + 1].first:
+            _turn_key(&key, item.value, says)
+            key_says_ssn(r.p, &key)
+        while call < count and calls[call].start < t.items[number + 1].first:
+            says_of[call] = key.says
+            call += 1
+    below.memory = depth.memory
+    below.json = depth.json - 1
+    below.coded = depth.coded
+    first = spans.count
+    from_ = 0
+    inner.text = r.text
+    try:
+        while from_ < count:
+            call = from_
+            while call < count and says_of[call] == says_of[from_]:
+                call += 1
+            _read_calls(&inner, calls + from_, call - from_, says_of[from_], &below, spans)
+            from_ = call
+    finally:
+        r.text = inner.text
+    for number in range(t.count):
+        item = &t.items[number]
+        last = first
+        while last < spans.count and spans.items[last].start < t.items[number + 1].first:
+            spans.items[last].start -= item.first
+            spans.items[last].end -= item.first
+            last += 1
+        _place_nested(r, item.start + 1, item.end, spans, first, last)
+        first = last
     t.count = 0
     return 0
 
