@@ -337,17 +337,23 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
 
 /* Adds the runs of base64 that may hold something to the calls. */
 static void walk_coded(Walk *w, uint64_t runs) {
-    for (; runs; runs &= runs - 1) {
-        Py_ssize_t place = w->base + __builtin_ctzll(runs);
-        Py_ssize_t at = place - (WALK_RUN - 1);
-        if (place < w->coded_end || place < w->done)
-            continue;
+    while (runs) {
+        Py_ssize_t past = (w->coded_end > w->done ? w->coded_end : w->done) - w->base, place, at;
+        if (past >= WALK_BLOCK)
+            return;
+        if (past > 0)
+            runs &= ~0ull << past;
+        if (!runs)
+            return;
+        place = w->base + __builtin_ctzll(runs);
+        at = place - (WALK_RUN - 1);
         if (at <= w->coded_end)
             at = w->coded_end + 1;
         /* The mask may have more than base64 in it. */
         for (; at <= place; at = w->coded_end + 1)
             if (walk_may_hold(w, at))
                 w->calls |= runs & (0 - runs);
+        runs &= runs - 1;
     }
 }
 

@@ -474,53 +474,55 @@ static int walk_next(Walk *w) {
             uint64_t one = 1ull << bit;
             Py_ssize_t at = w->base + bit;
             int frame = w->frames[w->depth];
-            if (w->firsts & ~w->calls & one) {
-                uint64_t closes = w->closes & ~((one << 1) - 1);
-                w->firsts &= ~one;
-                left &= ~one;
-                w->start = walk_last(w, w->opens, bit, w->open_at);
-                if (w->start < w->done)
-                    continue;
-                w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                return WALK_JSON;
-            }
-            if (w->addresses & ~w->calls & one) {
-                int found;
-                Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
-                w->addresses &= ~one;
-                left &= ~one;
-                if (start < w->done)
-                    continue;
-                found = walk_address(w, start, at);
-                if (found == 0)
-                    continue;
-                if (found > 0)
-                    return WALK_ADDRESS;
-                w->calls |= one;
-            }
-            if (w->calls & one) {
-                int text = (w->in & one) != 0;
-                uint64_t closes = w->closes & ~((one << 1) - 1);
-                /* One call is enough for a string: those up to its end are dropped. */
-                uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
-                w->calls &= ~rest;
-                w->firsts &= ~rest;
-                w->addresses &= ~rest;
-                left &= ~rest | one;
-                w->start = text ? walk_last(w, w->opens, bit, w->open_at)
-                                : walk_last(w, w->starts, bit, w->scalar_at);
-                if (w->start >= w->done) {
-                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                    if (text) {
-                        walk_string(w, bit);
-                        return WALK_STRING;
-                    }
-                    return WALK_SCALAR;
-                }
-                if (!(w->brackets & one)) {
+            if ((w->firsts | w->addresses | w->calls) & one) {
+                if (w->firsts & ~w->calls & one) {
+                    uint64_t closes = w->closes & ~((one << 1) - 1);
+                    w->firsts &= ~one;
                     left &= ~one;
-                    continue;
+                    w->start = walk_last(w, w->opens, bit, w->open_at);
+                    if (w->start < w->done)
+                        continue;
+                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                    w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                    return WALK_JSON;
+                }
+                if (w->addresses & ~w->calls & one) {
+                    int found;
+                    Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
+                    w->addresses &= ~one;
+                    left &= ~one;
+                    if (start < w->done)
+                        continue;
+                    found = walk_address(w, start, at);
+                    if (found == 0)
+                        continue;
+                    if (found > 0)
+                        return WALK_ADDRESS;
+                    w->calls |= one;
+                }
+                if (w->calls & one) {
+                    int text = (w->in & one) != 0;
+                    uint64_t closes = w->closes & ~((one << 1) - 1);
+                    /* One call is enough for a string: those up to its end are dropped. */
+                    uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
+                    w->calls &= ~rest;
+                    w->firsts &= ~rest;
+                    w->addresses &= ~rest;
+                    left &= ~rest | one;
+                    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
+                                    : walk_last(w, w->starts, bit, w->scalar_at);
+                    if (w->start >= w->done) {
+                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                        if (text) {
+                            walk_string(w, bit);
+                            return WALK_STRING;
+                        }
+                        return WALK_SCALAR;
+                    }
+                    if (!(w->brackets & one)) {
+                        left &= ~one;
+                        continue;
+                    }
                 }
             }
             left &= ~one;
