@@ -25,9 +25,9 @@ from iatp._fast.text import vectors as text_vectors
 from iatp.values import characters, exchange, ibans, secrets
 
 from iatp._fast.text cimport (
-    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
+    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, EMAIL, SECRET, SSN, UUID, Key, Reader,
     Span, Spans, Text, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
-    needs_reading, read_text,
+    may_call_ssn, needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
     BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
@@ -56,13 +56,17 @@ cdef extern from "walk.h" nogil:
         WALK_JSON
         WALK_SCALAR
         WALK_ARRAY
+        WALK_ADDRESS
         WALK_NONE
     ctypedef struct WalkRules:
         const TokenTable* tokens
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
         bint (*is_ssn)(const unsigned char* digits) noexcept nogil
+        bint (*may_call)(
+            const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+        ) noexcept nogil
         uint64_t[1024] units
-        unsigned char[16][16] words
+        unsigned char[32][16] words
         uint32_t[32] entities
         unsigned char[26 * 26] ibans
     ctypedef struct Walk:
@@ -70,6 +74,7 @@ cdef extern from "walk.h" nogil:
         Py_ssize_t end
         Py_ssize_t value
         Py_ssize_t done
+        const Py_ssize_t* ends
         bint literal
     int walk_level()
     void walk_begin(
@@ -102,6 +107,7 @@ cdef void _fill_rules():
     _rules.tokens = token_table()
     _rules.is_card = is_card
     _rules.is_ssn = is_ssn
+    _rules.may_call = may_call_ssn
     for zero in characters.DIGIT_ZEROS:
         for digit in range(10):
             _put_unit(zero + digit)
@@ -112,10 +118,11 @@ cdef void _fill_rules():
         word.rpartition(" ")[2]
         for word in (*secrets.PASSWORDS, *secrets.SECRETS, *secrets.SCHEMES, "sig")
     }
-    assert len(words) < 16 and max(map(len, words)) < 16
+    assert len(words) < 32 and max(map(len, words)) < 15
     for number, word in enumerate(sorted(words)):
         for place, letter in enumerate(word.encode()):
             _rules.words[number][place] = letter
+        _rules.words[number][15] = len(word)
     for entity, meaning in html.entities.html5.items():
         if not entity.endswith(";") and (meaning < "\x80" or ord(meaning) in characters.SEPARATORS):
             first, second = entity[:2].lower().encode()
@@ -137,8 +144,10 @@ cdef enum:
     SHORT_RUN = 512
     # JSON in a string of JSON up to this long is undone on the stack.
     SHORT_JSON = 4096
-    # So many places of it that have to be read are kept while it is checked.
-    KEPT_CALLS = 16
+    # So many strings of JSON are put together on the stack, that they are checked at once.
+    MOST_NESTED = 32
+    # So many places that have to be read are kept while JSON is checked.
+    KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
     # Texts that are remembered, and how many findings of each.
@@ -177,6 +186,21 @@ cdef struct Call:
     Py_ssize_t start
     Py_ssize_t end      # the closing quote of a string; 0: not known
     Py_ssize_t value
+
+cdef struct Nested:
+    # A string of JSON.
+    Py_ssize_t start    # its quotes
+    Py_ssize_t end
+    Py_ssize_t value    # of its key
+    Py_ssize_t first    # where it begins among those put together
+
+cdef struct Together:
+    # Strings of JSON with their escapes undone, as the items of an array.
+    int count
+    Py_ssize_t n
+    Nested[MOST_NESTED + 1] items       # and what would come next
+    Py_ssize_t[MOST_NESTED + 1] ends    # the last bracket of each, and of the array
+    unsigned char[SHORT_JSON] text
 
 JSON = AS_JSON
 TEXT = AS_TEXT
@@ -565,21 +589,29 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     """
     cdef Walk w
     cdef Key key
+    cdef Together together
     cdef int calls, what, read
     cdef Py_ssize_t first = 0 if spans is None else spans.count
     cdef Py_ssize_t plain = -1    # a string that is no object or array, although it begins so
     cdef Py_ssize_t end
     key.value = -1
     key.says = says
+    together.count = 0
     walk_begin(&w, r.p, r.n, _level, &_rules)
     while True:
         what = walk_next(&w)
-        if what == WALK_DONE:
-            return VALID
         if what == WALK_BAD:
             break
+        if what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
+        if what == WALK_DONE:
+            return VALID
         if what == WALK_ARRAY:
             _read_split(r.p, w.start, r.n, spans)
+            continue
+        if what == WALK_ADDRESS:
+            if spans is not None:
+                spans.add(w.start, w.end, EMAIL, 0)
             continue
         _turn_key(&key, w.value, says)
         r.at = w.start
@@ -590,8 +622,15 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             if spans is None:
                 continue
             end = w.end
+            if _put_nested(r, w.start, &end, &key, says, &together, inside, spans):
+                w.done = end + 1
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
-            if read != IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, w.start + 1, end, &key, inside, True, True, spans)
+            elif read != IS_JSON:
                 plain = w.start if read == IS_PLAIN else -1
                 continue
             r.at = end + 1
@@ -601,8 +640,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             elif _pass_string(r, &calls) != VALID:
                 break
             if spans is None:
-                pass
-            elif w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
+                w.done = r.at
+                continue
+            _drop_addresses(spans, first, w.start)
+            if w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
             else:
                 _read_text_of(
@@ -615,6 +656,15 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     return WALK_BAD
 
 
+cdef inline void _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
+    """Takes back what is told of a string that is now read: the last of the spans from `first` on."""
+    while (
+        spans.count > first and spans.items[spans.count - 1].kind == EMAIL
+        and spans.items[spans.count - 1].start > start
+    ):
+        spans.count -= 1
+
+
 cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil:
     """Makes it the key of another value, where it is one."""
     if value != key.value:
@@ -622,10 +672,11 @@ cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil
         key.says = -1 if value >= 0 else says
 
 
-cdef int _check_json(Reader* r, Call* calls) except -2:
+cdef int _check_json(Reader* r, Call* calls, const Py_ssize_t* ends) except -2:
     """How many places of one valid value have to be read, or -1 where it is none.
 
-    The first KEPT_CALLS of them are `calls`. Nothing is looked for.
+    The first KEPT_CALLS of them are `calls`. Nothing is looked for. `ends`: those of the items of an
+    array, where it has to have just these; else NULL.
     """
     cdef Walk w
     cdef Py_ssize_t rest
@@ -635,6 +686,7 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
     if _level == WALK_NONE:
         return KEPT_CALLS + 1 if _read_json(r, &rest, False, NULL, None) == VALID else -1
     walk_begin(&w, r.p, r.n, _level, &_rules)
+    w.ends = ends
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:
@@ -666,19 +718,27 @@ cdef int _read_calls(
 ) except -1:
     """Adds what is found in these places of a valid value."""
     cdef Key key
+    cdef Together together
     cdef const Call* call
+    cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t plain = -1
     cdef Py_ssize_t end
     cdef int i, read
     key.value = -1
     key.says = says
+    together.count = 0
     for i in range(count):
         call = &calls[i]
+        if call.what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
         if call.what == WALK_ARRAY:
             _read_split(r.p, call.start, r.n, spans)
             continue
         if call.start < done:
+            continue
+        if call.what == WALK_ADDRESS:
+            spans.add(call.start, call.end, EMAIL, 0)
             continue
         _turn_key(&key, call.value, says)
         end = call.end
@@ -686,15 +746,25 @@ cdef int _read_calls(
             r.at = call.start
             _read_number(r, &key, spans)
         elif call.what == WALK_JSON:
+            if _put_nested(r, call.start, &end, &key, says, &together, inside, spans):
+                done = end
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
-            if read == IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, call.start + 1, end, &key, inside, True, True, spans)
+            if read >= IS_ESCAPED:
                 done = end
             elif read == IS_PLAIN:
                 plain = call.start
         else:
+            _drop_addresses(spans, first, call.start)
             _read_text_of(
                 r, call.start + 1, end, &key, inside, call.start == plain, True, spans
             )
+    if together.count:
+        _read_together(r, &together, says, inside, spans)
     return 0
 
 
@@ -908,7 +978,7 @@ cdef bint _read_value(
     inner.p = d
     inner.n = n
     inner.text = r.text
-    count = _check_json(&inner, calls)
+    count = _check_json(&inner, calls, NULL)
     if count < 0:
         return False
     _take(depth, n)
@@ -935,7 +1005,8 @@ cdef enum:
     # What a text is that may be an object or an array.
     IS_UNKNOWN = 0    # whatever it is, it is read as a text
     IS_PLAIN = 1
-    IS_JSON = 2
+    IS_ESCAPED = 2    # plain, but it may be JSON once its own escapes are undone
+    IS_JSON = 3
 
 
 cdef int _read_nested(
@@ -971,15 +1042,142 @@ cdef int _read_nested(
         if not begins_like_json(d, n):
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
-        return IS_PLAIN
-    if spans.count > first:
-        trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
-    for i in range(first, spans.count):
+        return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
+    _place_nested(r, start, end[0], spans, first, spans.count)
+    return IS_JSON
+
+
+cdef void _place_nested(
+    const Reader* r, Py_ssize_t start, Py_ssize_t end, Spans spans, Py_ssize_t first,
+    Py_ssize_t last
+) noexcept nogil:
+    """Turns spans of the JSON in the string from `start` to `end` into spans of the string.
+
+    They are those from `first` to `last`.
+    """
+    cdef Py_ssize_t i
+    if last > first:
+        trace(r.p + start, end - start, UNDO_ESCAPES, spans.items + first, last - first)
+    for i in range(first, last):
         spans.items[i].start += start
         spans.items[i].end += start
         if spans.items[i].quoted:
             spans.items[i].quoted += 1
-    return IS_JSON
+
+
+cdef bint _put_nested(
+    Reader* r, Py_ssize_t start, Py_ssize_t* end, Key* key, bint says, Together* t, Depth* depth,
+    Spans spans
+) except -1:
+    """Whether the string that begins at `start` is put beside others; its closing quote is at `end`.
+
+    It is small, begins and ends like an object or an array, and its escapes are simple. Where there
+    is no room left, the others are read before.
+    """
+    cdef Nested* item
+    cdef Py_ssize_t n = -1
+    cdef Py_ssize_t last
+    cdef unsigned char* d
+    if depth.json == 0 or key_says_secret(r.p, start + 1, key) != SAYS_NOTHING:
+        return False
+    if t.count < MOST_NESTED and t.count:
+        n = walk_undo(r.p, r.n, start, t.text + t.n, SHORT_JSON - t.n, end)
+    if n < 0:
+        if t.count:
+            _read_together(r, t, says, depth, spans)
+        t.text[0] = c'['
+        t.n = 1
+        n = walk_undo(r.p, r.n, start, t.text + 1, SHORT_JSON - 1, end)
+        if n < 0:
+            return False
+    d = t.text + t.n
+    last = n - 1
+    while last > 0 and d[last] in (c' ', c'\n', c'\t', c'\r'):
+        last -= 1
+    if d[last] != c'}' and d[last] != c']':
+        return False
+    item = &t.items[t.count]
+    item.start = start
+    item.end = end[0]
+    item.value = key.value
+    item.first = t.n
+    t.ends[t.count] = t.n + last
+    t.count += 1
+    # walk_undo leaves at least as much as a block behind it.
+    d[n] = c','
+    t.n += n + 1
+    t.items[t.count].first = t.n
+    return True
+
+
+cdef int _read_together(
+    Reader* r, Together* t, bint says, Depth* depth, Spans spans
+) except -1:
+    """Adds what is found in the strings of JSON that were put together. None is left there."""
+    cdef Call[KEPT_CALLS] calls
+    cdef bint[KEPT_CALLS] says_of
+    cdef Reader inner
+    cdef Depth below
+    cdef Key key
+    cdef Nested* item
+    cdef Py_ssize_t end, first, last, i
+    cdef int number, count, read, call, from_
+    t.text[t.n - 1] = c']'
+    t.ends[t.count] = -1
+    inner.p = t.text
+    inner.n = t.n
+    count = _check_json(&inner, calls, t.ends)
+    key.value = -1
+    key.says = says
+    if not 0 <= count <= KEPT_CALLS:
+        # One of them is none, or there is much to read: each by itself.
+        for number in range(t.count):
+            item = &t.items[number]
+            _turn_key(&key, item.value, says)
+            end = item.end
+            read = _read_nested(r, item.start + 1, &end, &key, depth, spans)
+            if read != IS_JSON:
+                _read_text_of(
+                    r, item.start + 1, end, &key, depth, read != IS_UNKNOWN, True, spans
+                )
+        t.count = 0
+        return 0
+    call = 0
+    for number in range(t.count):
+        item = &t.items[number]
+        _take(depth, t.items[number + 1].first - 1 - item.first)
+        if call < count and calls[call].start < t.items[number + 1].first:
+            _turn_key(&key, item.value, says)
+            key_says_ssn(r.p, &key)
+        while call < count and calls[call].start < t.items[number + 1].first:
+            says_of[call] = key.says
+            call += 1
+    below.memory = depth.memory
+    below.json = depth.json - 1
+    below.coded = depth.coded
+    first = spans.count
+    from_ = 0
+    inner.text = r.text
+    try:
+        while from_ < count:
+            call = from_
+            while call < count and says_of[call] == says_of[from_]:
+                call += 1
+            _read_calls(&inner, calls + from_, call - from_, says_of[from_], &below, spans)
+            from_ = call
+    finally:
+        r.text = inner.text
+    for number in range(t.count):
+        item = &t.items[number]
+        last = first
+        while last < spans.count and spans.items[last].start < t.items[number + 1].first:
+            spans.items[last].start -= item.first
+            spans.items[last].end -= item.first
+            last += 1
+        _place_nested(r, item.start + 1, item.end, spans, first, last)
+        first = last
+    t.count = 0
+    return 0
 
 
 cdef int _read_text_of(
@@ -998,7 +1196,7 @@ cdef int _read_text_of(
         read = _read_nested(r, start, &end, key, depth, spans)
         if read == IS_JSON:
             return 0
-        plain = read == IS_PLAIN
+        plain = read != IS_UNKNOWN
     if calls or needs_reading(r.p, start, end, key):
         read_text(r, start, end, AS_JSON, key, spans)
     return _read_inside(r, start, end, AS_JSON, key, depth, first, plain, spans)

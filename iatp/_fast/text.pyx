@@ -93,6 +93,8 @@ cdef enum:
     MARGIN = 512
     WORDS = 64
     LINES = 112         # the same with lines between
+    CALLED = 448        # bytes in which these are looked for, and
+    FEW_CALLED = 144    # where most are ASCII
     TAG = 24
     PART_LINE = 72
     LOCAL = 64
@@ -715,6 +717,55 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     cdef uint32_t[WORDS] cp
     cdef int n = _read_key(p, value, cp)
     return n > 0 and _call_in(cp, 0, n, True)
+
+
+cdef int _words_call_ssn(
+    const unsigned char* p, Py_ssize_t first, Py_ssize_t at, int room
+) noexcept nogil:
+    """Whether words before `at`, of the text from `first` on, may announce such a number.
+
+    NOTHING where `room` bytes are too few to say so.
+    """
+    cdef uint32_t[CALLED] cp
+    cdef Py_ssize_t low = max(first, at - room + LONGEST_POINT)
+    cdef Py_ssize_t place
+    cdef int n = 0
+    if low > first:
+        # Where a code point begins.
+        while at - low < room and (p[low] & 0xc0 == 0x80 or p[low - 1] == c'\\'):
+            low -= 1
+        if at - low == room:
+            return NOTHING
+    place = low
+    while place < at:
+        place = _read_point(p, place, at, AS_JSON, &cp[n])
+        # Behind an escape of JSON inside the string a word may begin that seems to go on.
+        if cp[n] == c'\\':
+            return True
+        n += 1
+    # Half an escape may have been read as several.
+    if low > first and n < LINES + LONGEST_POINT:
+        return NOTHING
+    return _call_in(cp, 0, n, False)
+
+
+cdef bint may_call_ssn(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+) noexcept nogil:
+    """Whether nine digits at `at` in the string at `start` may be called such a number.
+
+    By its key or by words before it, wherever these stand; of an array, by what is not known here.
+    """
+    cdef Py_ssize_t before = _space_before(p, start) - 1
+    cdef int called
+    if before < 0 or p[before] == c'[' or p[before] == c',':
+        return True
+    if p[before] == c':' and _calls_ssn(p, start):
+        return True
+    called = _words_call_ssn(p, start + 1, at, FEW_CALLED)
+    if called == NOTHING:
+        called = _words_call_ssn(p, start + 1, at, CALLED)
+    return called != 0
 
 
 cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
