@@ -81,6 +81,29 @@ static inline Py_ssize_t quiet_json(const unsigned char *p, Py_ssize_t n) {
     return at;
 }
 
+/* How many bytes are digits, '@', '%', '&', '=', ':' or a backslash: what is read closely. */
+static inline Py_ssize_t close_bytes(const unsigned char *p, Py_ssize_t n) {
+    Py_ssize_t at = 0, count = 0;
+#if defined(__SSE2__)
+    for (; at + 16 <= n; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        /* Digits, and the colon behind them. */
+        __m128i off = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+        __m128i hit = _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(10)), off);
+        hit = _mm_or_si128(hit, _mm_or_si128(IATP_HAS(v, '%'), IATP_HAS(v, '&')));
+        hit = _mm_or_si128(hit, _mm_or_si128(IATP_HAS(v, '@'), IATP_HAS(v, '=')));
+        hit = _mm_or_si128(hit, IATP_HAS(v, 92));
+        count += __builtin_popcount((unsigned)_mm_movemask_epi8(hit));
+    }
+#endif
+    for (; at < n; at++) {
+        unsigned char c = p[at];
+        count += (unsigned char)(c - '0') <= 10 || c == '@' || c == '%' || c == '&' || c == '='
+                 || c == 92;
+    }
+    return count;
+}
+
 /* Bytes before the first `one` or `two`. */
 static inline Py_ssize_t quiet_marked(
     const unsigned char *p, Py_ssize_t n, unsigned char one, unsigned char two

@@ -12,6 +12,13 @@ cdef enum:
     EXPANSION = 16
     SHORT_EXPANSION = 1 << 20
 
+cdef enum:
+    # The same of what is read closely in the texts that were undone: each of them, and the bytes
+    # in them at which something may be found or encoded (close_bytes in runs.h).
+    CLOSE_TEXT = 16
+    CLOSE_EXPANSION = 2
+    SHORT_CLOSE = 1 << 18
+
 
 cpdef Spans scan(bytes data, int form)
 cpdef bytes redact(bytes data, Spans spans)

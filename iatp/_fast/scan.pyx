@@ -38,6 +38,7 @@ from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t close_bytes(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
 
@@ -162,6 +163,7 @@ cdef struct Known:
 cdef struct Memory:
     # Of one body.
     Py_ssize_t left     # bytes that may still be undone
+    Py_ssize_t close    # of what is undone: bytes that may still be read closely
     int known_count     # the last KNOWN_TEXTS of them are kept
     Known* known
 
@@ -781,6 +783,14 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
+    """Counts what is read closely in a text that was undone, and that it is a text."""
+    depth.memory.close -= CLOSE_TEXT + close_bytes(d, n)
+    if depth.memory.close < 0:
+        raise _TooMuch
+    return 0
+
+
 cdef enum:
     # What is encoded in less is too short for a finding.
     SHORTEST_TEXT = 6
@@ -1017,6 +1027,7 @@ cdef int _unfold(
     key.says = says
     # All that JSON holds are its strings and numbers.
     if flags & LIKE_JSON and depth.json and _read_value(r, d, n, &key, depth, found):
+        _take_close(depth, d, n)
         return 0
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
@@ -1114,6 +1125,13 @@ cdef int _remember(
     return 0
 
 
+cdef void _begin(Memory* memory, Py_ssize_t n) noexcept nogil:
+    memory.left = max(n * EXPANSION, SHORT_EXPANSION)
+    memory.close = max(n * CLOSE_EXPANSION, SHORT_CLOSE)
+    memory.known_count = 0
+    memory.known = NULL
+
+
 cdef void _forget(Memory* memory) noexcept nogil:
     cdef int i
     if memory.known == NULL:
@@ -1133,6 +1151,8 @@ cdef int _read_anew(
     cdef int flags
     key.value = -1
     key.says = says
+    if depth != NULL:
+        _take_close(depth, d, n)
     flags = look(d, n) if depth != NULL else 0
     if flags & LIKE_JSON and depth.json and begins_like_json(d, n):
         if _read_value(r, d, n, &key, depth, found):
@@ -1304,7 +1324,10 @@ cdef int _read_run(
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, spans)
+    n = decode(run, n, coding, out)
+    if not as_text:
+        _take_close(depth, out, n)
+    _read_decoded(r, out, n, says, depth if as_text else NULL, spans)
     for i in range(middle, spans.count):
         span = &spans.items[i]
         if as_text or span.kind == CARD or span.kind == SSN:
@@ -1356,9 +1379,7 @@ cpdef Spans scan(bytes data, int form):
     r.at = 0
     r.text = _text
     _text = NULL
-    memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
-    memory.known_count = 0
-    memory.known = NULL
+    _begin(&memory, r.n)
     depth.json = JSON_LEVELS
     depth.coded = CODED_LEVELS
     depth.memory = &memory
@@ -1366,7 +1387,8 @@ cpdef Spans scan(bytes data, int form):
         if form == AS_JSON:
             if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            _forget(&memory)
+            _begin(&memory, r.n)
             wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]

@@ -23,7 +23,8 @@ from libc.string cimport memchr, memmove, memset
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, is_gap, is_run, said_at, token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, forget_runs, is_gap, is_run, said_at, token_at, token_table, value_of,
+    word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -1268,6 +1269,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     if i >= limit:
         return i
     memset(&t.kind[t.n], 0, WINDOW_PAD)
+    forget_runs(&t.w)
     if _wide and t.n >= SHORT_WINDOW:
         window_places(&_sets, t.kind, t.n, t.secrets, t.places)
     else:

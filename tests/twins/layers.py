@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html.entities
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,13 +23,33 @@ class TooMuchError(Exception):
     pass
 
 
+CLOSE = re.compile(rb"[0-9@%&=:\\]")
+
+
+class Known(NamedTuple):
+    """A text that was undone and read, how it was, and what it came to."""
+
+    data: bytes
+    json: int
+    coded: int
+    says: bool
+
+
 class Budget:
     def __init__(self, size: int) -> None:
         self.left = max(16 * size, 1 << 20)
+        self.close = max(2 * size, 1 << 18)
+        self.known: deque[tuple[Known, int, list[scan.Seen]]] = deque(maxlen=32)
 
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
+            raise TooMuchError
+
+    def take_close(self, data: bytes) -> None:
+        """Count what is read closely in a text that was undone, and that it is a text."""
+        self.close -= 16 + len(CLOSE.findall(data))
+        if self.close < 0:
             raise TooMuchError
 
 
@@ -218,6 +239,7 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     json, coded, budget = depth
     value = document(data, key, depth, b'{["')
     if value is not None:
+        budget.take_close(data)
         return value
     if json and ESCAPE.search(data):
         budget.take(len(data))
@@ -234,6 +256,24 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
 
 
 def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
+    """Return what is found in a text that was undone; one that is known is not read again."""
+    json, coded, budget = depth
+    if json == 3 or coded == 2:
+        return anew(data, key, depth)
+    text = Known(data, json, coded, scan.KEY_WORDS.search(key) is not None)
+    for other, taken, spans in budget.known:
+        if other == text:
+            budget.take(taken)
+            return spans
+    left = budget.left
+    spans = anew(data, key, depth)
+    if len(spans) <= 4096:
+        budget.known.append((text, left - budget.left, spans))
+    return spans
+
+
+def anew(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
+    depth.budget.take_close(data)
     value = document(data, key, depth)
     if value is not None:
         return value
@@ -331,6 +371,7 @@ def numbers(raw: bytes, length: int, key: str, depth: Depth) -> list[Named]:
     if not NUMBER.search(raw):
         return []
     depth.budget.take(length)
+    depth.budget.take_close(raw)
     found = scan.find(scan.characters(raw, scan.TEXT), key)
     return [named for named in kinds(found) if named[0] in (scan.CARD, scan.SSN)]
 
