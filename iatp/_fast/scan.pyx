@@ -30,9 +30,9 @@ from iatp._fast.text cimport (
     needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
-    BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
-    SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
-    next_run, pack, trace, undo,
+    BASE64, CODED, EDGE_BEFORE, EDGE_BEHIND, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES,
+    UNDO_FORM, SHORTEST_RUN, UNDO_PERCENT, Run, Zone, Zones, decode, has_number, is_hex, is_joint,
+    is_text, look, most_zones, next_hex, next_run, pack, trace, undo, undo_around,
 )
 from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
@@ -1177,21 +1177,27 @@ cdef int _read_layer(
     Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
     Py_ssize_t first, Spans found
 ) except -1:
-    """Adds what is found once this layer is undone in the whole text.
+    """Adds what is found once this layer is undone, around what changed by that.
 
     Spans from `first` on are what was found in it otherwise.
     """
     cdef unsigned char[SHORT_LAYER] short
     cdef unsigned char* out = short
-    cdef bytes kept
+    cdef bytes kept, places
+    cdef Zone whole
+    cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
     _take(depth, n)
+    zones.items = &whole
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    length = undo(d, n, how, out)
-    _read_decoded(r, out, length, says, depth, found)
+        places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
+        zones.items = <Zone*>PyBytes_AS_STRING(places)
+    length = undo_around(d, n, how, out, &zones)
+    for i in range(zones.count):
+        _read_zone(r, out, length, &zones.items[i], says, depth, found)
     if found.count == middle:
         return 0
     trace(d, n, how, found.items + middle, found.count - middle)
@@ -1200,6 +1206,29 @@ cdef int _read_layer(
             if found.items[i].quoted:
                 found.items[i].quoted += 1
     return _merge_last(found, first, middle)
+
+
+cdef int _read_zone(
+    Reader* r, const unsigned char* d, Py_ssize_t n, const Zone* zone, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is found in a zone, but for what is too near to where it is cut."""
+    cdef Py_ssize_t to = found.count
+    cdef Py_ssize_t first = zone.start + EDGE_BEFORE if zone.start else 0
+    cdef Py_ssize_t last = zone.end - EDGE_BEHIND if zone.end < n else n
+    cdef Py_ssize_t i
+    cdef Span* span
+    _read_decoded(r, d + zone.start, zone.end - zone.start, says, depth, found)
+    for i in range(to, found.count):
+        span = &found.items[i]
+        if first <= span.start + zone.start and span.end + zone.start <= last:
+            found.items[to] = span[0]
+            span = &found.items[to]
+            span.start += zone.start
+            span.end += zone.start
+            to += 1
+    found.count = to
+    return 0
 
 
 cdef int _read_runs(

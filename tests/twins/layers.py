@@ -244,14 +244,66 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     if json and ESCAPE.search(data):
         budget.take(len(data))
         layer = undo(data, ESCAPE, escape)
-        found = decoded(layer.data, key, depth._replace(json=json - 1))
+        found = around(layer, key, depth._replace(json=json - 1))
         spans = merge(spans, layer.back(deeper(found)))
     if coded and MAYBE_CODE.search(data):
         budget.take(len(data))
         layer = undo(data, CODE, code)
-        spans = merge(spans, layer.back(decoded(layer.data, key, depth._replace(coded=coded - 1))))
+        spans = merge(spans, layer.back(around(layer, key, depth._replace(coded=coded - 1))))
     if coded:
         spans = merge(spans, runs(data, key, depth._replace(coded=coded - 1)))
+    return spans
+
+
+RUNS_ON = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=.\r\n")
+
+
+def zones(layer: Layer) -> list[tuple[int, int]]:
+    """Return the parts of a layer that are read: what changed, and what is around it."""
+    data = layer.data
+    size = len(data)
+    changed = [i for i in range(size) if layer.ends[i] - layer.starts[i] > 1]
+    stripped = data.strip(b" \t\r\n")
+    like_json = stripped[:1] in (b"{", b"[", b'"') and stripped[-1:] in (b"}", b"]", b'"')
+    if not changed:
+        return []
+    if size <= 4096 or like_json or b"-----BEGIN" in data:
+        return [(0, size)]
+    parts: list[tuple[int, int]] = []
+    behind = 0
+    for i in changed:
+        # Far enough from the last to be a zone of its own, unless runs lead there.
+        start, end = i, max(i + 1, behind)
+        while start > behind and data[start - 1] in RUNS_ON:
+            start -= 1
+        while end < size and data[end] in RUNS_ON:
+            end += 1
+        behind = end
+        start, end = max(0, start - 1024), min(size, end + 1536)
+        while start > 0 and 0x80 <= data[start] < 0xC0:
+            start -= 1
+        while end < size and 0x80 <= data[end] < 0xC0:
+            end += 1
+        if parts and start <= parts[-1][1]:
+            start = parts.pop()[0]
+        parts.append((start, end))
+    if 2 * sum(end - start for start, end in parts) < size:
+        return parts
+    return [(0, size)]
+
+
+def around(layer: Layer, key: str, depth: Depth) -> list[scan.Seen]:
+    """Return what is found around what changed, but for what is too near to where that is cut."""
+    spans: list[scan.Seen] = []
+    size = len(layer.data)
+    for low, high in zones(layer):
+        first = low + 512 if low else 0
+        last = high - 384 if high < size else size
+        spans += [
+            (kind, low + start, low + end, quoted, which)
+            for kind, start, end, quoted, which in decoded(layer.data[low:high], key, depth)
+            if first <= low + start and low + end <= last
+        ]
     return spans
 
 
