@@ -16,7 +16,7 @@ cdef enum:
     # The same of what is read closely in the texts that were undone: each of them, and the bytes
     # in them at which something may be found or encoded (close_bytes in runs.h).
     CLOSE_TEXT = 16
-    CLOSE_EXPANSION = 2
+    CLOSE_EXPANSION = 4
     SHORT_CLOSE = 1 << 18
 
 

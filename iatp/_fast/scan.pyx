@@ -1188,7 +1188,6 @@ cdef int _read_layer(
     cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
-    _take(depth, n)
     zones.items = &whole
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
@@ -1196,6 +1195,9 @@ cdef int _read_layer(
         places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
         zones.items = <Zone*>PyBytes_AS_STRING(places)
     length = undo_around(d, n, how, out, &zones)
+    if zones.count == 0:
+        return 0
+    _take(depth, n)
     for i in range(zones.count):
         _read_zone(r, out, length, &zones.items[i], says, depth, found)
     if found.count == middle:

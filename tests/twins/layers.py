@@ -111,7 +111,6 @@ def escape(token: bytes) -> tuple[bytes, int]:
 PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
 FORM = re.compile(rb"%[0-9a-fA-F]{2}|\+")
 CODE = re.compile(rb"%[0-9a-fA-F]{2}|&(?:#[0-9]|#[xX][0-9a-fA-F]|[0-9a-zA-Z])[0-9a-zA-Z]{0,24};?")
-MAYBE_CODE = re.compile(rb"%[0-9a-fA-F]{2}|&[#0-9a-zA-Z].", re.DOTALL)
 NAMES = {
     name: meaning
     for name, meaning in html.entities.html5.items()
@@ -242,12 +241,10 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
         budget.take_close(data)
         return value
     if json and ESCAPE.search(data):
-        budget.take(len(data))
         layer = undo(data, ESCAPE, escape)
         found = around(layer, key, depth._replace(json=json - 1))
         spans = merge(spans, layer.back(deeper(found)))
-    if coded and MAYBE_CODE.search(data):
-        budget.take(len(data))
+    if coded:
         layer = undo(data, CODE, code)
         spans = merge(spans, layer.back(around(layer, key, depth._replace(coded=coded - 1))))
     if coded:
@@ -296,7 +293,10 @@ def around(layer: Layer, key: str, depth: Depth) -> list[scan.Seen]:
     """Return what is found around what changed, but for what is too near to where that is cut."""
     spans: list[scan.Seen] = []
     size = len(layer.data)
-    for low, high in zones(layer):
+    parts = zones(layer)
+    if parts:
+        depth.budget.take(layer.ends[-1])
+    for low, high in parts:
         first = low + 512 if low else 0
         last = high - 384 if high < size else size
         spans += [
