@@ -21,6 +21,7 @@ from iatp.values import characters
 from iatp._fast.text cimport SSN_DIGITS, Span, json_unit
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t before_run(const unsigned char* p, Py_ssize_t at, Py_ssize_t n, int least)
     Py_ssize_t quiet_marked(
         const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
     )
@@ -331,7 +332,7 @@ cdef Py_ssize_t undo_around(
     length = _undo(p, n, how, out, zones)
     if zones.count == 0:
         return length
-    if length > ZONED and not (_like_json(out, length) or _holds_key(out, length)):
+    if length > ZONED:
         for i in range(zones.count):
             start = zones.items[i].start
             end = max(zones.items[i].end, behind)
@@ -357,7 +358,7 @@ cdef Py_ssize_t undo_around(
             covered += end - start
             count += 1
         zones.count = count
-        if covered * 2 < length:
+        if covered * 2 < length and not (_like_json(out, length) or _holds_key(out, length)):
             return length
     zones.count = 1
     zones.items[0].start = 0
@@ -426,24 +427,16 @@ cdef void trace(
 
 
 cdef bint _has_code(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    cdef const unsigned char* found
-    cdef Py_ssize_t at = 0
-    while at < n:
-        found = <const unsigned char*>memchr(p + at, c'%', n - at)
-        if found == NULL:
-            break
-        at = found - p
-        if _is_percent(p, at, n):
+    cdef Py_ssize_t at = quiet_marked(p, n, c'%', c'&')
+    while at + 2 < n:
+        if p[at] == c'%':
+            if _is_percent(p, at, n):
+                return True
+        elif p[at] == c'&' and (p[at + 1] == c'#' or _is_alphanumeric(p[at + 1])):
             return True
         at += 1
-    at = 0
-    while at + 2 < n:
-        found = <const unsigned char*>memchr(p + at, c'&', n - at)
-        if found == NULL:
-            return False
-        at = found - p + 1
-        if at + 1 < n and (p[at] == c'#' or _is_alphanumeric(p[at])):
-            return True
+        if p[at] != c'%' and p[at] != c'&':
+            at += quiet_marked(p + at, n - at, c'%', c'&')
     return False
 
 
@@ -518,6 +511,7 @@ cdef bint next_run(const unsigned char* p, Py_ssize_t n, Py_ssize_t at, Run* run
     lines: as long as the first, four characters or a multiple, the last may be shorter.
     """
     cdef Py_ssize_t low, line, next_, length
+    at = before_run(p, at, n, SHORTEST_RUN)
     while at + SHORTEST_RUN <= n:
         # Backwards: where a byte is none of base64, no run of this length holds it.
         low = at + SHORTEST_RUN

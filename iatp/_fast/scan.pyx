@@ -38,6 +38,7 @@ from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t close_bytes(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
@@ -854,13 +855,16 @@ cdef int _read_inside(
 cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
     cdef int length
-    while at < n:
+    while True:
+        at += quiet_json(p + at, n - at)
+        if at >= n:
+            break
         if p[at] >= 0x80:
             length = utf8_length(p + at, n - at)
             if length == 0:
                 break
             at += length
-        elif 0x20 <= p[at] < 0x7f or p[at] in (c'\t', c'\n', c'\r'):
+        elif p[at] in (c'\t', c'\n', c'\r'):
             at += 1
         else:
             break
