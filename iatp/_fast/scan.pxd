@@ -17,7 +17,7 @@ cdef enum:
     # in them at which something may be found or encoded (close_bytes in runs.h).
     CLOSE_TEXT = 16
     CLOSE_EXPANSION = 4
-    SHORT_CLOSE = 1 << 18
+    SHORT_CLOSE = 1 << 16
 
 
 cpdef Spans scan(bytes data, int form)
@@ -29,5 +29,6 @@ cdef bint is_too_much(Spans spans) noexcept
 
 # What patterns.pyx undoes and reads by the same rules.
 cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil
+cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1
 cdef bint begins_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil
 cdef bint ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil

@@ -664,6 +664,16 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
         count += 1
 
 
+cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1:
+    """Whether a text is one valid value."""
+    cdef Call[KEPT_CALLS] calls
+    cdef Reader r
+    r.p = p
+    r.n = n
+    r.text = NULL
+    return _check_json(&r, calls) >= 0
+
+
 cdef int _read_calls(
     Reader* r, const Call* calls, int count, bint says, Depth* inside, Spans spans
 ) except -1:

@@ -844,7 +844,13 @@ cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
     """Whether these digits stand inside a UUID (8-4-4-4-12 hex digits)."""
     cdef int first = end - UUID if end > UUID else 0
     cdef int last = start if start < t.n - UUID else t.n - UUID
+    cdef int run = 0
     cdef int i
+    # Between its dashes are twelve digits at most.
+    for i in range(start, end):
+        run = 0 if t.cp[i] == c'-' else run + 1
+        if run > 12 or run and not _is_hex(t.cp[i]):
+            return False
     while first <= last:
         for i in range(UUID):
             if i in (8, 13, 18, 23):

@@ -38,7 +38,7 @@ class Known(NamedTuple):
 class Budget:
     def __init__(self, size: int) -> None:
         self.left = max(16 * size, 1 << 20)
-        self.close = max(2 * size, 1 << 18)
+        self.close = max(4 * size, 1 << 16)
         self.known: deque[tuple[Known, int, list[scan.Seen]]] = deque(maxlen=32)
 
     def take(self, size: int) -> None:
