@@ -75,6 +75,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     uint64_t busy = 0;
     int count = LANES_COUNT;
     WORDS closely = none;
+    LANES_ROWS
     if (w->n - base < LANES_COUNT * WALK_BLOCK) {
         Py_ssize_t left = (w->n - base) % WALK_BLOCK;
         count = (int)((w->n - base) / WALK_BLOCK) + 1;
@@ -329,6 +330,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES
 #undef LANES_COUNT
 #undef LANES_TARGET
+#undef LANES_ROWS
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP
