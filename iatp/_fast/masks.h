@@ -9,8 +9,8 @@
 
 typedef uint64_t MaskWords[MASKS_BLOCKS] __attribute__((aligned(64)));
 #define MASKS_EACH(DO) \
-    DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(token) DO(s) DO(w) \
-    DO(dash) DO(space) DO(joiner) DO(comma) DO(colon) DO(bracket) DO(curly) DO(opening) DO(dot) \
+    DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(assign) DO(token) DO(s) \
+    DO(first) DO(dash) DO(space) DO(joiner) DO(comma) DO(bracket) DO(curly) DO(opening) DO(dot) \
     DO(zero) DO(e) DO(alpha) DO(tail) DO(tail2) DO(simple)
 #define MASKS_FIELD(name) MaskWords name;
 typedef struct {
@@ -31,19 +31,19 @@ enum {
     IS_DIGIT = 4,
     IS_SIGN = 8,                 /* + / */
     IS_MINUS = 16,
-    IS_S = 32, IS_W = 64,
+    IS_S = 32, IS_P = 64,
     IS_UNDER = (char)128         /* _ ~ ^ DEL */
 };
 #define TOKEN_LOW_HALVES \
-    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_LATE | IS_DIGIT | IS_P, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
     IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
 #define TOKEN_HIGH_HALVES \
-    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
-    (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_P | IS_UNDER), IS_EARLY, \
+    (char)(IS_LATE | IS_S | IS_P | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
@@ -53,9 +53,9 @@ enum {
     BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
 };
 #define TAIL_LOW_HALVES \
-    0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
-    TAIL_6 | TAIL_7, TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
-    TAIL_6 | BEHIND_6, 0
+    TAIL_7 | TAIL2_7, TAIL_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), \
+    TAIL_7 | TAIL2_7, TAIL_6 | TAIL_7 | TAIL2_6, TAIL_6 | TAIL2_6 | TAIL2_7, TAIL2_7 | BEHIND_6, TAIL_7 | TAIL2_7, TAIL2_6, \
+    TAIL_7, 0, 0, BEHIND_5, 0, TAIL_6 | TAIL2_6 | BEHIND_6, TAIL_6
 #define TAIL_HIGH_HALVES \
     0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
     TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
@@ -98,6 +98,8 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
     m->high[i] = BITS(a, b);
     m->digit[i] = BITS(da, db);
     m->at[i] = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    m->assign[i] = BITS(_mm256_or_si256(EQUAL(a, ':'), EQUAL(a, '=')),
+                     _mm256_or_si256(EQUAL(b, ':'), EQUAL(b, '=')));
     m->code[i] = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
                    _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
     __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
@@ -108,7 +110,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
     __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
     /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
     m->s[i] = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
-    m->w[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
+    m->first[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
     m->dash[i] = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
     __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
     m->token[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
@@ -140,7 +142,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     m->bracket[i] = ~NOT_IN(IS_BRACKET);
 #undef NOT_IN
     m->comma[i] = BITS(EQUAL(a, ','), EQUAL(b, ','));
-    m->colon[i] = BITS(EQUAL(a, ':'), EQUAL(b, ':'));
     /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
     m->curly[i] = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
     m->opening[i] = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
@@ -181,6 +182,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
     m->digit[i] = _mm512_cmple_epu8_mask(
         _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
     m->at[i] = EQUAL('@');
+    m->assign[i] = EQUAL(':') | EQUAL('=');
     m->code[i] = EQUAL('%') | EQUAL('&');
     __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
     __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
@@ -190,7 +192,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
 #define PART(c) _mm512_test_epi8_mask(parts, _mm512_set1_epi8((char)(c)))
     m->token[i] = PART(IS_TOKEN);
     m->s[i] = PART(IS_S);
-    m->w[i] = PART(IS_W);
+    m->first[i] = PART(IS_P);
     m->dash[i] = PART(IS_MINUS);
 #undef PART
     return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
@@ -219,7 +221,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
     m->simple[i] = IN(IS_BEHIND);
 #undef IN
     m->comma[i] = EQUAL(',');
-    m->colon[i] = EQUAL(':');
     m->curly[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
     m->opening[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
     m->dot[i] = EQUAL('.');

@@ -112,13 +112,15 @@ static int walk_escapes(
     return 1;
 }
 
-/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, and
-   of these all but the first. 0 where it is not valid. */
+/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, of
+   these all but the first, and where a colon or an equals sign of full width stands behind a word
+   that says secret. 0 where it is not valid. */
 static int walk_characters(
-    Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more
+    Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more, uint64_t *signs
 ) {
     Carries *c = &w->carries;
     *marks = *more = c->high_marks;
+    *signs = 0;
     /* Those of a character that began before have been checked with it. */
     high &= ~((1ull << c->high_bytes) - 1);
     c->high_marks = 0;
@@ -137,6 +139,9 @@ static int walk_characters(
                 c->high_marks = (1ull << c->high_bytes) - 1;
         }
         high &= ~(bytes << bit);
+        if (token_wide_gap(w->p, at, at + length) && w->p[at] == 0xef
+            && token_says(w->rules->tokens, w->p, 0, at))
+            *signs |= 1ull << bit;
         if (counts) {
             *marks |= bytes << bit;
             *more |= (bytes & ~1ull) << bit;
@@ -145,37 +150,17 @@ static int walk_characters(
     return 1;
 }
 
-/* Whether one of the words that say secret stands before `at`; of those that are two, the second. */
-static int walk_said(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    for (int turn = 0; turn < 2; turn++) {
-        at = token_word(p, 0, at);
-        for (int i = 0; w->rules->words[i][0]; i++) {
-            const unsigned char *word = w->rules->words[i];
-            int length = (int)strlen((const char *)word), place = 0;
-            if (at < length)
-                continue;
-            while (place < length && (p[at - length + place] | 0x20) == word[place])
-                place++;
-            if (place == length)
-                return 1;
-        }
-        /* Between it and its value. */
-        if (at >= 2 && p[at - 1] == 's' && p[at - 2] == 'i')
-            at -= 2;
-        else if (at >= 3 && p[at - 1] == 's' && p[at - 2] == 'a' && p[at - 3] == 'w')
-            at -= 3;
-        else
-            return 0;
-    }
-    return 0;
-}
-
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
-    Walk *w, uint64_t events, uint64_t dashes, uint64_t words
+    Walk *w, uint64_t events, uint64_t dashes, uint64_t words, uint64_t signs
 ) {
-    w->calls |= words;
+    const TokenTable *t = w->rules->tokens;
+    for (; words; words &= words - 1)
+        if (token_passes(t, w->p, 0, w->base + __builtin_ctzll(words), w->n))
+            w->calls |= words & (0 - words);
+    for (; signs; signs &= signs - 1)
+        if (token_sign(t, w->p, 0, w->base + __builtin_ctzll(signs), w->n, 0))
+            w->calls |= signs & (0 - signs);
     for (; dashes; dashes &= dashes - 1)
         if (token_begin(w->p, w->base + __builtin_ctzll(dashes), w->n) >= 0)
             w->calls |= dashes & (0 - dashes);
@@ -186,8 +171,8 @@ static void walk_places(
             && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
-        if (at >= w->done && token_run(w->rules->tokens, w->p, 0, at, w->n,
-                                       token_said(w->rules->tokens, w->p, 0, at) && walk_said(w, at),
+        if (at >= w->done && token_run(t, w->p, 0, at, w->n,
+                                       token_said(t, w->p, 0, at) && token_says(t, w->p, 0, at),
                                        &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
@@ -624,10 +609,26 @@ static uint64_t walk_scalars(Walk *w, uint64_t look) {
     return kept;
 }
 
+/* Whether what names the member whose key ends before the quote at `at` may say secret. */
+static __attribute__((noinline)) int walk_named(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    Names n;
+    names_begin(&n, w->p, at);
+    n.at = names_string(&n, at + 1);
+    if (n.at < 0)
+        return 0;
+    while (names_next(&n, t))
+        if (token_named(t, w->p, n.start, n.end, 0, t->between) >= 0
+            || memchr(w->p + n.start, '\\', (size_t)(n.end - n.start)))
+            return 1;
+    return 0;
+}
+
 /* Where the string begins that is the value of the key whose closing quote is at `at`, if the key
    may say secret; or -1. */
 static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
+    const TokenTable *t = w->rules->tokens;
     Py_ssize_t i = at + 1;
     int escaped = 0;
     while (i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r'))
@@ -640,7 +641,9 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
         return -1;
     for (int back = 1; back < 13 && at - back >= 0; back++)
         escaped |= p[at - back] == '\\';
-    return escaped || token_pair(w->rules->tokens->ends, p[at - 2], p[at - 1]) ? i : -1;
+    if (escaped || token_named(t, p, 0, at, 0, t->between) >= 0)
+        return i;
+    return token_named(t, p, 0, at, t->between, t->word_count) >= 0 && walk_named(w, at) ? i : -1;
 }
 
 /* Adds the strings whose keys may say secret to the calls. */

@@ -62,7 +62,6 @@ cdef extern from "walk.h" nogil:
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
         bint (*is_ssn)(const unsigned char* digits) noexcept nogil
         uint64_t[1024] units
-        unsigned char[16][16] words
         uint32_t[32] entities
         unsigned char[26 * 26] ibans
     ctypedef struct Walk:
@@ -107,15 +106,9 @@ cdef void _fill_rules():
             _put_unit(zero + digit)
     for separator in characters.SEPARATORS:
         _put_unit(separator)
-    # sig= says it too.
-    words = {
-        word.rpartition(" ")[2]
-        for word in (*secrets.PASSWORDS, *secrets.SECRETS, *secrets.SCHEMES, "sig")
-    }
-    assert len(words) < 16 and max(map(len, words)) < 16
-    for number, word in enumerate(sorted(words)):
-        for place, letter in enumerate(word.encode()):
-            _rules.words[number][place] = letter
+    # A colon and an equals sign of full width may stand before a secret.
+    _put_unit(0xff1a)
+    _put_unit(0xff1d)
     for entity, meaning in html.entities.html5.items():
         if not entity.endswith(";") and (meaning < "\x80" or ord(meaning) in characters.SEPARATORS):
             first, second = entity[:2].lower().encode()
