@@ -93,7 +93,7 @@ static int names_next(Names *n, const TokenTable *t) {
         n->at = names_string(n, key);
         if (n->at < 0)
             break;
-        if (named && token_titled(t, p, n->at + 1, key - 1)) {
+        if (named && token_named(t, p, n->at + 1, key - 1, TOKEN_TITLE) >= 0) {
             n->start = start + 1;
             n->end = end - 1;
             return 1;

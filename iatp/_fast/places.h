@@ -618,7 +618,7 @@ static __attribute__((noinline)) int walk_named(const Walk *w, Py_ssize_t at) {
     if (n.at < 0)
         return 0;
     while (names_next(&n, t))
-        if (token_named(t, w->p, n.start, n.end, 0, t->between) >= 0
+        if (token_named(t, w->p, n.start, n.end, TOKEN_SAYS) >= 0
             || memchr(w->p + n.start, '\\', (size_t)(n.end - n.start)))
             return 1;
     return 0;
@@ -630,7 +630,9 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
     const TokenTable *t = w->rules->tokens;
     Py_ssize_t i = at + 1;
-    int escaped = 0;
+    int said = 0;
+    if (!token_pair(t->ends, p[at - 2], p[at - 1]) && !token_is_wide(p, 0, at))
+        return -1;
     while (i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r'))
         i++;
     if (i >= w->n || p[i] != ':')
@@ -639,11 +641,16 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
         i++;
     if (i >= w->n || p[i] != '"')
         return -1;
-    for (int back = 1; back < 13 && at - back >= 0; back++)
-        escaped |= p[at - back] == '\\';
-    if (escaped || token_named(t, p, 0, at, 0, t->between) >= 0)
-        return i;
-    return token_named(t, p, 0, at, t->between, t->word_count) >= 0 && walk_named(w, at) ? i : -1;
+    said = token_named(t, p, 0, at, TOKEN_SAYS) >= 0;
+    /* Where something is escaped, it may be a letter of the word. */
+    for (int back = 1; back < TOKEN_WORD * TOKEN_ESCAPE && at - back >= 0 && !said; back++) {
+        if (p[at - back] == '"' && p[at - back - (at > back)] != '\\')
+            break;
+        said = p[at - back] == '\\';
+    }
+    if (!said && token_named(t, p, 0, at, TOKEN_LABEL) >= 0)
+        said = walk_named(w, at);
+    return said ? i : -1;
 }
 
 /* Adds the strings whose keys may say secret to the calls. */

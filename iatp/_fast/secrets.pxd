@@ -13,7 +13,10 @@ cdef extern from "tokens.h" nogil:
         TOKEN_WIDE
         TOKEN_WORDS
         TOKEN_WORD
-        TOKEN_TITLES
+        TOKEN_SAYS
+        TOKEN_LABEL
+        TOKEN_VERB
+        TOKEN_TITLE
     ctypedef struct Prefix:
         unsigned char length
         unsigned char[31] text
@@ -43,12 +46,12 @@ cdef extern from "tokens.h" nogil:
         uint32_t[32] countries
         WideEnd[12] wide
         int wide_count
-        unsigned char[64][16] words
-        unsigned char[64] lengths
+        unsigned char[80][16] words
+        unsigned char[80] lengths
+        unsigned char[80] kinds
+        unsigned char[26 * 26] by_pair
+        unsigned char[80] next
         int word_count
-        int between
-        unsigned char[24][16] titles
-        int title_count
     int token_pair(const uint32_t* pairs, unsigned char a, unsigned char b)
 
 cdef inline uint32_t fold(uint32_t c) noexcept nogil:
@@ -92,3 +95,4 @@ cdef bint is_run(uint32_t c) noexcept nogil
 cdef bint is_gap(uint32_t c) noexcept nogil
 cdef int word_before(const uint32_t* cp, int end) noexcept nogil
 cdef bint ends_with_label(const uint32_t* cp, int end) noexcept nogil
+cdef bint ends_with_content(const uint32_t* cp, int end) noexcept nogil

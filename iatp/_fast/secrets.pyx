@@ -72,12 +72,16 @@ cdef struct Texts:
     Text32[MAX_WORDS] each
 
 cdef Texts _words
+# By their last two letters, one of them and the next, from 1 on; 0 for those beyond ASCII.
+cdef unsigned char[26 * 26 + 1] _by_pair
+cdef unsigned char[MAX_WORDS + 1] _next_word
 cdef int[MAX_WORDS] _word_says
 cdef bint[MAX_WORDS] _word_passes
 cdef Texts _not_tokens
 cdef Texts _not_short
 cdef Texts _verbs
 cdef Texts _labels
+cdef Texts _contents
 cdef Texts _placeholders
 cdef Texts _references
 cdef int _telegram = secrets.NAMES.index("secret.telegram_token")
@@ -116,17 +120,24 @@ cdef int _put(Texts* texts, object words) except -1:
     return 0
 
 
-cdef int _put_word(str word) except -1:
-    """Adds a word that may stand before a value to the table; of those that are several, the last."""
+cdef int _put_word(str word, int kind) except -1:
+    """Adds a word to the table; of those that are several, the last."""
     # What stands behind its last letter beyond ASCII is enough to be asked for.
     cdef bytes text = re.sub("^.*[^!-~]", "", word).encode()
+    cdef int number = _table.word_count
+    cdef int at, pair
     if len(text) > 1:
-        assert _table.word_count < TOKEN_WORDS and len(text) <= TOKEN_WORD
-        _table.lengths[_table.word_count] = len(text)
-        for at in range(len(text)):
-            _table.words[_table.word_count][<int>at] = text[at]
+        assert number < TOKEN_WORDS and len(text) <= TOKEN_WORD
         _table.word_count += 1
-    return _put_end(word)
+        _table.kinds[number] = kind
+        _table.lengths[number] = len(text)
+        for at in range(len(text)):
+            _table.words[number][at] = text[at]
+        at = len(text)
+        pair = (<int>text[at - 2] - 97) * 26 + <int>text[at - 1] - 97
+        _table.next[number] = _table.by_pair[pair]
+        _table.by_pair[pair] = number
+    return 0 if kind == TOKEN_TITLE else _put_end(word)
 
 
 cdef int _put_end(str word) except -1:
@@ -150,6 +161,7 @@ cdef int _fill() except -1:
     cdef list rows = [("eyJ", -1)]
     memset(&_table, 0, sizeof(_table))
     memset(_alphabets, 0, sizeof(_alphabets))
+    _table.word_count = 1
     assert len(bits) <= MAX_ALPHABETS and len(secrets.TOKENS) <= MAX_TOKENS
     for number, alphabet in enumerate(bits):
         for code in _members(secrets.ALPHABETS[alphabet]):
@@ -202,19 +214,19 @@ cdef int _fill() except -1:
             _word_says[_words.count] = says
             _word_passes[_words.count] = "pass" in word
             _put(&_words, [word])
-            _put_word(word)
+            at = _pair_of(ord(word[len(word) - 2]), ord(word[len(word) - 1]))
+            _next_word[_words.count] = _by_pair[at]
+            _by_pair[at] = _words.count
+            _put_word(word, TOKEN_SAYS)
     _put(&_verbs, secrets.VERBS)
     _put(&_labels, secrets.LABELS)
-    _put_word("sig")
-    _table.between = _table.word_count
-    for word in (*secrets.VERBS, *secrets.LABELS):
-        _put_word(word)
-    assert len(secrets.TITLES) <= TOKEN_TITLES
-    for at, word in enumerate(secrets.TITLES):
-        assert len(word) < TOKEN_WORD
-        for i in range(len(word)):
-            _table.titles[at][i] = ord(word[i])
-    _table.title_count = len(secrets.TITLES)
+    _put(&_contents, secrets.CONTENTS)
+    _put_word("sig", TOKEN_SAYS)
+    for kind, known in (
+        (TOKEN_VERB, secrets.VERBS), (TOKEN_LABEL, secrets.LABELS), (TOKEN_TITLE, secrets.TITLES),
+    ):
+        for word in known:
+            _put_word(word, kind)
     _put(&_not_tokens, secrets.NOT_TOKENS)
     _put(&_not_short, secrets.NOT_SHORT)
     _put(&_placeholders, secrets.PLACEHOLDERS)
@@ -753,17 +765,36 @@ cdef bint _follows_joined(const uint32_t* cp, int at, const Texts* words) noexce
     return False
 
 
+cdef inline int _pair_of(uint32_t before, uint32_t last) noexcept nogil:
+    """Where words that end in these are in the table by pairs."""
+    before = fold(before) - 97
+    last = fold(last) - 97
+    return <int>(before * 26 + last) if before < 26 and last < 26 else 26 * 26
+
+
+cdef inline bint _may_end(const uint32_t* cp, int end) noexcept nogil:
+    """Whether a word that says secret, a verb or a label may end here, by its last two letters."""
+    if end < 2:
+        return False
+    if cp[end - 1] < 0x80 and cp[end - 2] < 0x80:
+        return token_pair(_table.ends, <unsigned char>cp[end - 2], <unsigned char>cp[end - 1])
+    return True
+
+
 cdef Word _word_at(const uint32_t* cp, int end) noexcept nogil:
     """Which word of those that say secret ends at `end`."""
     cdef Word word
     cdef int number, at
     cdef uint32_t before
-    cdef uint32_t last = fold(cp[end - 1]) if end > 0 else 0
+    cdef int next_
     word.says = SAYS_NOTHING
     word.passes = word.is_token = False
-    for number in range(_words.count):
-        if _words.each[number].text[_words.each[number].length - 1] != last:
-            continue
+    if end < 2:
+        return word
+    next_ = _by_pair[_pair_of(cp[end - 2], cp[end - 1])]
+    while next_:
+        number = next_ - 1
+        next_ = _next_word[next_]
         at = _start_of(cp, end, &_words.each[number])
         if at < 0:
             continue
@@ -962,6 +993,15 @@ cdef bint ends_with_label(const uint32_t* cp, int end) noexcept nogil:
     return _label_start(cp, end) >= 0
 
 
+cdef bint ends_with_content(const uint32_t* cp, int end) noexcept nogil:
+    """The same, where the value is a number."""
+    cdef int number
+    for number in range(_contents.count):
+        if _start_of(cp, end, &_contents.each[number]) >= 0:
+            return True
+    return False
+
+
 cdef bint _leads_to_verb(const uint32_t* cp, int low, int high) noexcept nogil:
     cdef int at = _skip_quotes(cp, low, high)
     cdef int most = at + 3
@@ -1013,7 +1053,7 @@ cdef Word _announced(const uint32_t* cp, int i, int* start) noexcept nogil:
     start[0] = end
     word.says = SAYS_NOTHING
     word.passes = word.is_token = False
-    if end == 0:
+    if not _may_end(cp, end):
         return word
     word = _word_at(cp, end)
     if word.says != SAYS_NOTHING:

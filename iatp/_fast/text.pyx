@@ -23,8 +23,8 @@ from libc.string cimport memchr, memmove, memset
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, ends_with_label, fold, is_gap, is_run, said_at, token_at,
-    token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, ends_with_content, ends_with_label, fold, is_gap, is_run, said_at,
+    token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -726,7 +726,7 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
         return False
     if _call_in(cp, 0, n, True):
         return True
-    if not ends_with_label(cp, n):
+    if not (ends_with_label(cp, n) or ends_with_content(cp, n)):
         return False
     names_begin(&names, p, start)
     while names_next(&names, _tokens):

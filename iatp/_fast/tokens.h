@@ -30,10 +30,12 @@
 /* What stands before the fixed part is at most so long. */
 #define TOKEN_HEAD 76
 /* Of words that say secret: so many, so long; and of those that end beyond ASCII. */
-#define TOKEN_WORDS 64
+#define TOKEN_WORDS 80
 #define TOKEN_WORD 16
 #define TOKEN_WIDE 12
-#define TOKEN_TITLES 24
+/* What a word is: it says secret; it stands between such a word and a value; it ends the key of a
+   name. */
+enum { TOKEN_SAYS = 1, TOKEN_LABEL = 2, TOKEN_VERB = 4, TOKEN_TITLE = 8 };
 /* Bytes of the user of curl. */
 #define TOKEN_USER 160
 
@@ -73,13 +75,12 @@ typedef struct {
     uint32_t countries[32];             /* the two letters of an IBAN's country */
     WideEnd wide[TOKEN_WIDE];           /* of those words whose ends are not all ASCII */
     int wide_count;
-    /* The words; of those that are several, the last. From `between` on, those that stand between
-       one of them and its value. */
+    /* The words; of those that are several, the last. The first is none. */
     unsigned char words[TOKEN_WORDS][TOKEN_WORD];
-    unsigned char lengths[TOKEN_WORDS];
-    int word_count, between;
-    unsigned char titles[TOKEN_TITLES][TOKEN_WORD];    /* what keys of names end in */
-    int title_count;
+    unsigned char lengths[TOKEN_WORDS], kinds[TOKEN_WORDS];
+    unsigned char by_pair[26 * 26];     /* one that ends in two letters, or 0 */
+    unsigned char next[TOKEN_WORDS];    /* and one more, or 0 */
+    int word_count;
 } TokenTable;
 
 static inline int token_alnum(unsigned char c) {
@@ -259,23 +260,26 @@ static inline int token_said(
                || (token_is_wide(p, low, i) && token_wide(t, p, low, i)));
 }
 
-/* Where the word begins that ends at `at` and is one of those from `first` to `end`, or -1. */
+/* Where the word of one of these kinds begins that ends at `at`, or -1. */
 static inline Py_ssize_t token_named(
-    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, int first, int end
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, int kinds
 ) {
+    unsigned char first, second;
     if (at - low < 2)
         return -1;
-    if (token_pair(t->ends, p[at - 2], p[at - 1]))
-        for (int i = first; i < end; i++) {
-            int length = t->lengths[i], place = 0;
-            if (at - low < length || (p[at - 1] | 0x20) != t->words[i][length - 1])
+    first = (unsigned char)((p[at - 2] | 0x20) - 'a');
+    second = (unsigned char)((p[at - 1] | 0x20) - 'a');
+    if (first < 26 && second < 26)
+        for (int i = t->by_pair[first * 26 + second]; i; i = t->next[i]) {
+            int left = t->lengths[i] - 2;
+            if (!(t->kinds[i] & kinds) || at - low < left + 2)
                 continue;
-            while (place < length && (p[at - length + place] | 0x20) == t->words[i][place])
-                place++;
-            if (place == length)
-                return at - length;
+            while (left > 0 && (p[at - t->lengths[i] + left - 1] | 0x20) == t->words[i][left - 1])
+                left--;
+            if (left == 0)
+                return at - t->lengths[i];
         }
-    if (first == 0 && token_is_wide(p, low, at) && token_wide(t, p, low, at))
+    if (kinds & TOKEN_SAYS && token_is_wide(p, low, at) && token_wide(t, p, low, at))
         return at;
     return -1;
 }
@@ -286,9 +290,9 @@ static int token_says(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
 ) {
     Py_ssize_t i = token_word(p, low, at);
-    if (token_named(t, p, low, i, 0, t->between) >= 0)
+    if (token_named(t, p, low, i, TOKEN_SAYS) >= 0)
         return 1;
-    i = token_named(t, p, low, i, t->between, t->word_count);
+    i = token_named(t, p, low, i, TOKEN_LABEL | TOKEN_VERB);
     if (i < 0)
         return 0;
     for (;;) {
@@ -299,23 +303,7 @@ static int token_says(
         if (i == before)
             break;
     }
-    return token_named(t, p, low, i, 0, t->between) >= 0;
-}
-
-/* Whether the key from `low` to `at` is that of a name, by its end; escapes are not undone. */
-static inline int token_titled(
-    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
-) {
-    for (int i = 0; i < t->title_count; i++) {
-        int length = (int)strlen((const char *)t->titles[i]), place = length;
-        if (at - low < length || (p[at - 1] | 0x20) != t->titles[i][length - 1])
-            continue;
-        while (place > 0 && (p[at - length + place - 1] | 0x20) == t->titles[i][place - 1])
-            place--;
-        if (place == 0)
-            return 1;
-    }
-    return 0;
+    return token_named(t, p, low, i, TOKEN_SAYS) >= 0;
 }
 
 /* Whether a user of curl may stand before the colon at `at`. */
@@ -378,7 +366,7 @@ static int token_passes(
         return 0;
     while (end < high && (unsigned char)((p[end] | 0x20) - 'a') < 26 && end - at < TOKEN_WORD)
         end++;
-    if (end == high || token_named(t, p, low, end, 0, t->between) < 0)
+    if (end == high || token_named(t, p, low, end, TOKEN_SAYS) < 0)
         return 0;
     c = p[end];
     if (c != ' ')
@@ -390,9 +378,9 @@ static int token_passes(
     c = end + 1 < high ? p[end + 1] : ' ';
     if (c == '"' || c == '\'' || c == '`' || c == '\\' || c == ' ' || c == '\t' || c == '*')
         return 1;
-    for (int i = t->between; i < t->word_count; i++) {
+    for (int i = 1; i < t->word_count; i++) {
         Py_ssize_t behind = end + 1 + t->lengths[i];
-        if (behind < high && !token_alnum(p[behind])
+        if (t->kinds[i] & TOKEN_VERB && behind < high && !token_alnum(p[behind])
             && memcmp(p + end + 1, t->words[i], t->lengths[i]) == 0)
             return 1;
     }

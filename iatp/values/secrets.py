@@ -273,9 +273,12 @@ LEAST_PASSWORD = 6
 VERBS: tuple[str, ...] = ("is", "was", "ist", "lautet", "est", "es")
 """What may stand between a word and its value, with spaces around it."""
 
-LABELS: tuple[str, ...] = ("value", "content", "default", "answer")
+LABELS: tuple[str, ...] = ("value", "default")
 """What may stand between a name that is given as a value and the value of that name; and what a key
 ends in whose value is named by another member."""
+
+CONTENTS: tuple[str, ...] = ("content", "answer", "text", "data", "input", "response", "val", "v")
+"""What else such a key ends in, where the value is a number or nine digits."""
 
 TITLES: tuple[str, ...] = (
     "name", "key", "field", "label", "id", "type", "title", "header", "question", "column",

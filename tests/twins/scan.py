@@ -540,6 +540,9 @@ class Json:
                 key = self.string("")
                 if secrets.LABEL.search(key):
                     key = secrets.BETWEEN_NAMES.join([key, *self.names(start)])
+                elif secrets.CONTENT.search(key):
+                    between = secrets.BETWEEN_NUMBERS
+                    key = between.join([key, *self.names(start), ""])
                 self.expect(b":")
                 self.at += 1
             self.value(key, depth, direct=is_object)

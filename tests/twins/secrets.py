@@ -193,6 +193,7 @@ BEHIND_VERB = re.compile(rf"(?:[ \t]?:)?[ \t\r\n]{{1,3}}{QUOTES}")
 BEFORE_LABEL = re.compile(r"""["'`\\]{0,4}[ \t\r\n,;{-]{1,12}["'`\\]{0,4}""")
 VERB = re.compile(rf"(?:{'|'.join(secrets.VERBS)})\Z")
 LABEL = re.compile(rf"(?i:{'|'.join(secrets.LABELS)})\Z", re.ASCII)
+CONTENT = re.compile(rf"(?i:{'|'.join(secrets.CONTENTS)})\Z", re.ASCII)
 CONSTANT = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Z]*_[0-9A-Z_]*\Z")
 FLAG = re.compile(r"(?<![0-9A-Za-z_-])--[0-9A-Za-z_-]{1,24}\Z")
 NOT_TOKEN = re.compile(rf"(?i:(?:{'|'.join(secrets.NOT_TOKENS)})[ _.-]?)\Z", re.ASCII)
@@ -240,8 +241,9 @@ def word_before(text: str, end: int) -> Word:
     return NO_WORD
 
 
-BETWEEN_NAMES = "\ud800"
-"""What no key of valid JSON holds stands between a key and what else names its value."""
+BETWEEN_NAMES, BETWEEN_NUMBERS = "\ud800", "\ud801"
+"""What no key of valid JSON holds stands between a key and what else names its value, or a number
+alone."""
 
 
 def key_word(key: str) -> Word:
