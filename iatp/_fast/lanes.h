@@ -28,13 +28,13 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
 }
 
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
-   or "ssw" stands; tells the group where. */
+   or "p?ss", a colon or an equals sign stands; tells the group where. */
 static inline __attribute__((always_inline)) LANES_TARGET
 int LANES(runs)(
-    Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_, const WORDS *sw,
-    const WORDS *dash_, WORDS *closely
+    Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_,
+    const WORDS *first_, const WORDS *dash_, const WORDS *assigns, WORDS *closely
 ) {
-    const WORDS run = *tokens, s = *s_, dash = *dash_;
+    const WORDS run = *tokens, s = *s_, first = *first_, dash = *dash_;
     CARRY(run);
     const WORDS run2 = run & BEFORE(run, 1);
     CARRY(run2);
@@ -47,7 +47,8 @@ int LANES(runs)(
     const WORDS coded = run8 & BEFORE(run8, WALK_RUN - 8) & *in;
     const WORDS events = run16 & ~BEFORE(run16, 1);
     CARRY(s);
-    const WORDS words = *sw & BEFORE(s, 1) & BEFORE(s, 2);
+    CARRY(first);
+    const WORDS words = s & BEFORE(s, 1) & BEFORE(first, 3);
     CARRY(dash);
     const WORDS dash2 = dash & BEFORE(dash, 1);
     CARRY(dash2);
@@ -58,8 +59,9 @@ int LANES(runs)(
     STORE(g->events, events);
     STORE(g->words, words);
     STORE(g->dashes, dashes);
-    *closely |= coded | events | words | dashes;
-    return LANES_ANY(coded | events | words | dashes);
+    STORE(g->assigns, *assigns);
+    *closely |= coded | events | words | dashes | *assigns;
+    return LANES_ANY(coded | events | words | dashes | *assigns);
 }
 
 /* Reads the group from `base` on: WALK_BLOCKS, WALK_PLAIN where it is inside a string and holds
@@ -90,12 +92,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     for (int i = 0; i < count; i++)
         busy |= LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
     w->lanes = count;
-    const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s), sw = LOAD(m.w);
+    const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
+    const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
 
     if (c->in_string && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63
                            | c->point >> 63 | c->after_point)) {
         const WORDS all = ~none;
-        int found = LANES(runs)(c, g, &all, &tokens_, &s_, &sw, &dash_, &closely);
+        int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->tail = c->tail2 = c->units = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
         if (!found)
@@ -124,7 +127,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 
     /* Escapes and characters beyond ASCII. */
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
-    WORDS more = none;
+    WORDS more = none, said = none;
     if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters | c->wide) {
         uint64_t each[6][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
@@ -139,12 +142,14 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         more = LOAD(each[5]);
     }
     if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
-        uint64_t each[2][LANES_COUNT] __attribute__((aligned(64)));
+        uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i]))
+            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i],
+                                 &each[2][i]))
                 return WALK_INVALID;
         marks = LOAD(each[0]);
         more |= LOAD(each[1]);
+        said = LOAD(each[2]);
     }
 
     /* Strings. */
@@ -178,9 +183,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 
         /* Tokens. A carry goes from one through what is none to the next. */
         comma = LOAD(m.comma) & ~in;
-        colon = LOAD(m.colon) & ~in;
+        /* Of the two signs the colon is the one with this bit. */
+        colon = assign & opening & ~in;
         brackets = bracket & ~in;
-        const WORDS scalar = ~(LOAD(m.comma) | LOAD(m.colon) | bracket | space | quote | in);
+        const WORDS scalar = ~(LOAD(m.comma) | (assign & opening) | bracket | space | quote | in);
         CARRY(scalar);
         starts = scalar & ~BEFORE(scalar, 1);
         const WORDS between = ~(comma | colon | brackets | opens | starts);
@@ -290,14 +296,17 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     /* Secrets and IBANs. */
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
     CARRY(alpha);
+    const WORDS far = LOAD(m.high) | letters;
     CARRY(tail);
     CARRY(tail2);
+    CARRY(far);
     CARRY(units);
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
-    const WORDS run = (tokens_ | slashes) & in, s = s_ & in, w_ = sw & in, strokes = dash & in;
-    LANES(runs)(c, g, &in, &run, &s, &w_, &strokes, &closely);
+    const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
+    const WORDS assigns = assign & in;
+    LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
 
     STORE(g->in, in);
     STORE(g->opens, opens);
@@ -309,8 +318,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->members, members);
     STORE(g->colons, colon);
     STORE(g->commas, comma);
-    STORE(g->calls, in & (units | (behind & LOAD(m.e))));
-    STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2)) | hidden));
+    STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
+    STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2))
+                             | BEFORE(far, 1) | BEFORE(far, 2) | hidden));
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);

@@ -9,8 +9,8 @@
 
 typedef uint64_t MaskWords[MASKS_BLOCKS] __attribute__((aligned(64)));
 #define MASKS_EACH(DO) \
-    DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(token) DO(s) DO(w) \
-    DO(dash) DO(space) DO(joiner) DO(comma) DO(colon) DO(bracket) DO(curly) DO(opening) DO(dot) \
+    DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(assign) DO(token) DO(s) \
+    DO(first) DO(dash) DO(space) DO(joiner) DO(comma) DO(bracket) DO(curly) DO(opening) DO(dot) \
     DO(zero) DO(e) DO(alpha) DO(tail) DO(tail2) DO(simple)
 #define MASKS_FIELD(name) MaskWords name;
 typedef struct {
@@ -31,19 +31,19 @@ enum {
     IS_DIGIT = 4,
     IS_SIGN = 8,                 /* + / */
     IS_MINUS = 16,
-    IS_S = 32, IS_W = 64,
+    IS_S = 32, IS_P = 64,
     IS_UNDER = (char)128         /* _ ~ ^ DEL */
 };
 #define TOKEN_LOW_HALVES \
-    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_LATE | IS_DIGIT | IS_P, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_W, IS_EARLY | IS_LATE | IS_DIGIT, \
+    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
     IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
     IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
 #define TOKEN_HIGH_HALVES \
-    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_W | IS_UNDER), IS_EARLY, \
-    (char)(IS_LATE | IS_S | IS_W | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_P | IS_UNDER), IS_EARLY, \
+    (char)(IS_LATE | IS_S | IS_P | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
@@ -53,9 +53,9 @@ enum {
     BEHIND_2 = 16, BEHIND_5 = 32, BEHIND_6 = 64, BEHIND_7 = (char)128
 };
 #define TAIL_LOW_HALVES \
-    0, 0, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), 0, \
-    TAIL_6 | TAIL_7, TAIL2_6, BEHIND_6, TAIL2_7, 0, TAIL_7, 0, 0, BEHIND_5, 0, \
-    TAIL_6 | BEHIND_6, 0
+    TAIL_7 | TAIL2_7, TAIL_6, (char)(TAIL2_7 | BEHIND_2 | BEHIND_6 | BEHIND_7), TAIL_7 | TAIL2_7, \
+    TAIL_6 | TAIL_7 | TAIL2_6, TAIL_6 | TAIL2_6 | TAIL2_7, TAIL2_7 | BEHIND_6, TAIL_7 | TAIL2_7, TAIL2_6, \
+    TAIL_7, 0, 0, BEHIND_5, 0, TAIL_6 | TAIL2_6 | BEHIND_6, TAIL_6
 #define TAIL_HIGH_HALVES \
     0, 0, BEHIND_2, 0, TAIL_6 | TAIL2_6, TAIL_7 | TAIL2_7 | BEHIND_5, \
     TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
@@ -98,6 +98,8 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
     m->high[i] = BITS(a, b);
     m->digit[i] = BITS(da, db);
     m->at[i] = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
+    m->assign[i] = BITS(_mm256_or_si256(EQUAL(a, ':'), EQUAL(a, '=')),
+                     _mm256_or_si256(EQUAL(b, ':'), EQUAL(b, '=')));
     m->code[i] = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
                    _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
     __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
@@ -108,7 +110,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
     __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
     /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
     m->s[i] = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
-    m->w[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
+    m->first[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
     m->dash[i] = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
     __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
     m->token[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
@@ -140,7 +142,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     m->bracket[i] = ~NOT_IN(IS_BRACKET);
 #undef NOT_IN
     m->comma[i] = BITS(EQUAL(a, ','), EQUAL(b, ','));
-    m->colon[i] = BITS(EQUAL(a, ':'), EQUAL(b, ':'));
     /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
     m->curly[i] = BITS(_mm256_slli_epi16(a, 2), _mm256_slli_epi16(b, 2));
     m->opening[i] = BITS(_mm256_slli_epi16(a, 6), _mm256_slli_epi16(b, 6));
@@ -172,10 +173,10 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
 typedef unsigned char MasksRow[64] __attribute__((aligned(64)));
 enum {
     ROW_QUOTE, ROW_BACKSLASH, ROW_CONTROL, ROW_ZERO, ROW_NINE, ROW_AT, ROW_PERCENT, ROW_AMPERSAND,
-    ROW_HALF, ROW_TOKEN_LOW, ROW_TOKEN_HIGH, ROW_TOKEN, ROW_W, ROW_MINUS, ROW_LOW, ROW_HIGH,
+    ROW_HALF, ROW_TOKEN_LOW, ROW_TOKEN_HIGH, ROW_TOKEN, ROW_P, ROW_MINUS, ROW_LOW, ROW_HIGH,
     ROW_SPACES, ROW_JOINERS, ROW_BRACKET, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
-    ROW_BEHIND, ROW_COMMA, ROW_COLON, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_A, ROW_LETTERS,
-    ROWS
+    ROW_BEHIND, ROW_COMMA, ROW_COLON, ROW_EQUALS, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_A,
+    ROW_LETTERS, ROWS
 };
 #define ALL(...) {[0 ... 63] = (unsigned char)(__VA_ARGS__)}
 #define FOUR(...) {__VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__}
@@ -184,13 +185,14 @@ static const MasksRow masks_rows[ROWS] = {
     [ROW_ZERO] = ALL('0'), [ROW_NINE] = ALL(9), [ROW_AT] = ALL('@'), [ROW_PERCENT] = ALL('%'),
     [ROW_AMPERSAND] = ALL('&'), [ROW_HALF] = ALL(0x0f),
     [ROW_TOKEN_LOW] = FOUR(TOKEN_LOW_HALVES), [ROW_TOKEN_HIGH] = FOUR(TOKEN_HIGH_HALVES),
-    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_W] = ALL(IS_W), [ROW_MINUS] = ALL(IS_MINUS),
+    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_P] = ALL(IS_P), [ROW_MINUS] = ALL(IS_MINUS),
     [ROW_LOW] = FOUR(LOW_HALVES), [ROW_HIGH] = FOUR(HIGH_HALVES),
     [ROW_SPACES] = ALL(IS_BREAK | IS_SPACE),
     [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB), [ROW_BRACKET] = ALL(IS_BRACKET),
     [ROW_TAIL_LOW] = FOUR(TAIL_LOW_HALVES), [ROW_TAIL_HIGH] = FOUR(TAIL_HIGH_HALVES),
     [ROW_TAIL] = ALL(TAIL_6 | TAIL_7), [ROW_TAIL2] = ALL(TAIL2_6 | TAIL2_7),
     [ROW_BEHIND] = ALL(IS_BEHIND), [ROW_COMMA] = ALL(','), [ROW_COLON] = ALL(':'),
+    [ROW_EQUALS] = ALL('='),
     /* The bit of small letters, which IS_S is too. */
     [ROW_SMALL] = ALL(0x20), [ROW_OPENING] = ALL(0x02), [ROW_DOT] = ALL('.'), [ROW_E] = ALL('e'),
     [ROW_A] = ALL('a'), [ROW_LETTERS] = ALL(25),
@@ -212,6 +214,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
     m->digit[i] = _mm512_cmple_epu8_mask(
         _mm512_sub_epi8(v, ROW(ROW_ZERO)), ROW(ROW_NINE));
     m->at[i] = EQUAL(ROW_AT);
+    m->assign[i] = EQUAL(ROW_COLON) | EQUAL(ROW_EQUALS);
     m->code[i] = EQUAL(ROW_PERCENT) | EQUAL(ROW_AMPERSAND);
     __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), ROW(ROW_HALF));
     __m512i names = ROW(ROW_TOKEN_LOW);
@@ -221,7 +224,7 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
 #define PART(name) _mm512_test_epi8_mask(parts, ROW(name))
     m->token[i] = PART(ROW_TOKEN);
     m->s[i] = PART(ROW_SMALL);
-    m->w[i] = PART(ROW_W);
+    m->first[i] = PART(ROW_P);
     m->dash[i] = PART(ROW_MINUS);
 #undef PART
     return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
@@ -250,7 +253,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
     m->simple[i] = IN(ROW_BEHIND);
 #undef IN
     m->comma[i] = EQUAL(ROW_COMMA);
-    m->colon[i] = EQUAL(ROW_COLON);
     m->curly[i] = _mm512_test_epi8_mask(v, ROW(ROW_SMALL));
     m->opening[i] = _mm512_test_epi8_mask(v, ROW(ROW_OPENING));
     m->dot[i] = EQUAL(ROW_DOT);

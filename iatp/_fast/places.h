@@ -55,7 +55,7 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
 }
 
 /* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII, all bytes of units that are letters, the backslash of an escaped slash, all bytes of what
+   ASCII and of signs of full width behind words that say secret, all bytes of units that are letters, the backslash of an escaped slash, all bytes of what
    counts between or as digits (a tab, a slash, units beyond ASCII), and of such units all bytes but
    the first. 0 where an escape is unknown or a surrogate is alone. `simple` are the bytes that make
    any other escape of two bytes. */
@@ -107,9 +107,13 @@ static int walk_escapes(
                     return 0;
             }
             behind = bit > 64 - 6 ? 0x3full >> (64 - bit) : 0;
-            if (unit < 0x80)
+            if (unit < 0x80
+                || ((unit == 0xff1a || unit == 0xff1d)
+                    && token_says(w->rules->tokens, w->p, 0, base + bit)))
                 *units |= 1ull << bit;
-            else if (counts) {
+            if (unit < 0x80)
+                break;
+            if (counts) {
                 *gaps |= 0x3full << bit;
                 *more |= 0x3eull << bit;
                 c->wide = behind;
@@ -125,6 +129,13 @@ static int walk_escapes(
     return 1;
 }
 
+/* Whether a colon or an equals sign of full width stands at `at` behind a word that says secret. */
+static inline int walk_wide_sign(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    return p[0] == 0xef && p[1] == 0xbc && (p[2] == 0x9a || p[2] == 0x9d)
+           && token_says(w->rules->tokens, w->p, 0, at);
+}
+
 #define WALK_BITS(a, b) \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
 #define WALK_ALL(c) _mm256_set1_epi8((char)(c))
@@ -133,11 +144,12 @@ static int walk_escapes(
     WALK_BITS(_mm256_cmpgt_epi8(WALK_ALL(c), a), _mm256_cmpgt_epi8(WALK_ALL(c), b))
 #define WALK_IS(c) WALK_BITS(_mm256_cmpeq_epi8(a, WALK_ALL(c)), _mm256_cmpeq_epi8(b, WALK_ALL(c)))
 
-/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, and
-   of these all but the first. 0 where it is not valid. */
+/* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, of
+   these all but the first, and where a colon or an equals sign of full width stands behind a word
+   that says secret. 0 where it is not valid. */
 MASKS_TARGET_AVX2
 static __attribute__((noinline)) int walk_characters(
-    Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more
+    Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more, uint64_t *signs
 ) {
     Carries *c = &w->carries;
     const unsigned char *p = w->p + base;
@@ -147,6 +159,7 @@ static __attribute__((noinline)) int walk_characters(
     uint64_t on, lead, three, four, early, first, crossing, count;
     __m256i a, b;
     *marks = *more = c->high_marks;
+    *signs = 0;
     c->high_marks = 0;
     c->high_bytes = 0;
     if (!(high & ~began))
@@ -187,6 +200,8 @@ static __attribute__((noinline)) int walk_characters(
         int bit = __builtin_ctzll(count);
         int length = 2 + (int)(three >> bit & 1) + (int)(four >> bit & 1);
         uint64_t bytes = (1ull << length) - 1;
+        if (walk_wide_sign(w, base + bit))
+            *signs |= 1ull << bit;
         if (!walk_character_counts(w, w->p + base + bit, length))
             continue;
         *marks |= bytes << bit;
@@ -201,45 +216,17 @@ static __attribute__((noinline)) int walk_characters(
 #undef WALK_ALL
 #undef WALK_BITS
 
-/* Whether one of the words that say secret ends at `at`; of those that are two, the second. */
-static inline int walk_ends_word(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    for (int i = 0; w->rules->words[i][0]; i++) {
-        const unsigned char *word = w->rules->words[i];
-        int place = (int)word[15];
-        if (at < place || (p[at - 1] | 0x20) != word[place - 1])
-            continue;
-        while (place > 0 && (p[at - word[15] + place - 1] | 0x20) == word[place - 1])
-            place--;
-        if (place == 0)
-            return 1;
-    }
-    return 0;
-}
-
-/* The same of what stands at `at`, behind the word. */
-static int walk_said(const Walk *w, Py_ssize_t at) {
-    const unsigned char *p = w->p;
-    for (int turn = 0; turn < 2; turn++) {
-        at = token_word(p, 0, at);
-        if (walk_ends_word(w, at))
-            return 1;
-        /* Between it and its value. */
-        if (at >= 2 && p[at - 1] == 's' && p[at - 2] == 'i')
-            at -= 2;
-        else if (at >= 3 && p[at - 1] == 's' && p[at - 2] == 'a' && p[at - 3] == 'w')
-            at -= 3;
-        else
-            return 0;
-    }
-    return 0;
-}
-
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
-    Walk *w, uint64_t events, uint64_t dashes, uint64_t words
+    Walk *w, uint64_t events, uint64_t dashes, uint64_t words, uint64_t signs
 ) {
-    w->calls |= words;
+    const TokenTable *t = w->rules->tokens;
+    for (; words; words &= words - 1)
+        if (token_passes(t, w->p, 0, w->base + __builtin_ctzll(words), w->n))
+            w->calls |= words & (0 - words);
+    for (; signs; signs &= signs - 1)
+        if (token_sign(t, w->p, 0, w->base + __builtin_ctzll(signs), w->n, 0))
+            w->calls |= signs & (0 - signs);
     for (; dashes; dashes &= dashes - 1)
         if (token_begin(w->p, w->base + __builtin_ctzll(dashes), w->n) >= 0)
             w->calls |= dashes & (0 - dashes);
@@ -250,8 +237,8 @@ static void walk_places(
             && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
-        if (at >= w->done && token_run(w->rules->tokens, w->p, 0, at, w->n,
-                                       token_said(w->rules->tokens, w->p, 0, at) && walk_said(w, at),
+        if (at >= w->done && token_run(t, w->p, 0, at, w->n,
+                                       token_said(t, w->p, 0, at) && token_says(t, w->p, 0, at),
                                        &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
@@ -812,12 +799,30 @@ static uint64_t walk_scalars(Walk *w, uint64_t look) {
     return kept;
 }
 
+/* Whether what names the member whose key ends before the quote at `at` may say secret. */
+static __attribute__((noinline)) int walk_named(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    Names n;
+    names_begin(&n, w->p, at);
+    n.at = names_string(&n, at + 1);
+    if (n.at < 0)
+        return 0;
+    while (names_next(&n, t))
+        if (token_named(t, w->p, n.start, n.end, TOKEN_SAYS) >= 0
+            || memchr(w->p + n.start, '\\', (size_t)(n.end - n.start)))
+            return 1;
+    return 0;
+}
+
 /* Where the string begins that is the value of the key whose closing quote is at `at`, if the key
    may say secret; or -1. */
 static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
+    const TokenTable *t = w->rules->tokens;
     Py_ssize_t i = at + 1;
-    int escaped = 0;
+    int said = 0;
+    if (!token_pair(t->ends, p[at - 2], p[at - 1]) && !token_is_wide(p, 0, at))
+        return -1;
     while (i < w->n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\t' || p[i] == '\r'))
         i++;
     if (i >= w->n || p[i] != ':')
@@ -826,9 +831,16 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
         i++;
     if (i >= w->n || p[i] != '"')
         return -1;
-    for (int back = 1; back < 13 && at - back >= 0; back++)
-        escaped |= p[at - back] == '\\';
-    return escaped || walk_ends_word(w, at) ? i : -1;
+    said = token_named(t, p, 0, at, TOKEN_SAYS) >= 0;
+    /* Where something is escaped, it may be a letter of the word. */
+    for (int back = 1; back < TOKEN_WORD * TOKEN_ESCAPE && at - back >= 0 && !said; back++) {
+        if (p[at - back] == '"' && p[at - back - (at > back)] != '\\')
+            break;
+        said = p[at - back] == '\\';
+    }
+    if (!said && token_named(t, p, 0, at, TOKEN_LABEL) >= 0)
+        said = walk_named(w, at);
+    return said ? i : -1;
 }
 
 /* Adds the strings whose keys may say secret to the calls. */

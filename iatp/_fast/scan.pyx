@@ -68,7 +68,6 @@ cdef extern from "walk.h" nogil:
             const unsigned char* p, Py_ssize_t start, Py_ssize_t at
         ) noexcept nogil
         uint64_t[1024] units
-        unsigned char[32][16] words
         uint32_t[32] entities
         unsigned char[26 * 26] ibans
     ctypedef struct Walk:
@@ -115,16 +114,6 @@ cdef void _fill_rules():
             _put_unit(zero + digit)
     for separator in characters.SEPARATORS:
         _put_unit(separator)
-    # sig= says it too.
-    words = {
-        word.rpartition(" ")[2]
-        for word in (*secrets.PASSWORDS, *secrets.SECRETS, *secrets.SCHEMES, "sig")
-    }
-    assert len(words) < 32 and max(map(len, words)) < 15
-    for number, word in enumerate(sorted(words)):
-        for place, letter in enumerate(word.encode()):
-            _rules.words[number][place] = letter
-        _rules.words[number][15] = len(word)
     for entity, meaning in html.entities.html5.items():
         if not entity.endswith(";") and (meaning < "\x80" or ord(meaning) in characters.SEPARATORS):
             first, second = entity[:2].lower().encode()
@@ -723,7 +712,7 @@ cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1:
     r.p = p
     r.n = n
     r.text = NULL
-    return _check_json(&r, calls) >= 0
+    return _check_json(&r, calls, NULL) >= 0
 
 
 cdef int _read_calls(

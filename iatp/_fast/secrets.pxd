@@ -10,6 +10,13 @@ cdef extern from "tokens.h" nogil:
         TOKEN_RUN
         TOKEN_ANCHORED
         TOKEN_HEAD
+        TOKEN_WIDE
+        TOKEN_WORDS
+        TOKEN_WORD
+        TOKEN_SAYS
+        TOKEN_LABEL
+        TOKEN_VERB
+        TOKEN_TITLE
     ctypedef struct Prefix:
         unsigned char length
         unsigned char[31] text
@@ -24,6 +31,9 @@ cdef extern from "tokens.h" nogil:
         short first
         short end
         unsigned long long[2] firsts
+    ctypedef struct WideEnd:
+        uint32_t before
+        uint32_t last
     ctypedef struct TokenTable:
         Prefix[320] prefixes
         Anchor[32] anchors
@@ -34,7 +44,21 @@ cdef extern from "tokens.h" nogil:
         unsigned long long[128][2] seconds
         uint32_t[32] ends
         uint32_t[32] countries
+        WideEnd[12] wide
+        int wide_count
+        unsigned char[80][16] words
+        unsigned char[80] lengths
+        unsigned char[80] kinds
+        unsigned char[26 * 26] by_pair
+        unsigned char[80] next
+        int word_count
     int token_pair(const uint32_t* pairs, unsigned char a, unsigned char b)
+
+cdef inline uint32_t fold(uint32_t c) noexcept nogil:
+    """The small letter of a capital, in ASCII, Latin-1 and Cyrillic."""
+    if c'A' <= c <= c'Z' or 0xc0 <= c <= 0xde or 0x410 <= c <= 0x42f:
+        return c + 0x20
+    return c
 
 # Reads the code point at a byte, and gives where the next begins.
 ctypedef Py_ssize_t (*ReadPoint)(
@@ -67,6 +91,8 @@ cdef enum:
     SAYS_PASSWORD = 1
     SAYS_SECRET = 2
     SAYS_SCHEME = 3
+    SAYS_SHORT = 4     # a word that means other things too
+    SAYS_LITTLE = 5    # such a word in capitals, or behind another
 
 cdef TokenTable* token_table() noexcept nogil
 cdef void forget_runs(Window* w) noexcept nogil
@@ -76,3 +102,5 @@ cdef int value_of(Window* w, int says, Py_ssize_t* end) noexcept nogil
 cdef bint is_run(uint32_t c) noexcept nogil
 cdef bint is_gap(uint32_t c) noexcept nogil
 cdef int word_before(const uint32_t* cp, int end) noexcept nogil
+cdef bint ends_with_label(const uint32_t* cp, int end) noexcept nogil
+cdef bint ends_with_content(const uint32_t* cp, int end) noexcept nogil

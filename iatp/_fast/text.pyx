@@ -23,8 +23,8 @@ from libc.string cimport memchr, memmove, memset
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, forget_runs, is_gap, is_run, said_at, token_at, token_table, value_of,
-    word_before,
+    SAYS_NOTHING, TokenTable, ends_with_content, ends_with_label, fold, forget_runs, is_gap, is_run,
+    said_at, token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -39,7 +39,17 @@ cdef extern from "tokens.h" nogil:
     int token_said(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
     )
+    int token_says(
+        const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
+    )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
+
+cdef extern from "members.h" nogil:
+    ctypedef struct Names:
+        Py_ssize_t start
+        Py_ssize_t end
+    void names_begin(Names* n, const unsigned char* p, Py_ssize_t key)
+    int names_next(Names* n, const TokenTable* t)
 
 cdef extern from "window.h" nogil:
     enum:
@@ -103,6 +113,7 @@ cdef enum:
     # So far behind the place where one secret may begin, another may: with the longest that the
     # window has to hold (values/secrets.py) it is less than MARGIN.
     NEAR = 64
+    SHORTEST_SECRET = 6
     # A group of so many digits is read like any other row.
     LONG_GROUP = 64
     DIGEST = 24
@@ -210,6 +221,9 @@ for _code in range(26):
             for _number in (0, 32):
                 window_put(&_sets.befores, 65 + _code + _number)
                 window_put(&_sets.lasts, 65 + _place + _number)
+for _code in range(_tokens.wide_count):
+    if _tokens.wide[_code].last < 128:
+        window_put(&_sets.lasts, _tokens.wide[_code].last)
 for _code in _joins_of_digits:
     window_put(&_sets.separators, _code)
 for _code in range(128):
@@ -474,13 +488,6 @@ cdef Py_ssize_t _read_point(
 # Texts.
 
 
-cdef inline uint32_t _fold(uint32_t c) noexcept nogil:
-    """The small letter of a capital, in ASCII, Latin-1 and Cyrillic."""
-    if c'A' <= c <= c'Z' or 0xc0 <= c <= 0xde or 0x410 <= c <= 0x42f:
-        return c + 0x20
-    return c
-
-
 cdef int _match_end(
     const uint32_t* cp, int low, int high, const uint32_t* call, bint whole_word
 ) noexcept nogil:
@@ -496,7 +503,7 @@ cdef int _match_end(
                 at += 1
             if at < high and cp[at] in (c' ', c'_', c'-'):
                 at += 1
-        elif at < high and _fold(cp[at]) == call[i]:
+        elif at < high and fold(cp[at]) == call[i]:
             at += 1
         else:
             return 0
@@ -538,7 +545,7 @@ cdef inline bint _may_call(const uint32_t* cp, int low, int high) noexcept nogil
     third = cp[low + 2]
     if second >= 0x80 or third >= 0x80:
         return True
-    return _call_begins[first - 1][_fold(second)][_fold(third) >> 6] >> (_fold(third) & 63) & 1
+    return _call_begins[first - 1][fold(second)][fold(third) >> 6] >> (fold(third) & 63) & 1
 
 
 cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept nogil:
@@ -548,7 +555,7 @@ cdef bint _call_in(const uint32_t* cp, int low, int high, bint in_key) noexcept 
     for i in range(low, high):
         if not _may_call(cp, i, high):
             continue
-        first = _fold(cp[i])
+        first = fold(cp[i])
         call = 0 if in_key else 1
         if i > 0 and _is_lower(cp[i - 1]) and not _is_upper(cp[i]):
             # In the middle of a word.
@@ -673,7 +680,7 @@ cdef bint _line_says_ssn(const uint32_t* cp, int at) noexcept nogil:
         if start <= low or _is_wordy(cp[start - 1]):
             continue
         i = 0
-        while start + i < end and _fold(cp[start + i]) == _tails[tail][i]:
+        while start + i < end and fold(cp[start + i]) == _tails[tail][i]:
             i += 1
         if start + i < end:
             continue
@@ -714,10 +721,23 @@ cdef inline Py_ssize_t _space_before(const unsigned char* p, Py_ssize_t at) noex
 
 
 cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
-    """Whether a key before `value`, in JSON that is valid up to there, says so."""
+    """Whether a key before `value`, in JSON that is valid up to there, says so, or its name."""
     cdef uint32_t[WORDS] cp
-    cdef int n = _read_key(p, value, cp)
-    return n > 0 and _call_in(cp, 0, n, True)
+    cdef Py_ssize_t start
+    cdef Names names
+    cdef int n = _read_key(p, value, cp, &start)
+    if n == 0:
+        return False
+    if _call_in(cp, 0, n, True):
+        return True
+    if not (ends_with_label(cp, n) or ends_with_content(cp, n)):
+        return False
+    names_begin(&names, p, start)
+    while names_next(&names, _tokens):
+        n = _read_short(p, names.start, names.end, cp)
+        if n and _call_in(cp, 0, n, True):
+            return True
+    return False
 
 
 cdef int _words_call_ssn(
@@ -770,10 +790,12 @@ cdef bint may_call_ssn(
 
 
 cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
-    """Which word the key of the string from `start` on ends in; SAYS_NOTHING in an array."""
+    """Which word the key of the string from `start` on ends in, or what else names it;
+    SAYS_NOTHING in an array."""
     cdef uint32_t[WORDS] cp
     cdef Py_ssize_t at
-    cdef int n
+    cdef Names names
+    cdef int n, says
     if key == NULL or key.value < 0 or start == 0 or _space_before(p, start - 1) < 1:
         return SAYS_NOTHING
     # The key's last two letters tell nearly all of them off, unless they are escaped.
@@ -789,15 +811,24 @@ cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noe
                 break
         else:
             return SAYS_NOTHING
-    n = _read_key(p, start - 1, cp)
-    return word_before(cp, n) if n > 0 else SAYS_NOTHING
+    n = _read_key(p, start - 1, cp, &at)
+    if n == 0:
+        return SAYS_NOTHING
+    says = word_before(cp, n)
+    if says != SAYS_NOTHING or not ends_with_label(cp, n):
+        return says
+    names_begin(&names, p, at)
+    while says == SAYS_NOTHING and names_next(&names, _tokens):
+        n = _read_short(p, names.start, names.end, cp)
+        says = word_before(cp, n)
+    return says
 
 
 cdef bint needs_reading(
     const unsigned char* p, Py_ssize_t start, Py_ssize_t end, Key* key
 ) noexcept nogil:
     """Whether a JSON string without digits, @ and escapes of characters may hold a secret."""
-    if end - start < 8:
+    if end - start < SHORTEST_SECRET:
         return False
     return (
         token_mark(_tokens, p, start, start, end, False) < end
@@ -805,14 +836,15 @@ cdef bint needs_reading(
     )
 
 
-cdef int _read_key(const unsigned char* p, Py_ssize_t value, uint32_t* cp) noexcept nogil:
+cdef int _read_key(
+    const unsigned char* p, Py_ssize_t value, uint32_t* cp, Py_ssize_t* quote
+) noexcept nogil:
     """How many code points the key before `value` has, in JSON that is valid up to there.
 
-    0 where there is none, or one of more than WORDS.
+    0 where there is none, or one of more than WORDS. `quote` is where it begins.
     """
     cdef Py_ssize_t at = _space_before(p, value) - 1
     cdef Py_ssize_t start, end, slash
-    cdef int n = 0
     if at <= 0 or p[at] != c':':
         return 0
     end = _space_before(p, at) - 1
@@ -831,7 +863,15 @@ cdef int _read_key(const unsigned char* p, Py_ssize_t value, uint32_t* cp) noexc
             slash -= 1
         if (start - slash) % 2 == 0:
             break
-    at = start + 1
+    quote[0] = start
+    return _read_short(p, start + 1, end, cp)
+
+
+cdef int _read_short(
+    const unsigned char* p, Py_ssize_t at, Py_ssize_t end, uint32_t* cp
+) noexcept nogil:
+    """How many code points this text in JSON has; 0 where they are more than WORDS."""
+    cdef int n = 0
     while at < end and n < WORDS:
         at = _read_point(p, at, end, AS_JSON, &cp[n])
         n += 1
@@ -1394,6 +1434,11 @@ cdef inline bint is_mark(unsigned char c, int form) noexcept nogil:
     return utf8_may_count(c)
 
 
+cdef inline bint is_wide_sign(uint32_t cp) noexcept nogil:
+    """A colon or an equals sign of full width."""
+    return cp == 0xff1a or cp == 0xff1d
+
+
 cdef inline Py_ssize_t _mark_end(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, int* weight, int* points
 ) noexcept nogil:
@@ -1413,8 +1458,8 @@ cdef inline Py_ssize_t _mark_end(
                 weight[0] = 0
                 # Of an escape that JSON does not know, a digit is still a digit.
                 return at + 2 if at + 2 <= end and not _is_digit(p[at + 1]) else at + 1
-            if unit < 0x80:
-                # An @, or part of a secret.
+            if unit < 0x80 or is_wide_sign(unit):
+                # An @, or part of a secret; or what stands before one.
                 weight[0] = ROW
             if 0xd800 <= unit < 0xdc00 and json_unit(p, at + 6, end) >= 0xdc00:
                 return at + 12
@@ -1422,11 +1467,17 @@ cdef inline Py_ssize_t _mark_end(
         if c == c'%':
             at = _read_byte(p, at, end, form, &byte)
             points[0] = byte & 0xc0 != 0x80
-            if byte < 0x80:
+            if byte < 0x80 or byte == 0xef:
                 weight[0] = ROW
             return at
         return at + 1
     rest = utf8_rest(c)
+    if (
+        c == 0xef and at + 2 < end and p[at + 1] == 0xbc and (p[at + 2] == 0x9a or p[at + 2] == 0x9d)
+        and token_says(_tokens, p, 0, at)
+    ):
+        # A colon or an equals sign behind a word that says secret.
+        weight[0] = ROW
     at += 1
     while rest and at < end and p[at] & 0xc0 == 0x80:
         at += 1

@@ -3,7 +3,9 @@
    Whatever is found (secrets.pyx) holds one of these, unless a part of it is escaped:
    - a run of sixteen bytes or more that are letters, digits or one of _ - + / ~ ^, in which or
      before which a known prefix or the fixed part of a token stands, or a word that says secret;
-   - "ssw" (password, passwd), or five dashes and BEGIN.
+   - a colon or an equals sign behind such a word, or behind the user of curl;
+   - "pass" in such a word, with what may lead to a value behind the word;
+   - five dashes and BEGIN.
    What is found here may be nothing; what is not here is nothing. */
 #ifndef IATP_TOKENS_H
 #define IATP_TOKENS_H
@@ -27,6 +29,15 @@
 #define TOKEN_ANCHORED 36
 /* What stands before the fixed part is at most so long. */
 #define TOKEN_HEAD 76
+/* Of words that say secret: so many, so long; and of those that end beyond ASCII. */
+#define TOKEN_WORDS 80
+#define TOKEN_WORD 16
+#define TOKEN_WIDE 12
+/* What a word is: it says secret; it stands between such a word and a value; it ends the key of a
+   name. */
+enum { TOKEN_SAYS = 1, TOKEN_LABEL = 2, TOKEN_VERB = 4, TOKEN_TITLE = 8 };
+/* Bytes of the user of curl. */
+#define TOKEN_USER 160
 
 typedef struct {
     unsigned char length;
@@ -48,6 +59,11 @@ typedef struct {
     uint64_t firsts[2];          /* their first bytes */
 } Head;
 
+/* The last two code points of a word. */
+typedef struct {
+    uint32_t before, last;
+} WideEnd;
+
 typedef struct {
     Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
     Anchor anchors[TOKEN_ANCHORS];
@@ -57,6 +73,14 @@ typedef struct {
     uint64_t seconds[128][2];           /* which bytes come second behind a first */
     uint32_t ends[32];                  /* the last two letters of words that say secret */
     uint32_t countries[32];             /* the two letters of an IBAN's country */
+    WideEnd wide[TOKEN_WIDE];           /* of those words whose ends are not all ASCII */
+    int wide_count;
+    /* The words; of those that are several, the last. The first is none. */
+    unsigned char words[TOKEN_WORDS][TOKEN_WORD];
+    unsigned char lengths[TOKEN_WORDS], kinds[TOKEN_WORDS];
+    unsigned char by_pair[26 * 26];     /* one that ends in two letters, or 0 */
+    unsigned char next[TOKEN_WORDS];    /* and one more, or 0 */
+    int word_count;
 } TokenTable;
 
 /* 3: a letter or digit; 1: another byte of a token. As masks have it, DEL is one too: one comparison
@@ -142,6 +166,37 @@ static inline int token_blank(unsigned char c) {
     return c == 't' || c == 'n' || c == 'r';
 }
 
+/* The unit that the four hex digits at `p` are; what of other bytes comes out may be one too. */
+static inline uint32_t token_unit(const unsigned char *p) {
+    uint32_t unit = 0;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = p[i] | 0x20;
+        unit = unit << 4 | (uint32_t)(c >= 'a' ? c - 'a' + 10 : c & 15);
+    }
+    return unit;
+}
+
+/* How many bytes before `at` are a space, a colon or an equals sign beyond ASCII, or its escape; or
+   0. */
+static inline int token_wide_gap(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    const unsigned char *c = p + at;
+    if (at - low >= TOKEN_ESCAPE && c[-6] == '\\' && c[-5] == 'u') {
+        uint32_t unit = token_unit(c - 4);
+        return unit == 0xa0 || unit == 0x202f || unit == 0x3000 || unit == 0xff1a || unit == 0xff1d
+                   ? TOKEN_ESCAPE
+                   : 0;
+    }
+    if (at - low >= 2 && c[-2] == 0xc2 && c[-1] == 0xa0)
+        return 2;
+    if (at - low < 3)
+        return 0;
+    return (c[-3] == 0xe2 && c[-2] == 0x80 && c[-1] == 0xaf)
+                   || (c[-3] == 0xe3 && c[-2] == 0x80 && c[-1] == 0x80)
+                   || (c[-3] == 0xef && c[-2] == 0xbc && (c[-1] == 0x9a || c[-1] == 0x9d))
+               ? 3
+               : 0;
+}
+
 /* Where a word would end that says what stands at `at`: behind it are an assignment or spaces. */
 static inline Py_ssize_t token_word(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
     Py_ssize_t i = at;
@@ -150,14 +205,69 @@ static inline Py_ssize_t token_word(const unsigned char *p, Py_ssize_t low, Py_s
     while (i > low) {
         unsigned char c = p[i - 1];
         if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`'
-            || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']')
+            || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']' || c == '*' || c == ',')
             i--;
         else if (token_blank(c) && i - 1 > low && p[i - 2] == '\\')
             i -= 2;
+        else if (token_wide_gap(p, low, i))
+            i -= token_wide_gap(p, low, i);
         else
             break;
     }
     return i;
+}
+
+/* The code point before `at`, in lower case, and in `start` where it begins. What is not UTF-8 is
+   0x110000. */
+static uint32_t token_point(
+    const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t *start
+) {
+    uint32_t cp = 0;
+    *start = at - 1;
+    if (at <= low)
+        return 0;
+    if (at - low >= TOKEN_ESCAPE && p[at - 6] == '\\' && p[at - 5] == 'u') {
+        cp = token_unit(p + at - 4);
+        *start = at - TOKEN_ESCAPE;
+    } else if (p[at - 1] < 0x80)
+        cp = p[at - 1];
+    else {
+        Py_ssize_t i = at - 1;
+        while (i > low && at - i < 4 && (p[i] & 0xc0) == 0x80)
+            i--;
+        if (p[i] < 0xc2 || p[i] >= 0xf0 || (p[i] < 0xe0 ? 2 : 3) != at - i)
+            return 0x110000;
+        cp = p[i] & (p[i] < 0xe0 ? 0x1f : 0x0f);
+        for (*start = i++; i < at; i++)
+            cp = cp << 6 | (p[i] & 0x3f);
+    }
+    if ((cp >= 'A' && cp <= 'Z') || (cp >= 0xc0 && cp <= 0xde) || (cp >= 0x410 && cp <= 0x42f))
+        cp += 0x20;
+    return cp;
+}
+
+/* Whether a word that says secret may end before `at` in what is beyond ASCII. */
+static __attribute__((noinline)) int token_wide(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t start;
+    uint32_t last = token_point(p, low, at, &start), before;
+    before = token_point(p, low, start, &start);
+    if (last == 0x110000 || before == 0x110000)
+        return 1;
+    for (int i = 0; i < t->wide_count; i++)
+        if (t->wide[i].last == last && t->wide[i].before == before)
+            return 1;
+    return 0;
+}
+
+/* Whether something beyond ASCII, or its escape, is among the last two code points before `at`. */
+static inline int token_is_wide(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    if (at - low < 2)
+        return 0;
+    return (p[at - 1] | p[at - 2]) >= 0x80
+           || (at - low >= 6 && p[at - 6] == '\\' && p[at - 5] == 'u')
+           || (at - low >= 7 && p[at - 7] == '\\' && p[at - 6] == 'u');
 }
 
 /* Whether a word that says secret may stand before `at`, by its last two letters. */
@@ -165,7 +275,136 @@ static inline int token_said(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
 ) {
     Py_ssize_t i = token_word(p, low, at);
-    return i < at && i - 2 >= low && token_pair(t->ends, p[i - 2], p[i - 1]);
+    return i < at && i - 2 >= low
+           && (token_pair(t->ends, p[i - 2], p[i - 1])
+               || (token_is_wide(p, low, i) && token_wide(t, p, low, i)));
+}
+
+/* Where the word of one of these kinds begins that ends at `at`, or -1. */
+static inline Py_ssize_t token_named(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, int kinds
+) {
+    unsigned char first, second;
+    if (at - low < 2)
+        return -1;
+    first = (unsigned char)((p[at - 2] | 0x20) - 'a');
+    second = (unsigned char)((p[at - 1] | 0x20) - 'a');
+    if (first < 26 && second < 26)
+        for (int i = t->by_pair[first * 26 + second]; i; i = t->next[i]) {
+            int left = t->lengths[i] - 2;
+            if (!(t->kinds[i] & kinds) || at - low < left + 2)
+                continue;
+            while (left > 0 && (p[at - t->lengths[i] + left - 1] | 0x20) == t->words[i][left - 1])
+                left--;
+            if (left == 0)
+                return at - t->lengths[i];
+        }
+    if (kinds & TOKEN_SAYS && token_is_wide(p, low, at) && token_wide(t, p, low, at))
+        return at;
+    return -1;
+}
+
+/* Whether such a word ends before `at`, or one before another that may stand between it and what
+   is at `at`; with signs between. */
+static int token_says(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = token_word(p, low, at);
+    if (token_named(t, p, low, i, TOKEN_SAYS) >= 0)
+        return 1;
+    i = token_named(t, p, low, i, TOKEN_LABEL | TOKEN_VERB);
+    if (i < 0)
+        return 0;
+    for (;;) {
+        Py_ssize_t before = i;
+        i = token_word(p, low, i);
+        while (i > low && (p[i - 1] == ',' || p[i - 1] == ';' || p[i - 1] == '{' || p[i - 1] == '-'))
+            i--;
+        if (i == before)
+            break;
+    }
+    return token_named(t, p, low, i, TOKEN_SAYS) >= 0;
+}
+
+/* Whether a user of curl may stand before the colon at `at`. */
+static __attribute__((noinline)) int token_user(
+    const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = at;
+    unsigned char c;
+    for (; i > low && at - i < TOKEN_USER; i--) {
+        c = p[i - 1];
+        if (c <= ' ' || c == ':' || c == '/' || c == '@' || c == '"' || c == '\'' || c == '\\'
+            || c == '=')
+            break;
+    }
+    if (i == at || i == low)
+        return 0;
+    /* The letter of an escaped tab. */
+    if (p[i - 1] == '\\' && token_blank(p[i]))
+        return 1;
+    while (i > low) {
+        c = p[i - 1];
+        if (c == ' ' || c == '\t' || c == '"' || c == '\'' || c == '\\' || c == '=')
+            i--;
+        else if (c == 't' && i - 1 > low && p[i - 2] == '\\')
+            i -= 2;
+        else
+            break;
+    }
+    if (i - low >= 2 && p[i - 1] == 'u' && p[i - 2] == '-')
+        return 1;
+    return i - low >= 5 && memcmp(p + i - 5, "-user", 5) == 0;
+}
+
+/* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before
+   it may be encoded. */
+static int token_sign(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
+    int coded
+) {
+    unsigned char next = at + 1 < high ? p[at + 1] : ' ';
+    if (at == low)
+        return 0;
+    if (coded)
+        for (Py_ssize_t i = at; i > low && at - i < 12; i--)
+            if (p[i - 1] == '%')
+                return 1;
+    if (token_says(t, p, low, at))
+        return 1;
+    return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high
+           && p[at + 2] == '/') && token_user(p, low, at);
+}
+
+/* Whether a value may stand behind the word whose "pass" ends at `at`, and no sign before it. */
+static int token_passes(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high
+) {
+    Py_ssize_t end = at + 1;
+    unsigned char c;
+    if ((p[at - 2] | 0x20) != 'a')
+        return 0;
+    while (end < high && (unsigned char)((p[end] | 0x20) - 'a') < 26 && end - at < TOKEN_WORD)
+        end++;
+    if (end == high || token_named(t, p, low, end, TOKEN_SAYS) < 0)
+        return 0;
+    c = p[end];
+    if (c != ' ')
+        return c == '"' || c == '\'' || c == '`' || c == '>' || c == '\\' || c == '\t' || c == '\n'
+               || c == '\r' || c == ']' || c == '*' || c >= 0x80;
+    /* The end of a longer name: of a constant, a flag. */
+    if (at - 4 >= low && (token_byte(p[at - 4]) || p[at - 4] == '\\'))
+        return 1;
+    c = end + 1 < high ? p[end + 1] : ' ';
+    if (c == '"' || c == '\'' || c == '`' || c == '\\' || c == ' ' || c == '\t' || c == '*')
+        return 1;
+    for (int i = 1; i < t->word_count; i++) {
+        Py_ssize_t behind = end + 1 + t->lengths[i];
+        if (t->kinds[i] & TOKEN_VERB && behind < high && !token_alnum(p[behind])
+            && memcmp(p + end + 1, t->words[i], t->lengths[i]) == 0)
+            return 1;
+    }
+    return 0;
 }
 
 /* Whether the byte before `at` is a letter or digit to a reader: the end of an escape is not. */
@@ -263,12 +502,12 @@ static inline Py_ssize_t token_begin(const unsigned char *p, Py_ssize_t at, Py_s
     return at + 5 <= high && memcmp(p + at, "BEGIN", 5) == 0 ? at - 5 : -1;
 }
 
-/* The masks of 64 bytes: token bytes, s, w, dashes and backslashes. */
+/* The masks of 64 bytes: token bytes, s, p, dashes, backslashes, colons and equals signs. */
 static inline void token_masks(
-    const unsigned char *p, uint64_t *token, uint64_t *s, uint64_t *w, uint64_t *dash,
-    uint64_t *slant
+    const unsigned char *p, uint64_t *token, uint64_t *s, uint64_t *first, uint64_t *dash,
+    uint64_t *slant, uint64_t *sign
 ) {
-    *token = *s = *w = *dash = *slant = 0;
+    *token = *s = *first = *dash = *slant = *sign = 0;
 #if defined(__SSE2__)
     for (int i = 0; i < 64; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
@@ -282,7 +521,9 @@ static inline void token_masks(
         *dash |= (uint64_t)(unsigned)_mm_movemask_epi8(dashes) << i;
         *slant |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(v, '\\')) << i;
         *s |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(small, 's')) << i;
-        *w |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(small, 'w')) << i;
+        *first |= (uint64_t)(unsigned)_mm_movemask_epi8(TOKEN_EQUAL(small, 'p')) << i;
+        *sign |= (uint64_t)(unsigned)_mm_movemask_epi8(
+                     _mm_or_si128(TOKEN_EQUAL(v, ':'), TOKEN_EQUAL(v, '='))) << i;
     }
 #else
     for (int i = 0; i < 64; i++) {
@@ -295,8 +536,10 @@ static inline void token_masks(
             *slant |= bit;
         if ((p[i] | 0x20) == 's')
             *s |= bit;
-        if ((p[i] | 0x20) == 'w')
-            *w |= bit;
+        if ((p[i] | 0x20) == 'p')
+            *first |= bit;
+        if (p[i] == ':' || p[i] == '=')
+            *sign |= bit;
     }
 #endif
 }
@@ -305,7 +548,7 @@ static inline void token_masks(
 typedef struct {
     /* In another order than masks have them: two that lie beside each other in both are copied
        as one vector, for which the processor waits where they have just been written. */
-    uint64_t s;
+    uint64_t s, first;
     uint64_t busy;               /* a run or dashes may go on */
     uint64_t token, dash;
 } TokenRuns;
@@ -332,16 +575,16 @@ static __attribute__((noinline)) uint64_t token_busy(
     return sixteen & ~(sixteen << 1 | before >> 63);
 }
 
-/* The same, and in `words` the w of "ssw". */
+/* The same, and in `words` the last s of "pass". */
 static inline __attribute__((always_inline)) uint64_t token_events(
-    TokenRuns *r, uint64_t token, uint64_t s, uint64_t w, uint64_t dash, uint64_t *dashes,
+    TokenRuns *r, uint64_t token, uint64_t s, uint64_t first, uint64_t dash, uint64_t *dashes,
     uint64_t *words
 ) {
     /* Sixteen in a row fill eight that begin at a multiple of eight: a byte of ones. */
     uint64_t rest = ~token, events = 0;
     uint64_t busy = ((rest - 0x0101010101010101ull) & token & 0x8080808080808080ull)
                     | (dash & dash >> 1) | dash >> 63;
-    *words = w & (s << 1 | r->s >> 63) & (s << 2 | r->s >> 62);
+    *words = s & (s << 1 | r->s >> 63) & (first << 3 | r->first >> 61);
     *dashes = 0;
     if (busy | r->busy) {
         uint64_t run = token & token >> 1;
@@ -354,6 +597,7 @@ static inline __attribute__((always_inline)) uint64_t token_events(
             events = token_busy(r, token, dash, dashes);
     }
     r->s = s;
+    r->first = first;
     r->token = token;
     r->dash = dash;
     r->busy = busy;
@@ -372,26 +616,28 @@ static Py_ssize_t token_mark(
     while (base < high) {
         unsigned char rest[64];
         const unsigned char *block = p + base;
-        uint64_t token, s, w, dash, slant, events, dashes, words, left;
+        uint64_t token, s, first, dash, slant, sign, events, dashes, words, left;
         if (base + 64 > high) {
             memset(rest, ' ', 64);
             memcpy(rest, block, (size_t)(high - base));
             block = rest;
         }
-        token_masks(block, &token, &s, &w, &dash, &slant);
+        token_masks(block, &token, &s, &first, &dash, &slant, &sign);
         /* An escaped slash is a slash. */
         for (left = slant; left; left &= left - 1) {
             Py_ssize_t place = base + __builtin_ctzll(left);
             if (place + 1 < high && p[place + 1] == '/')
                 token |= left & (0 - left);
         }
-        events = token_events(&runs, token, s, w, dash, &dashes, &words);
-        for (left = events | dashes | words; left; left &= left - 1) {
+        events = token_events(&runs, token, s, first, dash, &dashes, &words);
+        for (left = events | dashes | words | sign; left; left &= left - 1) {
             int bit = __builtin_ctzll(left);
             uint64_t one = 1ull << bit;
             Py_ssize_t place = base + bit;
-            if (words & one)
-                return place - 2;
+            if (words & one && (all || token_passes(t, p, low, place, high)))
+                return place - 3 > at ? place - 3 : at;
+            if (sign & one && token_sign(t, p, low, place, high, all))
+                return place;
             if (dashes & one) {
                 /* Where every run counts, one of more dashes does. */
                 Py_ssize_t near = place + TOKEN_RUN + 5;

@@ -28,6 +28,7 @@
 #include <string.h>
 #include "coded.h"
 #include "masks.h"
+#include "members.h"
 #include "runs.h"
 #include "tokens.h"
 #include "utf8.h"
@@ -65,9 +66,6 @@ typedef struct {
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];
-    /* Words that say secret, of those that are two the second; the last byte is their length. An
-       empty one is behind them. */
-    unsigned char words[32][16];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
     unsigned char ibans[26 * 26];    /* their lengths, by country */
 } WalkRules;
@@ -89,7 +87,7 @@ typedef struct {
     uint64_t others, digits, dots, minuses, zeros;
     uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, tail, tail2, units;
-    uint64_t run, run2, run4, run8, run16, s, dash, dash2, dash5;
+    uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, far;
 } Carries;
 
 /* What is known of the blocks of a group before their brackets are gone through. */
@@ -99,6 +97,7 @@ typedef struct {
     MaskWords colons, commas, calls, keys;
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
+    MaskWords assigns;           /* colons and equals signs in strings */
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
     uint64_t row_before, joiners_before;    /* of the last block of the group before */
@@ -313,8 +312,8 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
     }
     if (g->coded[i])
         walk_coded(w, g->coded[i]);
-    if (g->events[i] | g->dashes[i] | g->words[i])
-        walk_places(w, g->events[i], g->dashes[i], g->words[i]);
+    if (g->events[i] | g->dashes[i] | g->words[i] | g->assigns[i])
+        walk_places(w, g->events[i], g->dashes[i], g->words[i], g->assigns[i]);
 }
 
 /* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */

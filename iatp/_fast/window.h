@@ -229,7 +229,8 @@ static inline uint64_t window_secrets(
     uint64_t found, said, ends, pairs;
     /* The last letters of words; the value that they announce begins at most GAP of secrets.pyx
        and one behind them. */
-    ends = m->alnum & m->last & BEFORE(before, 1) & ~BEHIND(alnum, 1);
+    ends = (m->alnum & m->last & (BEFORE(before, 1) | BEFORE(high, 1))) | m->high;
+    ends &= ~BEHIND(alnum, 1);
     found = 0;
     for (pairs = starts & m->alnum & m->first & BEHIND(second, 1); pairs; pairs &= pairs - 1)
         if (token_prefix(s->tokens, kind + __builtin_ctzll(pairs), WINDOW_PAD))
@@ -237,6 +238,8 @@ static inline uint64_t window_secrets(
     found |= m->letter & BEHIND(letter, 1) & BEHIND(digit, 2) & BEHIND(digit, 3);
     found |= BEFORE(slash, 1) & BEFORE(slash, 2) & BEFORE(colon, 3);
     found |= BEFORE(equals, 1) & BEFORE(key, 2);
+    /* Behind the user of curl. */
+    found |= BEFORE(colon, 1) & ~m->gap;
     if (m->run) {
         unsigned __int128 run = (unsigned __int128)next->run << 64 | m->run, four;
         run &= run >> 1;
@@ -256,7 +259,7 @@ static inline uint64_t window_secrets(
         near |= near << 8;
         near |= near << 2;
         said = (uint64_t)(near >> 64);
-        found |= said & BEFORE(gap, 1) & ~m->gap;
+        found |= said & (BEFORE(gap, 1) | BEFORE(high, 1)) & ~m->gap;
     }
     *words = ends;
     found &= starts;

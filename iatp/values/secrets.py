@@ -255,12 +255,41 @@ NAMES: tuple[str, ...] = tuple(
 )
 """The closed set of names; a span's number is the index in it."""
 
-PASSWORDS: tuple[str, ...] = ("password", "passwd")
-"""Words that call a value of eight characters or more secret, wherever they stand."""
+PASSWORDS: tuple[str, ...] = (
+    "password", "passwd", "passwort", "passphrase", "passcode", "pwd", "mot de passe",
+    "contraseña", "contrasena", "senha", "wachtwoord", "kennwort", "lösenord", "hasło", "пароль",
+    "密码", "密碼", "パスワード", "비밀번호",
+)  # fmt: skip
+"""Words that call a value secret that is as long as a password is, wherever they stand; they may
+end a longer name. A space stands for one of ` _-.` or nothing."""
+
+SHORT_WORDS: tuple[str, ...] = ("pass", "pw", "mdp", "clave")
+"""The same at the end of a longer name (`DB_PASS`, `rootPw`). Alone they mean other things too, and
+a value must look more like a password."""
+
+LEAST_PASSWORD = 6
+"""Characters of a value behind a word that says password."""
+
+VERBS: tuple[str, ...] = ("is", "was", "ist", "lautet", "est", "es")
+"""What may stand between a word and its value, with spaces around it."""
+
+LABELS: tuple[str, ...] = ("value", "default")
+"""What may stand between a name that is given as a value and the value of that name; and what a key
+ends in whose value is named by another member."""
+
+CONTENTS: tuple[str, ...] = ("content", "answer", "text", "data", "input", "response", "val", "v")
+"""What else such a key ends in, where the value is a number or nine digits."""
+
+TITLES: tuple[str, ...] = (
+    "name", "key", "field", "label", "id", "type", "title", "header", "question", "column",
+    "param", "parameter", "property", "attribute", "variable",
+)  # fmt: skip
+"""What the key of such a member ends in."""
 
 SECRETS: tuple[str, ...] = (
-    "pwd", "secret", "token", "api key", "access key", "private key", "secret key", "auth key",
+    "secret", "token", "api key", "access key", "private key", "secret key", "auth key",
     "account key", "encryption key", "signing key", "master key", "subscription key",
+    "session key", "storage key", "hmac key", "deploy key", "secret key base",
 )  # fmt: skip
 """In keys, of eight characters or more; before a value in a text, of sixteen. A space stands for
 one of ` _-.` or nothing."""
@@ -270,6 +299,20 @@ SCHEMES: tuple[str, ...] = ("credential", "credentials", "authorization", "beare
 
 NOT_TOKENS: tuple[str, ...] = ("page", "next", "sync", "continuation")
 """`page_token` and the like say where a list goes on."""
+
+NOT_SHORT: tuple[str, ...] = ("auto", "by", "com", "con", "en", "over", "sur", "tres", "under")
+"""`bypass`, `enclave` and the like are words of their own."""
+
+PLACEHOLDERS: tuple[str, ...] = (
+    "changeme", "change_me", "change-me", "placeholder", "redacted", "xxxx",
+)  # fmt: skip
+"""In any case, anywhere in what stands for a value; `your` counts at its beginning."""
+
+REFERENCES: tuple[str, ...] = (
+    "args", "config", "data", "env", "local", "models", "os", "params", "process", "props", "req",
+    "request", "secrets", "self", "settings", "this", "user", "var", "vars",
+)  # fmt: skip
+"""With a dot behind it and a letter, such a value in a text is where code has the value."""
 
 ENTROPY = tuple(round(n * math.log2(n) * 1024) if n else 0 for n in range(257))
 """n log2 n, in 1/1024 bits: the entropy of a text of n characters is ENTROPY[n] less ENTROPY[c]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from iatp.values.characters import SEPARATORS
 from iatp.values.exchange import FINDINGS, KINDS, REDACTED
 from iatp.values.issuers import ISSUERS
-from iatp.values.secrets import NAMES
+from iatp.values.secrets import NAMES, TITLES
 from tests.twins import layers, secrets
 
 JSON, TEXT, TARGET, FORM = range(4)
@@ -536,7 +536,13 @@ class Json:
         while True:
             if is_object:
                 self.expect(b'"')
+                start = self.at
                 key = self.string("")
+                if secrets.LABEL.search(key):
+                    key = secrets.BETWEEN_NAMES.join([key, *self.names(start)])
+                elif secrets.CONTENT.search(key):
+                    between = secrets.BETWEEN_NUMBERS
+                    key = between.join([key, *self.names(start), ""])
                 self.expect(b":")
                 self.at += 1
             self.value(key, depth, direct=is_object)
@@ -545,6 +551,37 @@ class Json:
                 return
             self.expect(b",")
             self.at += 1
+
+    def names(self, at: int) -> list[str]:
+        """Return what else names the member whose key begins here, the nearest first.
+
+        These are the strings of up to four members before it, by the ends of their keys, and the
+        key of the object.
+        """
+        low = max(0, at - 512)
+        found = []
+        for left in range(4, -1, -1):
+            before = self.data[low:at].rstrip(b" \n\t\r")
+            if before.endswith(b"{"):
+                key = re.search(rb":[ \n\t\r]*\Z", before[:-1])
+                if key and (name := last_string(before[: key.start()])):
+                    found.append(name[1])
+                break
+            if not before.endswith(b",") or left == 0:
+                break
+            before = before[:-1].rstrip(b" \n\t\r")
+            value = last_string(before)
+            scalar = re.search(rb"[0-9A-Za-z.+-]+\Z", before)
+            end = value[0] if value else scalar.start() if scalar else 0
+            colon = re.search(rb":[ \n\t\r]*\Z", before[:end])
+            key = last_string(before[: colon.start()]) if colon else None
+            if not key:
+                break
+            if value and TITLE.search(key[1]):
+                found.append(value[1])
+            at = low + key[0]
+        texts = [characters(name, JSON)[0] for name in found]
+        return [text if len(text) <= 64 else "" for text in texts]
 
     def split(self) -> None:
         """Add the card number that is split over the items of the array that opens here."""
@@ -603,7 +640,7 @@ class Json:
         """Return what is found in the text of a string."""
         data = self.data[start:end]
         # What a key calls a secret is one as it stands, whatever it holds.
-        if self.depth and not (direct and secrets.word_before(key, len(key))):
+        if self.depth and not (direct and secrets.key_word(key).says):
             layer = layers.undo(data, layers.ESCAPE, layers.escape)
             spans = layers.document(layer.data, key, self.depth)
             if spans is not None:
@@ -638,6 +675,23 @@ class Json:
         more = rb"\.|[eE][+-]?" if match[2] is None else rb"[eE][+-]?"
         tail = re.compile(more).match(self.data, match.end())
         return tail.end() if tail else 0
+
+
+TITLE = re.compile(f"(?i:{'|'.join(TITLES)})\\Z".encode())
+
+
+def last_string(data: bytes) -> tuple[int, bytes] | None:
+    """Return where the string of JSON begins that ends the data, white space behind it, and it."""
+    data = data.rstrip(b" \n\t\r")
+    if not data.endswith(b'"'):
+        return None
+    start = len(data) - 1
+    while (start := data.rfind(b'"', 0, start)) >= 0:
+        slants = re.search(rb"\\*\Z", data[:start])
+        assert slants
+        if len(slants[0]) % 2 == 0:
+            return start, data[start + 1 : -1]
+    return None
 
 
 def whole_digits(text: str) -> str:

@@ -7,6 +7,7 @@ import binascii
 import re
 import zlib
 from collections import Counter
+from typing import NamedTuple
 
 from iatp.values import ibans, secrets
 from iatp.values.characters import SEPARATORS
@@ -136,7 +137,8 @@ def is_header(text: str) -> bool:
 
 # Places that say secret.
 
-GAP = " \t\r\n\"'`=:\\]>"
+WIDE = "\xa0\u202f\u3000：＝"
+GAP = " \t\r\n\"'`=:\\]>*" + WIDE
 """What may stand between a word and its value."""
 VALUE = r"(?:[^\x00-\x20\x7f-\U0010ffff\"'`,;&<>(){}\[\]|\\]|&(?![0-9A-Za-z_.-]{1,32}=))"
 """An & too where it does not lead to the next field of a form."""
@@ -150,63 +152,181 @@ BEGINS_LONG = re.compile(r"[0-9A-Za-z_+/~^\x7f-]{16}")
 KEY = re.compile(r"(?=.*[0-9].*[0-9])(?=(?:.*[A-Z]){4})[0-9A-Za-z+/]*=*")
 
 
+CURL = re.compile(
+    r"""(?<![0-9A-Za-z-])(?:-u[ \t]{1,3}|--(?:proxy-)?user(?:[ \t]{1,3}|=))["']?"""
+    r"""[^\s:/@"'\\=]{1,40}:\Z""",
+    re.ASCII,
+)
+"""The user before a password: `-u user:`, `--user user:`."""
+
+
 def words(known: tuple[str, ...]) -> str:
     """Return a pattern of these words; they may end a longer name."""
-    return "|".join(word.replace(" ", "[ _.-]?") for word in known)
+    cases = ["".join(c if c.isascii() else f"[{c}{fold_up(c)}]" for c in word) for word in known]
+    return "|".join(case.replace(" ", r"[\ _.-]?") for case in cases)
+
+
+def fold_up(c: str) -> str:
+    """Return the capital of a letter of Latin-1 or Cyrillic; of others there is none."""
+    return c.upper() if "\xe0" <= c <= "\xfe" or "\u0430" <= c <= "\u044f" else c
 
 
 SAYS = re.compile(
     rf"""
     (?i: (?P<password> {words(secrets.PASSWORDS)}) | (?P<secret> {words(secrets.SECRETS)})
-    | (?P<scheme> {words(secrets.SCHEMES)}) )
-    """.replace("[ _", "[\\ _"),
+    | (?P<scheme> {words(secrets.SCHEMES)}) | (?P<short> {words(secrets.SHORT_WORDS)}) )
+    """,
     re.VERBOSE | re.ASCII,
 )
+QUOTES = r"""["'`\\\]*]{0,4}"""
+BLANK = r"[ \t\xa0\u202f\u3000]"
 ASSIGNS = re.compile(
-    r">|\"(?:\r?\n){2}|"
-    r"""["'`\]\\]{0,3}+[ \t]{0,3}+"""
-    r"""(?:=>|[=:]{1,2}|(?<=[ \t])(?:is|was)(?=[ \t]))[ \t]{0,3}["'`\\]{0,3}"""
+    rf"""
+    ["'\\]{{0,3}}> | \"(?:\r?\n){{2}}
+    | {QUOTES} {BLANK}{{0,12}} (?:=>|:=|={{1,2}}|:{{1,2}}|[：＝]) \*{{0,2}}
+      (?: {BLANK}{{0,3}} | (?<=[:*：]) {BLANK}{{0,3}} \r?\n [ \t]{{0,8}} ) {QUOTES}
+    """,
+    re.VERBOSE,
 )
+BEFORE_VERB = re.compile(rf"{QUOTES}[ \t]{{1,3}}")
+BEHIND_VERB = re.compile(rf"(?:[ \t]?:)?[ \t\r\n]{{1,3}}{QUOTES}")
+BEFORE_LABEL = re.compile(r"""["'`\\]{0,4}[ \t\r\n,;{-]{1,12}["'`\\]{0,4}""")
+VERB = re.compile(rf"(?:{'|'.join(secrets.VERBS)})\Z")
+LABEL = re.compile(rf"(?i:{'|'.join(secrets.LABELS)})\Z", re.ASCII)
+CONTENT = re.compile(rf"(?i:{'|'.join(secrets.CONTENTS)})\Z", re.ASCII)
+CONSTANT = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Z]*_[0-9A-Z_]*\Z")
+FLAG = re.compile(r"(?<![0-9A-Za-z_-])--[0-9A-Za-z_-]{1,24}\Z")
 NOT_TOKEN = re.compile(rf"(?i:(?:{'|'.join(secrets.NOT_TOKENS)})[ _.-]?)\Z", re.ASCII)
+NOT_SHORT = re.compile(rf"(?i:(?:{'|'.join(secrets.NOT_SHORT)})[ _.-]?)\Z", re.ASCII)
 
 
-def word_before(text: str, end: int) -> str:
-    """Return `password`, `secret` or `scheme`: which word ends here; empty where none does."""
+PLACEHOLDER = re.compile(rf"(?i:\Ayour|{'|'.join(secrets.PLACEHOLDERS)})", re.ASCII)
+VARIABLE = re.compile(r"\$[A-Z_][0-9A-Z_]*")
+NAME = re.compile(r"PART(?:[_.-]PART)+".replace("PART", "(?:[a-z]+|[A-Z]+|v?[0-9]{1,4})"))
+"""Words and small numbers: `my-app-secret-v1`, `test_login_2`."""
+REFERENCE = re.compile(rf"(?:{'|'.join(secrets.REFERENCES)})\.[A-Za-z]")
+
+
+class Word(NamedTuple):
+    says: str
+    """`password`, `secret`, `scheme`, `short` or `little`; empty where nothing is said."""
+    text: str
+    gap: str = ""
+    """What stands between it and the value, other words too."""
+
+
+NO_WORD = Word("", "")
+
+
+def word_before(text: str, end: int) -> Word:
+    """Return which word ends here."""
     for low in range(max(0, end - 24), end):
         match = SAYS.fullmatch(text, low, end)
         if match and match.lastgroup:
-            if match[0].lower() == "token" and NOT_TOKEN.search(text, max(0, low - 16), low):
-                return ""
+            word = Word(match.lastgroup, match[0].lower())
+            before = text[max(0, low - 16) : low]
+            if word.text == "token" and NOT_TOKEN.search(before):
+                return NO_WORD
             # A scheme is a word of its own: `basic`, not `visual-basic`.
-            if match.lastgroup == "scheme" and low and ALNUM.match(text, low - 1):
-                return ""
-            return match.lastgroup
-    return ""
+            if word.says == "scheme" and ALNUM.match(before[-1:]):
+                return NO_WORD
+            if word.says == "short":
+                if NOT_SHORT.search(before):
+                    return NO_WORD
+                if re.search(r"[0-9A-Za-z_.$-]\Z", before):
+                    return word._replace(says="password")
+                if text[end - 1].isupper() or re.search(r"[0-9A-Za-z] \Z", before):
+                    return word._replace(says="little")
+            return word
+    return NO_WORD
 
 
-def announced(text: str, at: int) -> str:
+BETWEEN_NAMES, BETWEEN_NUMBERS = "\ud800", "\ud801"
+"""What no key of valid JSON holds stands between a key and what else names its value, or a number
+alone."""
+
+
+def key_word(key: str) -> Word:
+    """Return which word a key ends in, or the first of the other names of its value that does."""
+    words = [word_before(name, len(name)) for name in key.split(BETWEEN_NAMES)]
+    return next((word for word in words if word.says), NO_WORD)
+
+
+def word_end(text: str, at: int) -> int:
+    """Return where the word ends that stands before a place, with signs between; or 0."""
+    low = at
+    while low > max(0, at - 17) and not is_word(text[low - 1]):
+        low -= 1
+    return low if at - 17 < low < at else 0
+
+
+def is_word(c: str) -> bool:
+    return c in DIGITS62 or (c >= "\x80" and c not in WIDE)
+
+
+def announced(text: str, at: int) -> Word:
     """Return which word announces the value that begins here."""
-    for low in range(at - 1, max(0, at - 17), -1):
-        if ALNUM.match(text, low - 1) and not ALNUM.match(text, low):
-            word = word_before(text, low)
-            gap = text[low:at]
-            if word and ASSIGNS.fullmatch(gap):
-                return word
-            if gap in (" ", "  ") and (
-                word == "scheme" or (word == "secret" and text[:low].lower().endswith("token"))
-            ):
-                return word
-            if word == "password" and re.fullmatch(r""" ["']""", gap):
-                return word
-    return ""
+    end = word_end(text, at)
+    gap = text[end:at]
+    word = word_before(text, end)._replace(gap=gap)
+    if word.says:
+        if ASSIGNS.fullmatch(gap):
+            return word
+        if gap in (" ", "  ") and word.says in ("scheme", "secret"):
+            return word
+        if word.says == "password" and re.fullmatch(r""" ["']""", gap):
+            return word
+        name = text[max(0, end - 40) : end]
+        if CONSTANT.search(name) and re.fullmatch(r"""[ \t]{1,3}["']?|["'], ?["']""", gap):
+            return word
+        if FLAG.search(name) and re.fullmatch(r"""[ \t]{1,3}["']?""", gap):
+            return word
+    verb = VERB.search(text, max(0, end - 8), end)
+    label = LABEL.search(text, max(0, end - 8), end)
+    found = verb or label
+    if not end or not found:
+        return NO_WORD
+    last = word_end(text, found.start())
+    between = text[last : found.start()]
+    word = word_before(text, last)._replace(gap=text[last:at])
+    if verb and BEFORE_VERB.fullmatch(between) and BEHIND_VERB.fullmatch(gap):
+        return word
+    if label and BEFORE_LABEL.fullmatch(between) and ASSIGNS.fullmatch(gap):
+        # `status: pass` and the value of something else.
+        return NO_WORD if word.says in ("short", "little") else word
+    return NO_WORD
 
 
-def is_strong(value: str) -> bool:
+def fits(word: Word, value: str) -> bool:
+    """Whether a value in a text is such as its word announces."""
+    is_long = BEGINS_LONG.match(value) is not None
+    # What a short value is found by.
+    is_marked = "pass" in word.text or re.search("[:=：＝]", word.gap) is not None
+    if not re.search("[='\"`]", word.gap) and (
+        word.says == "little" or (word.says == "short" and len(classes(value)) < 3)
+    ):
+        return False
+    if word.says in ("password", "short", "little"):
+        return len(value) >= secrets.LEAST_PASSWORD and (is_long or is_marked)
+    return is_long
+
+
+def classes(value: str) -> set[int]:
+    """Return which of lower case, upper case, digits and signs are in a value."""
+    patterns = ("[a-z]", "[A-Z]", "[0-9]", "[^0-9A-Za-z]")
+    return {number for number, pattern in enumerate(patterns) if re.search(pattern, value)}
+
+
+def is_strong(value: str, says: str) -> bool:
     """Whether a value looks made up by chance, and not like a word, an ID or a placeholder."""
-    classes = [re.search(c, value) is not None for c in ("[a-z]", "[A-Z]", "[0-9]", "[^0-9A-Za-z]")]
-    if not ((classes[0] or classes[1]) and classes[2]) and sum(classes) < 3:
+    has = classes(value)
+    if not (has & {0, 1} and 2 in has) and len(has) < 3:
         return False
     if UUID.fullmatch(value) or re.match(r"\$\{|\$\(|\{\{|[<\[%]|\./|\*\*\*", value):
+        return False
+    if PLACEHOLDER.search(value) or VARIABLE.fullmatch(value):
+        return False
+    if says != "password" and NAME.fullmatch(value):
         return False
     # A path, unless it looks like a key in base64.
     if value[0] == "/" and not (
@@ -239,20 +359,38 @@ def said_at(text: str, at: int, key: str, *, direct: bool) -> tuple[int, int] | 
             value = ACCOUNT.match(text, at)
             if value:
                 return NUMBER["azure_account_key"], value.end()
-    if direct and at == 0 and re.fullmatch("[!-~]{8,256}", text):
-        word = word_before(key, len(key))
-        fits = word != "scheme" or BEGINS_LONG.match(text)
-        if word and fits and is_strong(text):
-            return NUMBER["password" if word == "password" else "named"], len(text)
-    if before and before[-1] in GAP and text[at] not in GAP and (word := announced(text, at)):
-        match = re.compile(f"{VALUE}{{8,257}}").match(text, at)
-        if match:
-            value = match[0].rstrip(".!?:")
-            fits = word == "password" or BEGINS_LONG.match(value)
-            if fits and len(value) >= 8 and is_strong(value):
-                name = "password" if word == "password" else "named"
-                return NUMBER[name], at + len(value)
+    if direct and at == 0 and re.fullmatch("[!-~]{6,256}", text):
+        word = key_word(key)
+        is_named = word.says in ("secret", "scheme")
+        least = 8 if is_named else secrets.LEAST_PASSWORD
+        fit = word.says != "scheme" or BEGINS_LONG.match(text)
+        if word.says and fit and len(text) >= least and is_strong(text, word.says):
+            return named(word), len(text)
+    if not before or before[-1] in DIGITS62 or text[at] in GAP:
+        return None
+    match = re.compile(f"{VALUE}{{6,257}}").match(text, at)
+    if not match:
+        return None
+    value, behind = match[0], text[match.end() : match.end() + 1]
+    if re.search(r"\n[ \t]{0,8}\Z", before) and value.endswith(":"):
+        return None
+    if behind not in tuple("\"'`;&"):
+        value = value.rstrip(".!?:")
+    word = announced(text, at)
+    if not word.says and CURL.search(text, max(0, at - 64), at):
+        word = Word("password", "", ":")
+    if (
+        word.says
+        and fits(word, value)
+        and not REFERENCE.match(value)
+        and is_strong(value, word.says)
+    ):
+        return named(word), at + len(value)
     return None
+
+
+def named(word: Word) -> int:
+    return NUMBER["named" if word.says in ("secret", "scheme") else "password"]
 
 
 # IBANs.
