@@ -44,7 +44,7 @@ cdef extern from "tokens.h" nogil:
     )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
 
-cdef extern from "members.h" nogil:
+cdef extern from "siblings.h" nogil:
     ctypedef struct Names:
         Py_ssize_t start
         Py_ssize_t end

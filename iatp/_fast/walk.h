@@ -28,7 +28,7 @@
 #include <string.h>
 #include "coded.h"
 #include "masks.h"
-#include "members.h"
+#include "siblings.h"
 #include "runs.h"
 #include "tokens.h"
 #include "utf8.h"

@@ -2,8 +2,8 @@
    a name ({"name": "ssn", "value": …}), or the key of the object ({"ssn": {"value": …}}).
 
    The bytes are valid JSON up to the member; only those before it are looked at. */
-#ifndef IATP_MEMBERS_H
-#define IATP_MEMBERS_H
+#ifndef IATP_SIBLINGS_H
+#define IATP_SIBLINGS_H
 
 #include "tokens.h"
 
