@@ -723,7 +723,7 @@ cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1:
     r.p = p
     r.n = n
     r.text = NULL
-    return _check_json(&r, calls) >= 0
+    return _check_json(&r, calls, NULL) >= 0
 
 
 cdef int _read_calls(
