@@ -94,11 +94,11 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
     const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
 
-    if (c->in_string && !(busy | c->escaped | c->letters | c->opens >> 63
+    if (c->in_string && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63
                            | c->point >> 63 | c->after_point)) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
-        c->both = c->row = c->row2 = c->row4 = c->tail = c->tail2 = c->units = 0;
+        c->both = c->row = c->row2 = c->row4 = c->joiners = c->tail = c->tail2 = c->units = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
         if (!found)
             return WALK_PLAIN;
@@ -127,17 +127,18 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     /* Escapes and characters beyond ASCII. */
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
     WORDS more = none, said = none;
-    if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters) {
-        uint64_t each[5][LANES_COUNT] __attribute__((aligned(64)));
+    if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters | c->wide) {
+        uint64_t each[6][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
             if (!walk_escapes(w, base + i * WALK_BLOCK, m.backslash[i], m.simple[i], &each[0][i],
-                              &each[1][i], &each[2][i], &each[3][i], &each[4][i]))
+                              &each[1][i], &each[2][i], &each[3][i], &each[4][i], &each[5][i]))
                 return WALK_INVALID;
         escaped = LOAD(each[0]);
         units = LOAD(each[1]);
         letters = LOAD(each[2]);
         slashes = LOAD(each[3]);
         gaps = LOAD(each[4]);
+        more = LOAD(each[5]);
     }
     if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
         uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
@@ -146,7 +147,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
                                  &each[2][i]))
                 return WALK_INVALID;
         marks = LOAD(each[0]);
-        more = LOAD(each[1]);
+        more |= LOAD(each[1]);
         said = LOAD(each[2]);
     }
 
@@ -268,7 +269,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         look |= behind & dots;
     }
     const WORDS row = marks | joiners | (digits & sum);
+    const WORDS apart = joiners | more;
     g->row_before = c->row;
+    g->joiners_before = c->joiners;
+    c->joiners = apart[LANES_COUNT - 1];
     CARRY(row);
     const WORDS row2 = row & BEFORE(row, 1);
     CARRY(row2);
@@ -286,7 +290,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(tail2);
     CARRY(high);
     CARRY(units);
-    const WORDS countries = in & (digit | marks) & BEFORE(alpha, 1) & BEFORE(alpha, 2);
+    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
@@ -310,7 +314,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->look, look);
     STORE(g->nine, nine);
     STORE(g->row, row);
-    STORE(g->joiners, joiners | more);
+    STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
     STORE(g->countries, countries);

@@ -3,22 +3,23 @@
 #ifndef IATP_PLACES_H
 #define IATP_PLACES_H
 
+/* Values of hex digits, one more than they are; 0 for all else. */
+static const unsigned char walk_hex_values[256] = {
+    ['0'] = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+    ['A'] = 11, 12, 13, 14, 15, 16,
+    ['a'] = 11, 12, 13, 14, 15, 16,
+};
+
 /* The unit of the four hex digits at `at`, or -1. */
 static inline int walk_unit(const Walk *w, Py_ssize_t at) {
-    int unit = 0;
+    int a, b, c, d;
     if (at + 4 > w->n)
         return -1;
-    for (int i = 0; i < 4; i++) {
-        unsigned char c = w->p[at + i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : -1;
-        c |= 0x20;
-        if (c >= 'a' && c <= 'f')
-            digit = c - 'a' + 10;
-        if (digit < 0)
-            return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
+    a = walk_hex_values[w->p[at]] - 1;
+    b = walk_hex_values[w->p[at + 1]] - 1;
+    c = walk_hex_values[w->p[at + 2]] - 1;
+    d = walk_hex_values[w->p[at + 3]] - 1;
+    return (a | b | c | d) < 0 ? -1 : a << 12 | b << 8 | c << 4 | d;
 }
 
 /* Whether a unit is a digit or a separator beyond ASCII, or begins one. */
@@ -53,23 +54,26 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
     return starts;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units
-   that may count (of ASCII all do), all bytes of those that don't, and both bytes of a tab or a
-   slash. 0 where an escape is unknown or a surrogate is alone. Of an escaped slash it gives the
-   backslash. `simple` are the bytes that make any other escape of two bytes. */
+/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
+   ASCII, all bytes of units that are letters, the backslash of an escaped slash, all bytes of what
+   counts between or as digits (a tab, a slash, units beyond ASCII), and of such units all bytes but
+   the first. 0 where an escape is unknown or a surrogate is alone. `simple` are the bytes that make
+   any other escape of two bytes. */
 static int walk_escapes(
     Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps
+    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
     uint64_t left = walk_slants(backslash, &c->escaped, escaped);
     *units = *slashes = 0;
     *letters = c->letters;
-    *gaps = c->gap;
-    c->letters = c->gap = 0;
+    *more = c->wide;
+    *gaps = c->gap | c->wide;
+    c->letters = c->gap = c->wide = 0;
     for (left &= ~(simple >> 1); left; left &= left - 1) {
-        int bit = __builtin_ctzll(left);
+        int bit = __builtin_ctzll(left), counts;
         Py_ssize_t at = base + bit + 1;
+        uint64_t behind;
         int unit;
         if (at >= w->n)
             return 0;
@@ -87,22 +91,31 @@ static int walk_escapes(
             unit = walk_unit(w, at + 1);
             if (unit < 0)
                 return 0;
-            if (unit < 0x80 || walk_unit_counts(w, (unsigned)unit))
-                *units |= 1ull << bit;
-            else {
-                *letters |= 0x3full << bit;
-                if (bit > 64 - 6)
-                    c->letters = 0x3full >> (64 - bit);
+            counts = walk_unit_counts(w, (unsigned)unit);
+            if ((unit & 0xf800) == 0xd800) {
+                if (unit < 0xdc00) {
+                    if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
+                        return 0;
+                    unit = walk_unit(w, at + 7);
+                    if (unit < 0xdc00 || unit >= 0xe000)
+                        return 0;
+                    w->low_surrogate_at = at + 6;
+                    w->low_counts = counts;
+                } else if (w->low_surrogate_at == at)
+                    counts = w->low_counts;
+                else
+                    return 0;
             }
-            if (unit >= 0xdc00 && unit < 0xe000 && w->low_surrogate_at != at)
-                return 0;
-            if (unit >= 0xd800 && unit < 0xdc00) {
-                if (at + 6 >= w->n || w->p[at + 5] != '\\' || w->p[at + 6] != 'u')
-                    return 0;
-                unit = walk_unit(w, at + 7);
-                if (unit < 0xdc00 || unit >= 0xe000)
-                    return 0;
-                w->low_surrogate_at = at + 6;
+            behind = bit > 64 - 6 ? 0x3full >> (64 - bit) : 0;
+            if (unit < 0x80)
+                *units |= 1ull << bit;
+            else if (counts) {
+                *gaps |= 0x3full << bit;
+                *more |= 0x3eull << bit;
+                c->wide = behind;
+            } else {
+                *letters |= 0x3full << bit;
+                c->letters = behind;
             }
             break;
         default:
@@ -112,43 +125,87 @@ static int walk_escapes(
     return 1;
 }
 
+#define WALK_BITS(a, b) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
+#define WALK_ALL(c) _mm256_set1_epi8((char)(c))
+/* Of bytes as they are, as signed ones: those beyond ASCII are less than all others. */
+#define WALK_BELOW(c) \
+    WALK_BITS(_mm256_cmpgt_epi8(WALK_ALL(c), a), _mm256_cmpgt_epi8(WALK_ALL(c), b))
+#define WALK_IS(c) WALK_BITS(_mm256_cmpeq_epi8(a, WALK_ALL(c)), _mm256_cmpeq_epi8(b, WALK_ALL(c)))
+
 /* Checks the UTF-8 of a block; gives the bytes of characters that may be digits or separators, of
    these all but the first, and where a colon or an equals sign of full width stands behind a word
    that says secret. 0 where it is not valid. */
-static int walk_characters(
+MASKS_TARGET_AVX2
+static __attribute__((noinline)) int walk_characters(
     Walk *w, Py_ssize_t base, uint64_t high, uint64_t *marks, uint64_t *more, uint64_t *signs
 ) {
     Carries *c = &w->carries;
+    const unsigned char *p = w->p + base;
+    unsigned char rest[WALK_BLOCK];
+    /* Those of a character that began before have been checked with it. */
+    const uint64_t began = (1ull << c->high_bytes) - 1;
+    uint64_t on, lead, three, four, early, first, crossing, count;
+    __m256i a, b;
     *marks = *more = c->high_marks;
     *signs = 0;
-    /* Those of a character that began before have been checked with it. */
-    high &= ~((1ull << c->high_bytes) - 1);
     c->high_marks = 0;
     c->high_bytes = 0;
-    while (high) {
-        int bit = __builtin_ctzll(high);
-        Py_ssize_t at = base + bit;
-        int length = utf8_length(w->p + at, w->n - at), counts;
-        uint64_t bytes = (1ull << length) - 1;
+    if (!(high & ~began))
+        return 1;
+    if (w->n - base < WALK_BLOCK) {
+        memset(rest, ' ', WALK_BLOCK);
+        memcpy(rest, p, (size_t)(w->n - base));
+        p = rest;
+    }
+    a = _mm256_loadu_si256((const __m256i *)p);
+    b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    /* Which go on in a character, which lead one, of three bytes or more, of four. */
+    on = WALK_BELOW(0xc0);
+    lead = high & ~on;
+    three = high & ~WALK_BELOW(0xe0);
+    four = high & ~WALK_BELOW(0xf0);
+    if (on != (lead << 1 | three << 2 | four << 3 | began)
+        || (lead & (WALK_BELOW(0xc2) | ~WALK_BELOW(0xf5))))
+        return 0;
+    /* Overlong forms, surrogates, and what is above all code points. */
+    early = on & WALK_BELOW(0xa0);
+    first = on & WALK_BELOW(0x90);
+    if ((WALK_IS(0xe0) << 1 & early) | (WALK_IS(0xed) << 1 & ~early)
+        | (WALK_IS(0xf0) << 1 & first) | (WALK_IS(0xf4) << 1 & ~first))
+        return 0;
+    count = lead & ~(WALK_BELOW(0xd9) & ~WALK_BELOW(0xc3) & ~WALK_IS(0xd6))
+            & ~(WALK_BELOW(0xea) & ~WALK_BELOW(0xe4)) & ~(WALK_BELOW(0xee) & ~WALK_BELOW(0xeb))
+            & ~(WALK_IS(0xe3) & ~(WALK_IS(0x80) >> 1 | 1ull << 63));
+    crossing = (lead & 1ull << 63) | (three & 3ull << 62) | (four & 7ull << 61);
+    if (crossing) {
+        int bit = __builtin_ctzll(crossing);
+        int length = utf8_length(w->p + base + bit, w->n - base - bit);
         if (length == 0)
             return 0;
-        counts = walk_character_counts(w, w->p + at, length);
-        if (bit + length > 64) {
-            c->high_bytes = (uint64_t)(bit + length - 64);
-            if (counts)
-                c->high_marks = (1ull << c->high_bytes) - 1;
-        }
-        high &= ~(bytes << bit);
-        if (token_wide_gap(w->p, at, at + length) && w->p[at] == 0xef
-            && token_says(w->rules->tokens, w->p, 0, at))
+        c->high_bytes = (uint64_t)(bit + length - 64);
+    }
+    for (; count; count &= count - 1) {
+        int bit = __builtin_ctzll(count);
+        int length = 2 + (int)(three >> bit & 1) + (int)(four >> bit & 1);
+        uint64_t bytes = (1ull << length) - 1;
+        if (length == 3 && w->p[base + bit] == 0xef
+            && token_wide_gap(w->p, base + bit, base + bit + 3)
+            && token_says(w->rules->tokens, w->p, 0, base + bit))
             *signs |= 1ull << bit;
-        if (counts) {
-            *marks |= bytes << bit;
-            *more |= (bytes & ~1ull) << bit;
-        }
+        if (!walk_character_counts(w, w->p + base + bit, length))
+            continue;
+        *marks |= bytes << bit;
+        *more |= (bytes & ~1ull) << bit;
+        if (bit + length > 64)
+            c->high_marks = (1ull << c->high_bytes) - 1;
     }
     return 1;
 }
+#undef WALK_IS
+#undef WALK_BELOW
+#undef WALK_ALL
+#undef WALK_BITS
 
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
@@ -215,23 +272,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
     return coded_may_hold(run, length, length);
 }
 
-/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
-   escape is no part of it, but for an escaped slash. */
-static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
+/* The same of the run from `at` to `w->coded_end`. */
+static inline int walk_run_may_hold(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
-    Py_ssize_t end;
-    if (p[at - 1] == '\\') {
-        if (p[at] == 'u') {
-            w->coded_end = at;
-            return 1;
-        }
-        at++;
-    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
-        /* A string that is a UUID holds nothing. */
-        w->coded_end = at + 36;
-        return 0;
-    }
-    end = w->coded_end = at + coded_end(p + at, w->n - at);
+    Py_ssize_t end = w->coded_end;
     if (end == w->n || (end - at < WALK_RUN && p[end] != '\\'))
         return 0;
     if (end + 1 < w->n && p[end] == '\\') {
@@ -245,19 +289,49 @@ static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
     return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
 }
 
+/* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
+   escape is no part of it, but for an escaped slash. */
+static inline int walk_may_hold(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t slash = at;
+    while (p[slash - 1] == '\\')
+        slash--;
+    if ((at - slash) & 1) {
+        if (p[at] == 'u') {
+            w->coded_end = at;
+            return 1;
+        }
+        at++;
+    } else if (p[at - 1] == '"' && at + 36 < w->n && p[at + 36] == '"' && uuid_bytes(p + at)) {
+        /* A string that is a UUID holds nothing. */
+        w->coded_end = at + 36;
+        return 0;
+    }
+    w->coded_end = at + coded_end(p + at, w->n - at);
+    /* Its first character may be of an escape of JSON inside the string. */
+    return walk_run_may_hold(w, at)
+           || (slash < at && p[at - 1] == '\\' && w->coded_end > at && walk_run_may_hold(w, at + 1));
+}
+
 /* Adds the runs of base64 that may hold something to the calls. */
 static void walk_coded(Walk *w, uint64_t runs) {
-    for (; runs; runs &= runs - 1) {
-        Py_ssize_t place = w->base + __builtin_ctzll(runs);
-        Py_ssize_t at = place - (WALK_RUN - 1);
-        if (place < w->coded_end || place < w->done)
-            continue;
+    while (runs) {
+        Py_ssize_t past = (w->coded_end > w->done ? w->coded_end : w->done) - w->base, place, at;
+        if (past >= WALK_BLOCK)
+            return;
+        if (past > 0)
+            runs &= ~0ull << past;
+        if (!runs)
+            return;
+        place = w->base + __builtin_ctzll(runs);
+        at = place - (WALK_RUN - 1);
         if (at <= w->coded_end)
             at = w->coded_end + 1;
         /* The mask may have more than base64 in it. */
         for (; at <= place; at = w->coded_end + 1)
             if (walk_may_hold(w, at))
                 w->calls |= runs & (0 - runs);
+        runs &= runs - 1;
     }
 }
 
@@ -310,11 +384,30 @@ static inline int walk_joined_behind(const Walk *w, Py_ssize_t at) {
            && walk_character_counts(w, p, utf8_length(p, left));
 }
 
-/* Whether the row of digits and single separators around `at` in a string may hold a number. */
-static int walk_row(Walk *w, Py_ssize_t at) {
+/* Where the last bit up to `bit` stands; `before` where there is none. */
+static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
+    bits &= (2ull << bit) - 1;
+    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
+}
+
+/* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
+   security number. */
+static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
+    if (end < w->n && (unsigned char)((w->p[end] | 0x20) - 'a') < 26)
+        return 0;
+    if (at - w->called_end < WALK_NEAR)
+        return 1;
+    w->called_end = end;
+    return w->rules->may_call(w->p, start, at);
+}
+
+/* Whether the row of digits and single separators around `at`, in the string that begins at `start`,
+   may hold a number. */
+static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     const unsigned char *p = w->p;
     unsigned char digits[WALK_ROW];
     int starts[WALK_GROUPS + 1], groups = 0, total = 0;
+    Py_ssize_t places[WALK_GROUPS];
     unsigned char joints[WALK_GROUPS];
     Py_ssize_t i = at;
     while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
@@ -327,6 +420,7 @@ static int walk_row(Walk *w, Py_ssize_t at) {
     for (;;) {
         if (groups == WALK_GROUPS)
             return 1;
+        places[groups] = i;
         starts[groups++] = total;
         for (; i < w->n && walk_digit(p[i]); i++) {
             if (total == WALK_ROW)
@@ -349,7 +443,7 @@ static int walk_row(Walk *w, Py_ssize_t at) {
             if (length >= 13 && w->rules->is_card(digits + starts[first], length))
                 return 1;
             if (length == 9 && w->rules->is_ssn(digits + starts[first])
-                && (end == first + 1
+                && ((end == first + 1 && walk_bare(w, start, places[first], places[first] + 9))
                     || (end == first + 3 && starts[first + 1] - starts[first] == 3
                         && starts[first + 2] - starts[first] == 5
                         && joints[first] == joints[first + 1])))
@@ -379,17 +473,22 @@ static int walk_number(Walk *w, Py_ssize_t at) {
 WALK_TARGET_BITS
 static uint64_t walk_rows(Walk *w, int lane) {
     const Group *g = &w->group;
-    uint64_t nine = g->nine[lane], joiners = g->joiners[lane], row = g->row[lane], kept = 0;
-    if (joiners) {
+    uint64_t nine = g->nine[lane], joiners = g->joiners[lane], kept = 0;
+    uint64_t joiners_before = lane ? g->joiners[lane - 1] : g->joiners_before;
+    if (joiners | joiners_before) {
         /* Nine places are not yet nine marks (a date, other scripts): once more without the joiners
-           and with one byte of each character. Of a row that began in the block before, no less is
-           taken than it may have. */
-        uint64_t before = 0 - ((lane ? g->row[lane - 1] : g->row_before) >> 63);
-        uint64_t marks = _pext_u64(row, ~joiners), long_ = marks;
-        long_ &= long_ << 1 | before >> 63;
-        long_ &= long_ << 2 | before >> 62;
-        long_ &= long_ << 4 | before >> 60;
-        nine = _pdep_u64(long_ & (marks << 8 | before >> 56), ~joiners);
+           and with one byte of each character. Of what is left of the block before, the last is
+           the highest bit; what is before that may all be marks. */
+        uint64_t row = g->row[lane], row_before = lane ? g->row[lane - 1] : g->row_before;
+        int gone = __builtin_popcountll(joiners_before);
+        uint64_t before = gone == 64 ? ~0ull
+                                     : _pext_u64(row_before, ~joiners_before) << gone
+                                           | ((1ull << gone) - 1);
+        unsigned __int128 marks = (unsigned __int128)_pext_u64(row, ~joiners) << 64 | before;
+        unsigned __int128 long_ = marks & marks << 1;
+        long_ &= long_ << 2;
+        long_ &= long_ << 4;
+        nine = _pdep_u64((uint64_t)((long_ & marks << 8) >> 64), ~joiners);
     }
     for (; nine; nine &= nine - 1) {
         uint64_t one = nine & (0 - nine);
@@ -398,7 +497,7 @@ static uint64_t walk_rows(Walk *w, int lane) {
         if (at < w->row_end || at < w->done)
             continue;
         if (w->in & one) {
-            if (walk_row(w, at)) {
+            if (walk_row(w, walk_last(w, w->opens, bit, w->open_at), at)) {
                 /* One call is enough for a string. */
                 uint64_t closes = w->closes & ~(one - 1);
                 kept |= one;
@@ -413,45 +512,124 @@ static uint64_t walk_rows(Walk *w, int lane) {
     return kept;
 }
 
-/* Whether an address, or the user and password of a URL, may stand around the @ at `at`. */
-static int walk_address(const Walk *w, Py_ssize_t at) {
+/* Whether the @ at `at` may be that of an address, or of a URL with a password. */
+static inline int walk_may_address(const Walk *w, Py_ssize_t at) {
+    unsigned char c = at + 1 < w->n ? w->p[at + 1] : 0;
+    return c >= 0x80 || token_alnum(c) || c == '-' || c == '[' || c == '\\';
+}
+
+/* Whether the user and the password of a URL may stand before the @ at `at`. */
+static inline int walk_url(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
-    Py_ssize_t high = w->n - at > WALK_DOMAIN ? at + WALK_DOMAIN : w->n, i = at + 1;
-    unsigned char c = i < w->n ? p[i] : 0;
-    int labels = 0, length = 0, named = 0;
-    if (c < 0x80 && !token_alnum(c) && c != '-' && c != '[' && c != '\\')
-        return 0;
-    c = p[at - 1];
-    if (c >= 0x80 || token_alnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-'
-        || c == '\'') {
-        for (; i < high; i++) {
-            c = p[i];
-            if (c >= 0x80 || c == '\\')
-                return 1;
-            if (c == '.') {
-                if (length == 0)
-                    break;
-                labels++;
-                length = named = 0;
-                continue;
-            }
-            if (!token_alnum(c) && c != '-')
-                break;
-            named |= !walk_digit(c) && c != '-';
-            length++;
-            if (labels && length > 1 && named && c != '-')
-                return 1;
-        }
-    }
-    /* Neither a user nor a password has these in it. */
-    for (i = at - 1; i > 0; i--) {
-        c = p[i];
+    for (Py_ssize_t i = at - 1; i > 0; i--) {
+        unsigned char c = p[i];
         if (c == '/')
             return p[i - 1] == '/' || p[i - 1] == '\\';
+        /* Neither a user nor a password has these in it. */
         if (c == ' ' || c == '"' || c == '<' || c == '>' || c == '@')
             break;
     }
     return 0;
+}
+
+/* Whether the character beyond ASCII at `p` is none of an address, as _in_address of text.pyx has
+   it; some that are none are not known here. */
+static inline int walk_no_letter(const unsigned char *p) {
+    switch (p[0]) {
+    case 0xc2: return 1;
+    case 0xe2: return p[1] == 0x80 || (p[1] == 0x81 && p[2] < 0xb0);
+    case 0xe3: return p[1] == 0x80;
+    case 0xef: return p[1] == 0xbc && p[2] < 0x90;
+    }
+    return 0;
+}
+
+/* Where the local part before the @ at `at` begins, at `floor` or later; `at` where there is none;
+   -1 where it has to be read. */
+static Py_ssize_t walk_local(const Walk *w, Py_ssize_t at, Py_ssize_t floor) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low = at, slash;
+    unsigned char c;
+    for (; low > floor && at - low < WALK_LOCAL; low--) {
+        c = p[low - 1];
+        if (!token_alnum(c) && c != '.' && c != '_' && c != '%' && c != '+' && c != '-'
+            && c != '\'')
+            break;
+    }
+    c = p[low - 1];
+    if (low == floor)
+        ;
+    else if (c == '\\') {
+        for (slash = low - 1; slash > floor && p[slash - 1] == '\\';)
+            slash--;
+        /* The first of these is part of an escape. */
+        if ((low - slash) & 1) {
+            if (p[low] == 'u' || at - low == WALK_LOCAL)
+                return -1;
+            low++;
+        }
+    } else if (c >= 0x80 && at - low < WALK_LOCAL) {
+        for (slash = low - 1; slash > floor && (p[slash] & 0xc0) == 0x80;)
+            slash--;
+        if (!walk_no_letter(p + slash))
+            return -1;
+    }
+    while (low < at && (p[low] == '.' || p[low] == '\''))
+        low++;
+    return low;
+}
+
+/* Where the domain behind the @ at `at` ends; 0 where there is none; -1 where it has to be read. */
+static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t high = w->n - at > WALK_DOMAIN ? at + WALK_DOMAIN : w->n, end = 0;
+    int labels = 0, length = 0, named = 0;
+    for (Py_ssize_t i = at + 1; i < high; i++) {
+        unsigned char c = p[i];
+        if (c == '.') {
+            if (length == 0)
+                break;
+            labels++;
+            length = named = 0;
+            continue;
+        }
+        if (!token_alnum(c) && c != '-') {
+            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && i + 1 < w->n && p[i + 1] == 'u')
+                return -1;
+            break;
+        }
+        named |= !walk_digit(c) && c != '-';
+        length++;
+        if (labels && length > 1 && named && c != '-')
+            end = i + 1;
+    }
+    return end;
+}
+
+/* Whether an address stands around the @ at `at` in the string that begins at `start`, from
+   `w->start` to `w->end`; -1 where it has to be read. Numbers and secrets, at which an address ends,
+   have been looked for by their own masks: where there may be one, the string is read. */
+static int walk_address(Walk *w, Py_ssize_t start, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t floor = w->address_end > start ? w->address_end : start + 1, low, end;
+    if (walk_url(w, at))
+        return -1;
+    end = walk_domain(w, at);
+    if (end <= 0)
+        return (int)end;
+    low = walk_local(w, at, floor);
+    if (low < 0 || low == at)
+        return low < 0 ? -1 : 0;
+    if (at - low == 3 && memcmp(p + low, "git", 3) == 0 && end + 1 < w->n && p[end] == ':') {
+        /* User and host of git@host:path. */
+        if (p[end + 1] == '\\')
+            return -1;
+        if (token_alnum(p[end + 1]) || p[end + 1] == '/' || p[end + 1] == '~')
+            return 0;
+    }
+    w->start = low;
+    w->end = w->address_end = end;
+    return 1;
 }
 
 /* Whether the ampersand at `at` may begin an entity. */
@@ -468,29 +646,32 @@ static int walk_entity(const Walk *w, Py_ssize_t at) {
 }
 
 /* Whether an escape of JSON inside the string may count whose backslash stands before `at`. The end
-   of a line and a quote do not: what stands beside one is looked at as it is beside them. */
-static int walk_inner_escape(const Walk *w, Py_ssize_t at) {
+   of a line, a quote and a backslash do not: what stands beside one is looked at as it is beside
+   them. */
+static inline int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p + at;
     if (w->n - at < 2)
         return 0;
     if (p[0] == '\\')
-        return p[1] == '\\' || p[1] == '/' || p[1] == 'u';
+        return p[1] == '/' || p[1] == 'u';
     /* A tab counts between digits. */
     if (p[0] == 't')
         return walk_digit(p[1]) || p[1] >= 0x80;
-    return p[0] == '/' || p[0] == 'u';
+    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_unit(w, at + 1) >= 0));
 }
 
-/* Of signs in strings, those that may count: @ % & and escaped backslashes. */
-static uint64_t walk_signs(const Walk *w, uint64_t signs) {
+/* Of signs in strings, those that may count: % & and escaped backslashes. Every @ that may is among
+   `w->addresses`. */
+static uint64_t walk_signs(Walk *w, uint64_t signs) {
     const unsigned char *p = w->p;
     uint64_t kept = 0;
     for (; signs; signs &= signs - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(signs);
-        int counts;
+        int counts = 0;
         switch (p[at]) {
         case '@':
-            counts = walk_address(w, at);
+            if (walk_may_address(w, at))
+                w->addresses |= signs & (0 - signs);
             break;
         case '%':
             counts = at + 2 < w->n && walk_hex(p[at + 1]) && walk_hex(p[at + 2]);
@@ -664,12 +845,6 @@ static void walk_keys(Walk *w) {
         else
             w->value_at = value;
     }
-}
-
-/* Where the last bit up to `bit` stands; `before` where there is none. */
-static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
-    bits &= (2ull << bit) - 1;
-    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
 }
 
 /* Whether the items of the array that opens at `at` may be groups of a card number. */

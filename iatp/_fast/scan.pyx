@@ -25,19 +25,21 @@ from iatp._fast.text import vectors as text_vectors
 from iatp.values import characters, exchange, ibans, secrets
 
 from iatp._fast.text cimport (
-    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, SECRET, SSN, UUID, Key, Reader,
+    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, EMAIL, SECRET, SSN, UUID, Key, Reader,
     Span, Spans, Text, is_card, is_ssn, json_unit, key_says_secret, key_says_ssn,
-    needs_reading, read_text,
+    may_call_ssn, needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
-    BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
-    SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
-    next_run, pack, trace, undo,
+    BASE64, CODED, EDGE_BEFORE, EDGE_BEHIND, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES,
+    UNDO_FORM, SHORTEST_RUN, UNDO_PERCENT, Run, Zone, Zones, decode, has_number, is_hex, is_joint,
+    is_text, look, most_zones, next_hex, next_run, pack, trace, undo, undo_around,
 )
 from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
+    Py_ssize_t close_bytes(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
 
@@ -56,11 +58,15 @@ cdef extern from "walk.h" nogil:
         WALK_JSON
         WALK_SCALAR
         WALK_ARRAY
+        WALK_ADDRESS
         WALK_NONE
     ctypedef struct WalkRules:
         const TokenTable* tokens
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
         bint (*is_ssn)(const unsigned char* digits) noexcept nogil
+        bint (*may_call)(
+            const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+        ) noexcept nogil
         uint64_t[1024] units
         uint32_t[32] entities
         unsigned char[26 * 26] ibans
@@ -69,6 +75,7 @@ cdef extern from "walk.h" nogil:
         Py_ssize_t end
         Py_ssize_t value
         Py_ssize_t done
+        const Py_ssize_t* ends
         bint literal
     int walk_level()
     void walk_begin(
@@ -101,6 +108,7 @@ cdef void _fill_rules():
     _rules.tokens = token_table()
     _rules.is_card = is_card
     _rules.is_ssn = is_ssn
+    _rules.may_call = may_call_ssn
     for zero in characters.DIGIT_ZEROS:
         for digit in range(10):
             _put_unit(zero + digit)
@@ -130,8 +138,10 @@ cdef enum:
     SHORT_RUN = 512
     # JSON in a string of JSON up to this long is undone on the stack.
     SHORT_JSON = 4096
-    # So many places of it that have to be read are kept while it is checked.
-    KEPT_CALLS = 16
+    # So many strings of JSON are put together on the stack, that they are checked at once.
+    MOST_NESTED = 32
+    # So many places that have to be read are kept while JSON is checked.
+    KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
     # Texts that are remembered, and how many findings of each.
@@ -155,6 +165,7 @@ cdef struct Known:
 cdef struct Memory:
     # Of one body.
     Py_ssize_t left     # bytes that may still be undone
+    Py_ssize_t close    # of what is undone: bytes that may still be read closely
     int known_count     # the last KNOWN_TEXTS of them are kept
     Known* known
 
@@ -170,6 +181,21 @@ cdef struct Call:
     Py_ssize_t start
     Py_ssize_t end      # the closing quote of a string; 0: not known
     Py_ssize_t value
+
+cdef struct Nested:
+    # A string of JSON.
+    Py_ssize_t start    # its quotes
+    Py_ssize_t end
+    Py_ssize_t value    # of its key
+    Py_ssize_t first    # where it begins among those put together
+
+cdef struct Together:
+    # Strings of JSON with their escapes undone, as the items of an array.
+    int count
+    Py_ssize_t n
+    Nested[MOST_NESTED + 1] items       # and what would come next
+    Py_ssize_t[MOST_NESTED + 1] ends    # the last bracket of each, and of the array
+    unsigned char[SHORT_JSON] text
 
 JSON = AS_JSON
 TEXT = AS_TEXT
@@ -558,21 +584,29 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     """
     cdef Walk w
     cdef Key key
+    cdef Together together
     cdef int calls, what, read
     cdef Py_ssize_t first = 0 if spans is None else spans.count
     cdef Py_ssize_t plain = -1    # a string that is no object or array, although it begins so
     cdef Py_ssize_t end
     key.value = -1
     key.says = says
+    together.count = 0
     walk_begin(&w, r.p, r.n, _level, &_rules)
     while True:
         what = walk_next(&w)
-        if what == WALK_DONE:
-            return VALID
         if what == WALK_BAD:
             break
+        if what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
+        if what == WALK_DONE:
+            return VALID
         if what == WALK_ARRAY:
             _read_split(r.p, w.start, r.n, spans)
+            continue
+        if what == WALK_ADDRESS:
+            if spans is not None:
+                spans.add(w.start, w.end, EMAIL, 0)
             continue
         _turn_key(&key, w.value, says)
         r.at = w.start
@@ -583,8 +617,15 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             if spans is None:
                 continue
             end = w.end
+            if _put_nested(r, w.start, &end, &key, says, &together, inside, spans):
+                w.done = end + 1
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
-            if read != IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, w.start + 1, end, &key, inside, True, True, spans)
+            elif read != IS_JSON:
                 plain = w.start if read == IS_PLAIN else -1
                 continue
             r.at = end + 1
@@ -594,8 +635,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             elif _pass_string(r, &calls) != VALID:
                 break
             if spans is None:
-                pass
-            elif w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
+                w.done = r.at
+                continue
+            _drop_addresses(spans, first, w.start)
+            if w.literal and not walk_begins(r.p, w.start + 1, r.at - 1):
                 read_text(r, w.start + 1, r.at - 1, AS_JSON, &key, spans)
             else:
                 _read_text_of(
@@ -608,6 +651,15 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     return WALK_BAD
 
 
+cdef inline void _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
+    """Takes back what is told of a string that is now read: the last of the spans from `first` on."""
+    while (
+        spans.count > first and spans.items[spans.count - 1].kind == EMAIL
+        and spans.items[spans.count - 1].start > start
+    ):
+        spans.count -= 1
+
+
 cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil:
     """Makes it the key of another value, where it is one."""
     if value != key.value:
@@ -615,10 +667,11 @@ cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil
         key.says = -1 if value >= 0 else says
 
 
-cdef int _check_json(Reader* r, Call* calls) except -2:
+cdef int _check_json(Reader* r, Call* calls, const Py_ssize_t* ends) except -2:
     """How many places of one valid value have to be read, or -1 where it is none.
 
-    The first KEPT_CALLS of them are `calls`. Nothing is looked for.
+    The first KEPT_CALLS of them are `calls`. Nothing is looked for. `ends`: those of the items of an
+    array, where it has to have just these; else NULL.
     """
     cdef Walk w
     cdef Py_ssize_t rest
@@ -628,6 +681,7 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
     if _level == WALK_NONE:
         return KEPT_CALLS + 1 if _read_json(r, &rest, False, NULL, None) == VALID else -1
     walk_begin(&w, r.p, r.n, _level, &_rules)
+    w.ends = ends
     while True:
         what = walk_next(&w)
         if what == WALK_DONE:
@@ -654,24 +708,42 @@ cdef int _check_json(Reader* r, Call* calls) except -2:
         count += 1
 
 
+cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1:
+    """Whether a text is one valid value."""
+    cdef Call[KEPT_CALLS] calls
+    cdef Reader r
+    r.p = p
+    r.n = n
+    r.text = NULL
+    return _check_json(&r, calls, NULL) >= 0
+
+
 cdef int _read_calls(
     Reader* r, const Call* calls, int count, bint says, Depth* inside, Spans spans
 ) except -1:
     """Adds what is found in these places of a valid value."""
     cdef Key key
+    cdef Together together
     cdef const Call* call
+    cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t plain = -1
     cdef Py_ssize_t end
     cdef int i, read
     key.value = -1
     key.says = says
+    together.count = 0
     for i in range(count):
         call = &calls[i]
+        if call.what != WALK_JSON and together.count:
+            _read_together(r, &together, says, inside, spans)
         if call.what == WALK_ARRAY:
             _read_split(r.p, call.start, r.n, spans)
             continue
         if call.start < done:
+            continue
+        if call.what == WALK_ADDRESS:
+            spans.add(call.start, call.end, EMAIL, 0)
             continue
         _turn_key(&key, call.value, says)
         end = call.end
@@ -679,15 +751,25 @@ cdef int _read_calls(
             r.at = call.start
             _read_number(r, &key, spans)
         elif call.what == WALK_JSON:
+            if _put_nested(r, call.start, &end, &key, says, &together, inside, spans):
+                done = end
+                continue
+            if together.count:
+                _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
-            if read == IS_JSON:
+            if read == IS_ESCAPED:
+                _read_text_of(r, call.start + 1, end, &key, inside, True, True, spans)
+            if read >= IS_ESCAPED:
                 done = end
             elif read == IS_PLAIN:
                 plain = call.start
         else:
+            _drop_addresses(spans, first, call.start)
             _read_text_of(
                 r, call.start + 1, end, &key, inside, call.start == plain, True, spans
             )
+    if together.count:
+        _read_together(r, &together, says, inside, spans)
     return 0
 
 
@@ -774,6 +856,14 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
+    """Counts what is read closely in a text that was undone, and that it is a text."""
+    depth.memory.close -= CLOSE_TEXT + close_bytes(d, n)
+    if depth.memory.close < 0:
+        raise _TooMuch
+    return 0
+
+
 cdef enum:
     # What is encoded in less is too short for a finding.
     SHORTEST_TEXT = 6
@@ -837,13 +927,16 @@ cdef int _read_inside(
 cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
     cdef int length
-    while at < n:
+    while True:
+        at += quiet_json(p + at, n - at)
+        if at >= n:
+            break
         if p[at] >= 0x80:
             length = utf8_length(p + at, n - at)
             if length == 0:
                 break
             at += length
-        elif 0x20 <= p[at] < 0x7f or p[at] in (c'\t', c'\n', c'\r'):
+        elif p[at] in (c'\t', c'\n', c'\r'):
             at += 1
         else:
             break
@@ -901,7 +994,7 @@ cdef bint _read_value(
     inner.p = d
     inner.n = n
     inner.text = r.text
-    count = _check_json(&inner, calls)
+    count = _check_json(&inner, calls, NULL)
     if count < 0:
         return False
     _take(depth, n)
@@ -928,7 +1021,8 @@ cdef enum:
     # What a text is that may be an object or an array.
     IS_UNKNOWN = 0    # whatever it is, it is read as a text
     IS_PLAIN = 1
-    IS_JSON = 2
+    IS_ESCAPED = 2    # plain, but it may be JSON once its own escapes are undone
+    IS_JSON = 3
 
 
 cdef int _read_nested(
@@ -964,15 +1058,142 @@ cdef int _read_nested(
         if not begins_like_json(d, n):
             return IS_UNKNOWN
     if not _read_value(r, d, n, key, depth, spans):
-        return IS_PLAIN
-    if spans.count > first:
-        trace(r.p + start, end[0] - start, UNDO_ESCAPES, spans.items + first, spans.count - first)
-    for i in range(first, spans.count):
+        return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
+    _place_nested(r, start, end[0], spans, first, spans.count)
+    return IS_JSON
+
+
+cdef void _place_nested(
+    const Reader* r, Py_ssize_t start, Py_ssize_t end, Spans spans, Py_ssize_t first,
+    Py_ssize_t last
+) noexcept nogil:
+    """Turns spans of the JSON in the string from `start` to `end` into spans of the string.
+
+    They are those from `first` to `last`.
+    """
+    cdef Py_ssize_t i
+    if last > first:
+        trace(r.p + start, end - start, UNDO_ESCAPES, spans.items + first, last - first)
+    for i in range(first, last):
         spans.items[i].start += start
         spans.items[i].end += start
         if spans.items[i].quoted:
             spans.items[i].quoted += 1
-    return IS_JSON
+
+
+cdef bint _put_nested(
+    Reader* r, Py_ssize_t start, Py_ssize_t* end, Key* key, bint says, Together* t, Depth* depth,
+    Spans spans
+) except -1:
+    """Whether the string that begins at `start` is put beside others; its closing quote is at `end`.
+
+    It is small, begins and ends like an object or an array, and its escapes are simple. Where there
+    is no room left, the others are read before.
+    """
+    cdef Nested* item
+    cdef Py_ssize_t n = -1
+    cdef Py_ssize_t last
+    cdef unsigned char* d
+    if depth.json == 0 or key_says_secret(r.p, start + 1, key) != SAYS_NOTHING:
+        return False
+    if t.count < MOST_NESTED and t.count:
+        n = walk_undo(r.p, r.n, start, t.text + t.n, SHORT_JSON - t.n, end)
+    if n < 0:
+        if t.count:
+            _read_together(r, t, says, depth, spans)
+        t.text[0] = c'['
+        t.n = 1
+        n = walk_undo(r.p, r.n, start, t.text + 1, SHORT_JSON - 1, end)
+        if n < 0:
+            return False
+    d = t.text + t.n
+    last = n - 1
+    while last > 0 and d[last] in (c' ', c'\n', c'\t', c'\r'):
+        last -= 1
+    if d[last] != c'}' and d[last] != c']':
+        return False
+    item = &t.items[t.count]
+    item.start = start
+    item.end = end[0]
+    item.value = key.value
+    item.first = t.n
+    t.ends[t.count] = t.n + last
+    t.count += 1
+    # walk_undo leaves at least as much as a block behind it.
+    d[n] = c','
+    t.n += n + 1
+    t.items[t.count].first = t.n
+    return True
+
+
+cdef int _read_together(
+    Reader* r, Together* t, bint says, Depth* depth, Spans spans
+) except -1:
+    """Adds what is found in the strings of JSON that were put together. None is left there."""
+    cdef Call[KEPT_CALLS] calls
+    cdef bint[KEPT_CALLS] says_of
+    cdef Reader inner
+    cdef Depth below
+    cdef Key key
+    cdef Nested* item
+    cdef Py_ssize_t end, first, last, i
+    cdef int number, count, read, call, from_
+    t.text[t.n - 1] = c']'
+    t.ends[t.count] = -1
+    inner.p = t.text
+    inner.n = t.n
+    count = _check_json(&inner, calls, t.ends)
+    key.value = -1
+    key.says = says
+    if not 0 <= count <= KEPT_CALLS:
+        # One of them is none, or there is much to read: each by itself.
+        for number in range(t.count):
+            item = &t.items[number]
+            _turn_key(&key, item.value, says)
+            end = item.end
+            read = _read_nested(r, item.start + 1, &end, &key, depth, spans)
+            if read != IS_JSON:
+                _read_text_of(
+                    r, item.start + 1, end, &key, depth, read != IS_UNKNOWN, True, spans
+                )
+        t.count = 0
+        return 0
+    call = 0
+    for number in range(t.count):
+        item = &t.items[number]
+        _take(depth, t.items[number + 1].first - 1 - item.first)
+        if call < count and calls[call].start < t.items[number + 1].first:
+            _turn_key(&key, item.value, says)
+            key_says_ssn(r.p, &key)
+        while call < count and calls[call].start < t.items[number + 1].first:
+            says_of[call] = key.says
+            call += 1
+    below.memory = depth.memory
+    below.json = depth.json - 1
+    below.coded = depth.coded
+    first = spans.count
+    from_ = 0
+    inner.text = r.text
+    try:
+        while from_ < count:
+            call = from_
+            while call < count and says_of[call] == says_of[from_]:
+                call += 1
+            _read_calls(&inner, calls + from_, call - from_, says_of[from_], &below, spans)
+            from_ = call
+    finally:
+        r.text = inner.text
+    for number in range(t.count):
+        item = &t.items[number]
+        last = first
+        while last < spans.count and spans.items[last].start < t.items[number + 1].first:
+            spans.items[last].start -= item.first
+            spans.items[last].end -= item.first
+            last += 1
+        _place_nested(r, item.start + 1, item.end, spans, first, last)
+        first = last
+    t.count = 0
+    return 0
 
 
 cdef int _read_text_of(
@@ -991,7 +1212,7 @@ cdef int _read_text_of(
         read = _read_nested(r, start, &end, key, depth, spans)
         if read == IS_JSON:
             return 0
-        plain = read == IS_PLAIN
+        plain = read != IS_UNKNOWN
     if calls or needs_reading(r.p, start, end, key):
         read_text(r, start, end, AS_JSON, key, spans)
     return _read_inside(r, start, end, AS_JSON, key, depth, first, plain, spans)
@@ -1010,6 +1231,7 @@ cdef int _unfold(
     key.says = says
     # All that JSON holds are its strings and numbers.
     if flags & LIKE_JSON and depth.json and _read_value(r, d, n, &key, depth, found):
+        _take_close(depth, d, n)
         return 0
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
@@ -1107,6 +1329,13 @@ cdef int _remember(
     return 0
 
 
+cdef void _begin(Memory* memory, Py_ssize_t n) noexcept nogil:
+    memory.left = max(n * EXPANSION, SHORT_EXPANSION)
+    memory.close = max(n * CLOSE_EXPANSION, SHORT_CLOSE)
+    memory.known_count = 0
+    memory.known = NULL
+
+
 cdef void _forget(Memory* memory) noexcept nogil:
     cdef int i
     if memory.known == NULL:
@@ -1126,6 +1355,8 @@ cdef int _read_anew(
     cdef int flags
     key.value = -1
     key.says = says
+    if depth != NULL:
+        _take_close(depth, d, n)
     flags = look(d, n) if depth != NULL else 0
     if flags & LIKE_JSON and depth.json and begins_like_json(d, n):
         if _read_value(r, d, n, &key, depth, found):
@@ -1150,21 +1381,29 @@ cdef int _read_layer(
     Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
     Py_ssize_t first, Spans found
 ) except -1:
-    """Adds what is found once this layer is undone in the whole text.
+    """Adds what is found once this layer is undone, around what changed by that.
 
     Spans from `first` on are what was found in it otherwise.
     """
     cdef unsigned char[SHORT_LAYER] short
     cdef unsigned char* out = short
-    cdef bytes kept
+    cdef bytes kept, places
+    cdef Zone whole
+    cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
-    _take(depth, n)
+    zones.items = &whole
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    length = undo(d, n, how, out)
-    _read_decoded(r, out, length, says, depth, found)
+        places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
+        zones.items = <Zone*>PyBytes_AS_STRING(places)
+    length = undo_around(d, n, how, out, &zones)
+    if zones.count == 0:
+        return 0
+    _take(depth, n)
+    for i in range(zones.count):
+        _read_zone(r, out, length, &zones.items[i], says, depth, found)
     if found.count == middle:
         return 0
     trace(d, n, how, found.items + middle, found.count - middle)
@@ -1173,6 +1412,29 @@ cdef int _read_layer(
             if found.items[i].quoted:
                 found.items[i].quoted += 1
     return _merge_last(found, first, middle)
+
+
+cdef int _read_zone(
+    Reader* r, const unsigned char* d, Py_ssize_t n, const Zone* zone, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is found in a zone, but for what is too near to where it is cut."""
+    cdef Py_ssize_t to = found.count
+    cdef Py_ssize_t first = zone.start + EDGE_BEFORE if zone.start else 0
+    cdef Py_ssize_t last = zone.end - EDGE_BEHIND if zone.end < n else n
+    cdef Py_ssize_t i
+    cdef Span* span
+    _read_decoded(r, d + zone.start, zone.end - zone.start, says, depth, found)
+    for i in range(to, found.count):
+        span = &found.items[i]
+        if first <= span.start + zone.start and span.end + zone.start <= last:
+            found.items[to] = span[0]
+            span = &found.items[to]
+            span.start += zone.start
+            span.end += zone.start
+            to += 1
+    found.count = to
+    return 0
 
 
 cdef int _read_runs(
@@ -1297,7 +1559,10 @@ cdef int _read_run(
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, spans)
+    n = decode(run, n, coding, out)
+    if not as_text:
+        _take_close(depth, out, n)
+    _read_decoded(r, out, n, says, depth if as_text else NULL, spans)
     for i in range(middle, spans.count):
         span = &spans.items[i]
         if as_text or span.kind == CARD or span.kind == SSN:
@@ -1349,9 +1614,7 @@ cpdef Spans scan(bytes data, int form):
     r.at = 0
     r.text = _text
     _text = NULL
-    memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
-    memory.known_count = 0
-    memory.known = NULL
+    _begin(&memory, r.n)
     depth.json = JSON_LEVELS
     depth.coded = CODED_LEVELS
     depth.memory = &memory
@@ -1359,7 +1622,8 @@ cpdef Spans scan(bytes data, int form):
         if form == AS_JSON:
             if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            _forget(&memory)
+            _begin(&memory, r.n)
             wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]

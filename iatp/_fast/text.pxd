@@ -93,6 +93,9 @@ cdef struct Reader:
 cdef int json_unit(const unsigned char* p, Py_ssize_t at, Py_ssize_t end) noexcept nogil
 cdef bint is_card(const unsigned char* digits, int n) noexcept nogil
 cdef bint is_ssn(const unsigned char* d) noexcept nogil
+cdef bint may_call_ssn(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+) noexcept nogil
 cdef bint key_says_ssn(const unsigned char* p, Key* key) noexcept nogil
 cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil
 cdef bint needs_reading(

@@ -23,8 +23,8 @@ from libc.string cimport memchr, memmove, memset
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, ends_with_content, ends_with_label, fold, is_gap, is_run, said_at,
-    token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, ends_with_content, ends_with_label, fold, forget_runs, is_gap,
+    is_run, said_at, token_at, token_table, value_of, word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -44,7 +44,7 @@ cdef extern from "tokens.h" nogil:
     )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
 
-cdef extern from "names.h" nogil:
+cdef extern from "siblings.h" nogil:
     ctypedef struct Names:
         Py_ssize_t start
         Py_ssize_t end
@@ -104,6 +104,8 @@ cdef enum:
     MARGIN = 512
     WORDS = 64
     LINES = 112         # the same with lines between
+    CALLED = 448        # bytes in which these are looked for, and
+    FEW_CALLED = 144    # where most are ASCII
     TAG = 24
     PART_LINE = 72
     LOCAL = 64
@@ -305,6 +307,8 @@ def vectors(int level):
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(4)
 cdef class Spans:
     """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
 
@@ -736,6 +740,55 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     return False
 
 
+cdef int _words_call_ssn(
+    const unsigned char* p, Py_ssize_t first, Py_ssize_t at, int room
+) noexcept nogil:
+    """Whether words before `at`, of the text from `first` on, may announce such a number.
+
+    NOTHING where `room` bytes are too few to say so.
+    """
+    cdef uint32_t[CALLED] cp
+    cdef Py_ssize_t low = max(first, at - room + LONGEST_POINT)
+    cdef Py_ssize_t place
+    cdef int n = 0
+    if low > first:
+        # Where a code point begins.
+        while at - low < room and (p[low] & 0xc0 == 0x80 or p[low - 1] == c'\\'):
+            low -= 1
+        if at - low == room:
+            return NOTHING
+    place = low
+    while place < at:
+        place = _read_point(p, place, at, AS_JSON, &cp[n])
+        # Behind an escape of JSON inside the string a word may begin that seems to go on.
+        if cp[n] == c'\\':
+            return True
+        n += 1
+    # Half an escape may have been read as several.
+    if low > first and n < LINES + LONGEST_POINT:
+        return NOTHING
+    return _call_in(cp, 0, n, False)
+
+
+cdef bint may_call_ssn(
+    const unsigned char* p, Py_ssize_t start, Py_ssize_t at
+) noexcept nogil:
+    """Whether nine digits at `at` in the string at `start` may be called such a number.
+
+    By its key or by words before it, wherever these stand; of an array, by what is not known here.
+    """
+    cdef Py_ssize_t before = _space_before(p, start) - 1
+    cdef int called
+    if before < 0 or p[before] == c'[' or p[before] == c',':
+        return True
+    if p[before] == c':' and _calls_ssn(p, start):
+        return True
+    called = _words_call_ssn(p, start + 1, at, FEW_CALLED)
+    if called == NOTHING:
+        called = _words_call_ssn(p, start + 1, at, CALLED)
+    return called != 0
+
+
 cdef int key_says_secret(const unsigned char* p, Py_ssize_t start, Key* key) noexcept nogil:
     """Which word the key of the string from `start` on ends in, or what else names it;
     SAYS_NOTHING in an array."""
@@ -884,7 +937,13 @@ cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
     """Whether these digits stand inside a UUID (8-4-4-4-12 hex digits)."""
     cdef int first = end - UUID if end > UUID else 0
     cdef int last = start if start < t.n - UUID else t.n - UUID
+    cdef int run = 0
     cdef int i
+    # Between its dashes are twelve digits at most.
+    for i in range(start, end):
+        run = 0 if t.cp[i] == c'-' else run + 1
+        if run > 12 or run and not _is_hex(t.cp[i]):
+            return False
     while first <= last:
         for i in range(UUID):
             if i in (8, 13, 18, 23):
@@ -1309,6 +1368,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     if i >= limit:
         return i
     memset(&t.kind[t.n], 0, WINDOW_PAD)
+    forget_runs(&t.w)
     if _wide and t.n >= SHORT_WINDOW:
         window_places(&_sets, t.kind, t.n, t.secrets, t.places)
     else:

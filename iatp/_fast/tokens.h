@@ -83,13 +83,19 @@ typedef struct {
     int word_count;
 } TokenTable;
 
+/* 3: a letter or digit; 1: another byte of a token. As masks have it, DEL is one too: one comparison
+   tells ^ _ ~ and DEL. */
+static const unsigned char token_kinds[256] = {
+    ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3,
+    ['-'] = 1, ['+'] = 1, ['/'] = 1, ['^'] = 1, ['_'] = 1, ['~'] = 1, [0x7f] = 1,
+};
+
 static inline int token_alnum(unsigned char c) {
-    return (unsigned char)(c - '0') < 10 || (unsigned char)((c | 0x20) - 'a') < 26;
+    return token_kinds[c] & 2;
 }
 
 static inline int token_byte(unsigned char c) {
-    /* One comparison for four, as masks have it: ^ _ ~ and DEL. */
-    return token_alnum(c) || c == '-' || c == '+' || c == '/' || (c | 0x21) == 0x7f;
+    return token_kinds[c];
 }
 
 /* Whether two letters are among those of a table, in any case. */
@@ -395,6 +401,30 @@ static inline int token_joined(const unsigned char *p, Py_ssize_t low, Py_ssize_
            && !(at - low >= 6 && p[at - 6] == '\\' && p[at - 5] == 'u');
 }
 
+#if defined(__SSE2__)
+#define TOKEN_EQUAL(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
+static inline __m128i token_within(__m128i v, int first, int count) {
+    __m128i off = _mm_sub_epi8(v, _mm_set1_epi8((char)first));
+    return _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8((char)(count - 1))), off);
+}
+#endif
+
+/* Where the letters and digits from `at` on end. */
+static inline Py_ssize_t token_alnums(const unsigned char *p, Py_ssize_t at, Py_ssize_t high) {
+#if defined(__SSE2__)
+    for (; at + 16 <= high; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        int rest = 0xffff & ~_mm_movemask_epi8(_mm_or_si128(
+            token_within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 26), token_within(v, '0', 10)));
+        if (rest)
+            return at + __builtin_ctz((unsigned)rest);
+    }
+#endif
+    while (at < high && token_alnum(p[at]))
+        at++;
+    return at;
+}
+
 /* Where in the run of token bytes from `at` on, or shortly before it, a secret may begin, or -1;
    `end` becomes the end of the run. `low` is where the text begins, `high` where it ends. `said`: a
    word before it may say secret. */
@@ -416,8 +446,10 @@ static inline Py_ssize_t token_run(
     for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
         alnum = token_alnum(p[i]);
         /* What is escaped ends near the beginning of a run, so that letters may be apart there. */
-        if (alnum && before && i >= at + TOKEN_ESCAPE)
+        if (alnum && before && i >= at + TOKEN_ESCAPE) {
+            i = token_alnums(p, i, high) - 1;
             continue;
+        }
         if (!alnum && !token_byte(p[i]) && !(p[i] == '.' && i < at)) {
             if (p[i] != '\\' || i + 1 >= high || p[i + 1] != '/')
                 break;
@@ -455,14 +487,6 @@ static inline Py_ssize_t token_begin(const unsigned char *p, Py_ssize_t at, Py_s
         at++;
     return at + 5 <= high && memcmp(p + at, "BEGIN", 5) == 0 ? at - 5 : -1;
 }
-
-#if defined(__SSE2__)
-#define TOKEN_EQUAL(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
-static inline __m128i token_within(__m128i v, int first, int count) {
-    __m128i off = _mm_sub_epi8(v, _mm_set1_epi8((char)first));
-    return _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8((char)(count - 1))), off);
-}
-#endif
 
 /* The masks of 64 bytes: token bytes, s, p, dashes, backslashes, colons and equals signs. */
 static inline void token_masks(

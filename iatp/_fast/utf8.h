@@ -52,10 +52,11 @@ static inline int utf8_point(const unsigned char *p, Py_ssize_t n, uint32_t *cp)
 }
 
 /* Whether a digit or a separator beyond ASCII can begin with this byte. Letters of Latin, Greek,
-   Cyrillic, Hebrew, and ideographs do not: D6 begins the hyphens of Armenian and Hebrew, E3
-   U+3000. */
+   Cyrillic, Hebrew, ideographs and syllables of Hangul do not: D6 begins the hyphens of Armenian and
+   Hebrew, E3 U+3000. */
 static inline int utf8_may_count(unsigned char lead) {
-    return !((lead >= 0xc3 && lead <= 0xd8 && lead != 0xd6) || (lead >= 0xe4 && lead <= 0xe9));
+    return !((lead >= 0xc3 && lead <= 0xd8 && lead != 0xd6) || (lead >= 0xe4 && lead <= 0xe9)
+             || (lead >= 0xeb && lead <= 0xed));
 }
 
 #endif

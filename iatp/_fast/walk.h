@@ -28,12 +28,12 @@
 #include <string.h>
 #include "coded.h"
 #include "masks.h"
-#include "names.h"
+#include "siblings.h"
 #include "runs.h"
 #include "tokens.h"
 #include "utf8.h"
 
-enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY };
+enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY, WALK_ADDRESS };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
 enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
@@ -43,12 +43,16 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 #define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
 #define WALK_IBAN 34
-#define WALK_DOMAIN 254
+#define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
+#define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
 /* Longer rows are read. */
 #define WALK_ROW 64
 #define WALK_GROUPS 12
 #define WALK_LINES 256
+#define WALK_QUOTED 256
+/* Nine digits so near behind others are not asked for what they are called. */
+#define WALK_NEAR 40
 
 /* What places.h knows of the rules of text.pyx. */
 typedef struct {
@@ -56,6 +60,9 @@ typedef struct {
     /* Digits are their values. */
     int (*is_card)(const unsigned char *digits, int n);
     int (*is_ssn)(const unsigned char *digits);
+    /* Whether the nine digits at `at`, in the string whose quote is at `start`, may be called a social
+       security number. */
+    int (*may_call)(const unsigned char *p, Py_ssize_t start, Py_ssize_t at);
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];
@@ -70,6 +77,7 @@ typedef struct {
     uint64_t escaped;            /* 1 where the first byte is behind a backslash */
     uint64_t letters;            /* bytes of a unit that began before and is a letter */
     uint64_t gap;                /* the rest of an escape that is a separator */
+    uint64_t wide;               /* bytes of a unit beyond ASCII that counts */
     uint64_t high_bytes;         /* so many bytes of a character that began before */
     uint64_t high_marks;         /* these, where it counts */
     uint64_t opens, scalar, comma, colon, curly_open, square_open, comma_next, curly_next;
@@ -77,7 +85,7 @@ typedef struct {
     uint64_t after_opens, after_comma, after_colon, after_curly_open, after_square_open;
     uint64_t after2_comma, after2_curly;
     uint64_t others, digits, dots, minuses, zeros;
-    uint64_t both, point, after_point, row, row2, row4;
+    uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, tail, tail2, units;
     uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, high;
 } Carries;
@@ -92,7 +100,7 @@ typedef struct {
     MaskWords assigns;           /* colons and equals signs in strings */
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
-    uint64_t row_before;
+    uint64_t row_before, joiners_before;    /* of the last block of the group before */
 } Group;
 
 typedef struct {
@@ -105,16 +113,19 @@ typedef struct {
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
        before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
        or an array; where it is none, what it holds is told afterwards. In a string that is
-       `literal`, and does not begin so, nothing is encoded. */
+       `literal`, and does not begin so, nothing is encoded. WALK_ADDRESS is an address, from
+       `start` to `end`; all that has been found in a string, unless that is told afterwards. */
     Py_ssize_t start, end, value;
     int literal;
-    /* For the caller to set: up to here all has been read closely. */
+    /* For the caller to set: up to here all has been read closely. And the places of the brackets
+       with which the items of the outermost array end, where these are known: it has no others. */
     Py_ssize_t done;
+    const Py_ssize_t *ends;
 
     /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
     int lane, lanes;
-    uint64_t brackets, openings, curlies, calls, firsts, keys;
+    uint64_t brackets, openings, curlies, calls, firsts, keys, addresses;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
@@ -124,7 +135,10 @@ typedef struct {
     Py_ssize_t scalar_end;       /* of the last scalar that was read and is nothing */
     Py_ssize_t row_end;          /* up to here no row that has begun holds anything */
     Py_ssize_t low_surrogate_at;
+    int low_counts;              /* whether the pair there does */
     Py_ssize_t value_at;         /* of a string that its key calls secret; -1 */
+    Py_ssize_t called_end;       /* up to here it has been looked for what nine digits are called */
+    Py_ssize_t address_end;      /* of the last address */
     Py_ssize_t run_end;          /* up to here no secret begins in the run at hand */
     Py_ssize_t coded_end;        /* up to here runs of base64 have been looked at */
     Carries carries;
@@ -150,6 +164,42 @@ static inline int walk_begins(const unsigned char *p, Py_ssize_t at, Py_ssize_t 
             return 0;
     }
     return 0;
+}
+
+/* Whether the string from `at` on may be a string of JSON, which it begins like. */
+static int walk_may_quote(const unsigned char *p, Py_ssize_t at, Py_ssize_t n) {
+    Py_ssize_t high = n - at > WALK_QUOTED ? at + WALK_QUOTED : n;
+    while (p[at] != '\\' || p[at + 1] != '"')
+        at++;
+    for (at += 2; at + 1 < high;) {
+        if (p[at] == '"')
+            return 0;
+        if (p[at] != '\\') {
+            at++;
+            continue;
+        }
+        at += 2;
+        switch (p[at - 1]) {
+        case '"':
+            /* It ends here; behind it is white space. */
+            while (at + 1 < n && (p[at] == ' ' || (p[at] == '\\' && token_blank(p[at + 1]))))
+                at += p[at] == ' ' ? 1 : 2;
+            return at + 1 >= n || p[at] == '"' || (p[at] == '\\' && p[at + 1] == 'u');
+        case '\\':
+            /* What it escapes. */
+            if (at + 1 >= high || (p[at] == '\\' && p[at + 1] == 'u'))
+                return 1;
+            at += p[at] == '\\' ? 2 : 1;
+            break;
+        case '/':
+            break;
+        case 'u':
+            return 1;
+        default:
+            return 0;
+        }
+    }
+    return 1;
 }
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -239,8 +289,9 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
     int i = w->lane;
     uint64_t left;
     for (left = g->firsts[i]; left; left &= left - 1) {
-        int begins = walk_begins(w->p, w->base + __builtin_ctzll(left), w->n);
-        if (begins == '"' || begins == '\\')
+        Py_ssize_t at = w->base + __builtin_ctzll(left);
+        int begins = walk_begins(w->p, at, w->n);
+        if (begins == '\\' || (begins == '"' && walk_may_quote(w->p, at, w->n)))
             w->calls |= left & (0 - left);
         else if (begins == '{' || begins == '[')
             w->firsts |= left & (0 - left);
@@ -295,6 +346,7 @@ static inline int walk_turn(Walk *w) {
     w->calls = g->calls[i];
     w->keys = g->keys[i];
     w->firsts = 0;
+    w->addresses = 0;
     w->seen = 0;
     w->wrong[IN_OBJECT] = g->members[i];
     w->wrong[IN_ARRAY] = g->colons[i];
@@ -415,44 +467,61 @@ static int walk_next(Walk *w) {
         uint64_t left;
         if (w->keys)
             walk_keys(w);
-        left = w->brackets | w->calls | w->firsts;
+        left = w->brackets | w->calls | w->firsts | w->addresses;
         while (left) {
             int bit = __builtin_ctzll(left);
             uint64_t one = 1ull << bit;
             Py_ssize_t at = w->base + bit;
             int frame = w->frames[w->depth];
-            if (w->firsts & ~w->calls & one) {
-                uint64_t closes = w->closes & ~((one << 1) - 1);
-                w->firsts &= ~one;
-                left &= ~one;
-                w->start = walk_last(w, w->opens, bit, w->open_at);
-                if (w->start < w->done)
-                    continue;
-                w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                return WALK_JSON;
-            }
-            if (w->calls & one) {
-                int text = (w->in & one) != 0;
-                uint64_t closes = w->closes & ~((one << 1) - 1);
-                /* One call is enough for a string: those up to its end are dropped. */
-                uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
-                w->calls &= ~rest;
-                w->firsts &= ~rest;
-                left &= ~rest | one;
-                w->start = text ? walk_last(w, w->opens, bit, w->open_at)
-                                : walk_last(w, w->starts, bit, w->scalar_at);
-                if (w->start >= w->done) {
-                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                    if (text) {
-                        walk_string(w, bit);
-                        return WALK_STRING;
-                    }
-                    return WALK_SCALAR;
-                }
-                if (!(w->brackets & one)) {
+            if ((w->firsts | w->addresses | w->calls) & one) {
+                if (w->firsts & ~w->calls & one) {
+                    uint64_t closes = w->closes & ~((one << 1) - 1);
+                    w->firsts &= ~one;
                     left &= ~one;
-                    continue;
+                    w->start = walk_last(w, w->opens, bit, w->open_at);
+                    if (w->start < w->done)
+                        continue;
+                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                    w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                    return WALK_JSON;
+                }
+                if (w->addresses & ~w->calls & one) {
+                    int found;
+                    Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
+                    w->addresses &= ~one;
+                    left &= ~one;
+                    if (start < w->done)
+                        continue;
+                    found = walk_address(w, start, at);
+                    if (found == 0)
+                        continue;
+                    if (found > 0)
+                        return WALK_ADDRESS;
+                    w->calls |= one;
+                }
+                if (w->calls & one) {
+                    int text = (w->in & one) != 0;
+                    uint64_t closes = w->closes & ~((one << 1) - 1);
+                    /* One call is enough for a string: those up to its end are dropped. */
+                    uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
+                    w->calls &= ~rest;
+                    w->firsts &= ~rest;
+                    w->addresses &= ~rest;
+                    left &= ~rest | one;
+                    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
+                                    : walk_last(w, w->starts, bit, w->scalar_at);
+                    if (w->start >= w->done) {
+                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                        if (text) {
+                            walk_string(w, bit);
+                            return WALK_STRING;
+                        }
+                        return WALK_SCALAR;
+                    }
+                    if (!(w->brackets & one)) {
+                        left &= ~one;
+                        continue;
+                    }
                 }
             }
             left &= ~one;
@@ -477,6 +546,8 @@ static int walk_next(Walk *w) {
                     if (frame != kind)
                         return WALK_BAD;
                     w->depth--;
+                    if (w->ends && w->depth == 1 && *w->ends++ != at)
+                        return WALK_BAD;
                 }
             }
         }
