@@ -74,7 +74,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const unsigned char *last = rest;
     uint64_t busy = 0;
     int count = LANES_COUNT;
-    WORDS closely = none, bad;
+    WORDS closely = none;
+    LANES_ROWS
     if (w->n - base < LANES_COUNT * WALK_BLOCK) {
         Py_ssize_t left = (w->n - base) % WALK_BLOCK;
         count = (int)((w->n - base) / WALK_BLOCK) + 1;
@@ -147,102 +148,113 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
 
     /* Strings. */
-    const WORDS quote = LOAD(m.quote) & ~escaped;
-    WORDS in = quote;
-    in ^= in << 1;
-    in ^= in << 2;
-    in ^= in << 4;
-    in ^= in << 8;
-    in ^= in << 16;
-    in ^= in << 32;
-    {
+    const WORDS quote = LOAD(m.quote) & ~escaped, digit = LOAD(m.digit), dot = LOAD(m.dot);
+    const WORDS dash = LOAD(m.dash), opening = LOAD(m.opening), curly = LOAD(m.curly);
+    WORDS in = ~none, opens = none, closes = none, firsts = none, brackets = none;
+    WORDS comma = none, colon = none, members = none, starts = none, look = none;
+    WORDS digits = none, dots = none;
+    /* Most of a long string: as if nothing of this had been there. */
+    const int inside = c->in_string && !(c->opens >> 63) && !LANES_ANY(quote);
+    if (!inside) {
+        in = quote;
+        in ^= in << 1;
+        in ^= in << 2;
+        in ^= in << 4;
+        in ^= in << 8;
+        in ^= in << 16;
+        in ^= in << 32;
         unsigned odd = LANES_TOPS(in);
         odd ^= odd << 1;
         odd ^= odd << 2;
         odd ^= odd << 4;
         in ^= (WORDS)LANES_SPREAD(odd << 1 ^ (c->in_string ? ~0u : 0u));
         c->in_string ^= odd >> (LANES_COUNT - 1) & 1;
-    }
-    const WORDS opens = quote & in, closes = quote & ~in;
-    CARRY(opens);
-    const WORDS bracket = LOAD(m.bracket), opening = LOAD(m.opening), space = LOAD(m.space);
-    /* What begins like JSON, or may once its escapes are undone or spaces are passed. */
-    const WORDS firsts = BEFORE(opens, 1) & ((bracket & opening) | space | LOAD(m.backslash));
+        opens = quote & in;
+        closes = quote & ~in;
+        CARRY(opens);
+        const WORDS bracket = LOAD(m.bracket), space = LOAD(m.space);
+        /* What begins like JSON, or may once its escapes are undone or spaces are passed. */
+        firsts = BEFORE(opens, 1) & ((bracket & opening) | space | LOAD(m.backslash));
 
-    /* Tokens. A carry goes from one through what is none to the next. */
-    const WORDS comma = LOAD(m.comma) & ~in, colon = LOAD(m.colon) & ~in;
-    const WORDS brackets = bracket & ~in, curly = LOAD(m.curly);
-    const WORDS scalar = ~(LOAD(m.comma) | LOAD(m.colon) | bracket | space | quote | in);
-    CARRY(scalar);
-    const WORDS starts = scalar & ~BEFORE(scalar, 1);
-    const WORDS between = ~(comma | colon | brackets | opens | starts);
-    const WORDS curly_open = brackets & opening & curly, square_open = brackets & opening & ~curly;
-    const WORDS curly_close = brackets & ~opening & curly, close = brackets & ~opening;
-    WORDS opens_before, comma_before, colon_before, curly_before, square_before;
-    WORDS comma_before2, curly_before2;
+        /* Tokens. A carry goes from one through what is none to the next. */
+        comma = LOAD(m.comma) & ~in;
+        colon = LOAD(m.colon) & ~in;
+        brackets = bracket & ~in;
+        const WORDS scalar = ~(LOAD(m.comma) | LOAD(m.colon) | bracket | space | quote | in);
+        CARRY(scalar);
+        starts = scalar & ~BEFORE(scalar, 1);
+        const WORDS between = ~(comma | colon | brackets | opens | starts);
+        const WORDS curly_open = brackets & opening & curly;
+        const WORDS square_open = brackets & opening & ~curly;
+        const WORDS curly_close = brackets & ~opening & curly, close = brackets & ~opening;
+        WORDS opens_before, comma_before, colon_before, curly_before, square_before;
+        WORDS comma_before2, curly_before2;
 #define FOLLOW(x) { \
-        const WORDS first = BEFORE(x, 1); \
-        LANES(add)(&first, &between, &c->after_##x, &x##_before); \
-        x##_before &= ~between; \
-    }
+            const WORDS first = BEFORE(x, 1); \
+            LANES(add)(&first, &between, &c->after_##x, &x##_before); \
+            x##_before &= ~between; \
+        }
 #define FOLLOW2(x) { \
-        const WORDS x##_next = x##_before; \
-        CARRY(x##_next); \
-        const WORDS first = BEFORE(x##_next, 1); \
-        LANES(add)(&first, &between, &c->after2_##x, &x##_before2); \
-        x##_before2 &= ~between; \
-    }
-    CARRY(comma);
-    CARRY(colon);
-    CARRY(curly_open);
-    CARRY(square_open);
-    FOLLOW(opens)
-    FOLLOW(comma)
-    FOLLOW(colon)
+            const WORDS x##_next = x##_before; \
+            CARRY(x##_next); \
+            const WORDS first = BEFORE(x##_next, 1); \
+            LANES(add)(&first, &between, &c->after2_##x, &x##_before2); \
+            x##_before2 &= ~between; \
+        }
+        CARRY(comma);
+        CARRY(colon);
+        CARRY(curly_open);
+        CARRY(square_open);
+        FOLLOW(opens)
+        FOLLOW(comma)
+        FOLLOW(colon)
 #define curly_open_before curly_before
 #define square_open_before square_before
-    FOLLOW(curly_open)
-    FOLLOW(square_open)
-    FOLLOW2(comma)
-    FOLLOW2(curly)
+        FOLLOW(curly_open)
+        FOLLOW(square_open)
+        FOLLOW2(comma)
+        FOLLOW2(curly)
 #undef curly_open_before
 #undef square_open_before
 #undef FOLLOW
 #undef FOLLOW2
-    const WORDS room = comma_before | square_before | colon_before;
-    const WORDS no_end = room | curly_before;
-    const WORDS values = starts | curly_open | square_open;
-    bad = values & ~room;
-    bad |= opens & ~no_end;
-    bad |= comma & no_end;
-    bad |= close & (comma_before | colon_before);
-    bad |= curly_close & square_before;
-    bad |= close & ~curly & curly_before;
-    bad |= colon & ~(opens_before & (comma_before2 | curly_before2));
-    bad |= opens_before & curly_before2 & ~colon;
-    bad |= LOAD(m.control) & in;
-    if (LANES_ANY(bad))
-        return WALK_INVALID;
-    /* What stands behind a comma and is not a key: only in an array. */
-    const WORDS members = (values & comma_before) | (opens_before & comma_before2 & ~colon);
+        const WORDS room = comma_before | square_before | colon_before;
+        const WORDS no_end = room | curly_before;
+        const WORDS values = starts | curly_open | square_open;
+        WORDS bad = values & ~room;
+        bad |= opens & ~no_end;
+        bad |= comma & no_end;
+        bad |= close & (comma_before | colon_before);
+        bad |= curly_close & square_before;
+        bad |= close & ~curly & curly_before;
+        bad |= colon & ~(opens_before & (comma_before2 | curly_before2));
+        bad |= opens_before & curly_before2 & ~colon;
+        if (LANES_ANY(bad))
+            return WALK_INVALID;
+        /* What stands behind a comma and is not a key: only in an array. */
+        members = (values & comma_before) | (opens_before & comma_before2 & ~colon);
 
-    /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
-       Of a word, its first letter. */
-    const WORDS digit = LOAD(m.digit), dot = LOAD(m.dot), dash = LOAD(m.dash);
-    const WORDS digits = digit & scalar, dots = dot & scalar, minuses = dash & scalar;
-    const WORDS others = scalar & ~(digit | dot | dash);
-    CARRY(others);
-    CARRY(digits);
-    CARRY(dots);
-    CARRY(minuses);
-    WORDS look = others & ~BEFORE(others, 1);
-    look |= dots & ~BEFORE(digits, 1);
-    look |= BEFORE(dots, 1) & ~digits;
-    look |= minuses & ~starts;
-    look |= BEFORE(minuses, 1) & ~digits;
-    const WORDS zeros = LOAD(m.zero) & digits & (starts | BEFORE(minuses, 1));
-    CARRY(zeros);
-    look |= BEFORE(zeros, 1) & digits;
+        /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
+           Of a word, its first letter. */
+        const WORDS minuses = dash & scalar;
+        digits = digit & scalar;
+        dots = dot & scalar;
+        const WORDS others = scalar & ~(digit | dot | dash);
+        CARRY(others);
+        CARRY(digits);
+        CARRY(dots);
+        CARRY(minuses);
+        look = others & ~BEFORE(others, 1);
+        look |= dots & ~BEFORE(digits, 1);
+        look |= BEFORE(dots, 1) & ~digits;
+        look |= minuses & ~starts;
+        look |= BEFORE(minuses, 1) & ~digits;
+        const WORDS zeros = LOAD(m.zero) & digits & (starts | BEFORE(minuses, 1));
+        CARRY(zeros);
+        look |= BEFORE(zeros, 1) & digits;
+    }
+    if (LANES_ANY(LOAD(m.control) & in))
+        return WALK_INVALID;
 
     /* Rows. In a string, a mark is a digit or what may stand for one, or for a separator: an
        escape, a character beyond ASCII. In a number only the digits before its point count. */
@@ -318,6 +330,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES
 #undef LANES_COUNT
 #undef LANES_TARGET
+#undef LANES_ROWS
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP

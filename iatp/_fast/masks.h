@@ -168,30 +168,61 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
 #undef BITS
 #undef EQUAL
 
+/* What is compared with 64 bytes, from memory: to make it costs as much as the comparison. */
+typedef unsigned char MasksRow[64] __attribute__((aligned(64)));
+enum {
+    ROW_QUOTE, ROW_BACKSLASH, ROW_CONTROL, ROW_ZERO, ROW_NINE, ROW_AT, ROW_PERCENT, ROW_AMPERSAND,
+    ROW_HALF, ROW_TOKEN_LOW, ROW_TOKEN_HIGH, ROW_TOKEN, ROW_W, ROW_MINUS, ROW_LOW, ROW_HIGH,
+    ROW_SPACES, ROW_JOINERS, ROW_BRACKET, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
+    ROW_BEHIND, ROW_COMMA, ROW_COLON, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_A, ROW_LETTERS,
+    ROWS
+};
+#define ALL(...) {[0 ... 63] = (unsigned char)(__VA_ARGS__)}
+#define FOUR(...) {__VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__}
+static const MasksRow masks_rows[ROWS] = {
+    [ROW_QUOTE] = ALL('"'), [ROW_BACKSLASH] = ALL('\\'), [ROW_CONTROL] = ALL(0x1f),
+    [ROW_ZERO] = ALL('0'), [ROW_NINE] = ALL(9), [ROW_AT] = ALL('@'), [ROW_PERCENT] = ALL('%'),
+    [ROW_AMPERSAND] = ALL('&'), [ROW_HALF] = ALL(0x0f),
+    [ROW_TOKEN_LOW] = FOUR(TOKEN_LOW_HALVES), [ROW_TOKEN_HIGH] = FOUR(TOKEN_HIGH_HALVES),
+    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_W] = ALL(IS_W), [ROW_MINUS] = ALL(IS_MINUS),
+    [ROW_LOW] = FOUR(LOW_HALVES), [ROW_HIGH] = FOUR(HIGH_HALVES),
+    [ROW_SPACES] = ALL(IS_BREAK | IS_SPACE),
+    [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB), [ROW_BRACKET] = ALL(IS_BRACKET),
+    [ROW_TAIL_LOW] = FOUR(TAIL_LOW_HALVES), [ROW_TAIL_HIGH] = FOUR(TAIL_HIGH_HALVES),
+    [ROW_TAIL] = ALL(TAIL_6 | TAIL_7), [ROW_TAIL2] = ALL(TAIL2_6 | TAIL2_7),
+    [ROW_BEHIND] = ALL(IS_BEHIND), [ROW_COMMA] = ALL(','), [ROW_COLON] = ALL(':'),
+    /* The bit of small letters, which IS_S is too. */
+    [ROW_SMALL] = ALL(0x20), [ROW_OPENING] = ALL(0x02), [ROW_DOT] = ALL('.'), [ROW_E] = ALL('e'),
+    [ROW_A] = ALL('a'), [ROW_LETTERS] = ALL(25),
+};
+#undef ALL
+#undef FOUR
+
 MASKS_TARGET_AVX512
 static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
-    const unsigned char *p, Masks *m, int i
+    const unsigned char *p, const MasksRow *rows, Masks *m, int i
 ) {
     __m512i v = _mm512_loadu_si512((const void *)p);
-#define EQUAL(c) _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c))
-    m->quote[i] = EQUAL('"');
-    m->backslash[i] = EQUAL('\\');
-    m->control[i] = _mm512_cmple_epu8_mask(v, _mm512_set1_epi8(0x1f));
+#define ROW(name) _mm512_load_si512((const void *)rows[name])
+#define EQUAL(name) _mm512_cmpeq_epi8_mask(v, ROW(name))
+    m->quote[i] = EQUAL(ROW_QUOTE);
+    m->backslash[i] = EQUAL(ROW_BACKSLASH);
+    m->control[i] = _mm512_cmple_epu8_mask(v, ROW(ROW_CONTROL));
     m->high[i] = _mm512_movepi8_mask(v);
     m->digit[i] = _mm512_cmple_epu8_mask(
-        _mm512_sub_epi8(v, _mm512_set1_epi8('0')), _mm512_set1_epi8(9));
-    m->at[i] = EQUAL('@');
-    m->code[i] = EQUAL('%') | EQUAL('&');
-    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
-    __m512i names = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_LOW_HALVES));
-    __m512i places = _mm512_broadcast_i32x4(_mm_setr_epi8(TOKEN_HIGH_HALVES));
+        _mm512_sub_epi8(v, ROW(ROW_ZERO)), ROW(ROW_NINE));
+    m->at[i] = EQUAL(ROW_AT);
+    m->code[i] = EQUAL(ROW_PERCENT) | EQUAL(ROW_AMPERSAND);
+    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), ROW(ROW_HALF));
+    __m512i names = ROW(ROW_TOKEN_LOW);
+    __m512i places = ROW(ROW_TOKEN_HIGH);
     __m512i parts = _mm512_and_si512(
         _mm512_shuffle_epi8(names, v), _mm512_shuffle_epi8(places, half));
-#define PART(c) _mm512_test_epi8_mask(parts, _mm512_set1_epi8((char)(c)))
-    m->token[i] = PART(IS_TOKEN);
-    m->s[i] = PART(IS_S);
-    m->w[i] = PART(IS_W);
-    m->dash[i] = PART(IS_MINUS);
+#define PART(name) _mm512_test_epi8_mask(parts, ROW(name))
+    m->token[i] = PART(ROW_TOKEN);
+    m->s[i] = PART(ROW_SMALL);
+    m->w[i] = PART(ROW_W);
+    m->dash[i] = PART(ROW_MINUS);
 #undef PART
     return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
            | m->code[i];
@@ -199,36 +230,37 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
 
 MASKS_TARGET_AVX512
 static inline __attribute__((always_inline)) void masks_rest_avx512(
-    const unsigned char *p, Masks *m, int i
+    const unsigned char *p, const MasksRow *rows, Masks *m, int i
 ) {
     __m512i v = _mm512_loadu_si512((const void *)p);
-    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(0x0f));
-    __m512i lows = _mm512_broadcast_i32x4(_mm_setr_epi8(LOW_HALVES));
-    __m512i highs = _mm512_broadcast_i32x4(_mm_setr_epi8(HIGH_HALVES));
+    __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), ROW(ROW_HALF));
+    __m512i lows = ROW(ROW_LOW);
+    __m512i highs = ROW(ROW_HIGH);
     __m512i classes = _mm512_and_si512(
         _mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
-#define IN(c) _mm512_test_epi8_mask(classes, _mm512_set1_epi8((char)(c)))
-    m->space[i] = IN(IS_BREAK | IS_SPACE);
-    m->joiner[i] = IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
-    m->bracket[i] = IN(IS_BRACKET);
-    lows = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_LOW_HALVES));
-    highs = _mm512_broadcast_i32x4(_mm_setr_epi8(TAIL_HIGH_HALVES));
+#define IN(name) _mm512_test_epi8_mask(classes, ROW(name))
+    m->space[i] = IN(ROW_SPACES);
+    m->joiner[i] = IN(ROW_JOINERS);
+    m->bracket[i] = IN(ROW_BRACKET);
+    lows = ROW(ROW_TAIL_LOW);
+    highs = ROW(ROW_TAIL_HIGH);
     classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
-    m->tail[i] = IN(TAIL_6 | TAIL_7);
-    m->tail2[i] = IN(TAIL2_6 | TAIL2_7);
-    m->simple[i] = IN(IS_BEHIND);
+    m->tail[i] = IN(ROW_TAIL);
+    m->tail2[i] = IN(ROW_TAIL2);
+    m->simple[i] = IN(ROW_BEHIND);
 #undef IN
-    m->comma[i] = EQUAL(',');
-    m->colon[i] = EQUAL(':');
-    m->curly[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x20));
-    m->opening[i] = _mm512_test_epi8_mask(v, _mm512_set1_epi8(0x02));
-    m->dot[i] = EQUAL('.');
-    m->zero[i] = EQUAL('0');
-    v = _mm512_or_si512(v, _mm512_set1_epi8(0x20));
-    m->e[i] = EQUAL('e');
+    m->comma[i] = EQUAL(ROW_COMMA);
+    m->colon[i] = EQUAL(ROW_COLON);
+    m->curly[i] = _mm512_test_epi8_mask(v, ROW(ROW_SMALL));
+    m->opening[i] = _mm512_test_epi8_mask(v, ROW(ROW_OPENING));
+    m->dot[i] = EQUAL(ROW_DOT);
+    m->zero[i] = EQUAL(ROW_ZERO);
+    v = _mm512_or_si512(v, ROW(ROW_SMALL));
+    m->e[i] = EQUAL(ROW_E);
     m->alpha[i] = _mm512_cmple_epu8_mask(
-        _mm512_sub_epi8(v, _mm512_set1_epi8('a')), _mm512_set1_epi8(25));
+        _mm512_sub_epi8(v, ROW(ROW_A)), ROW(ROW_LETTERS));
 #undef EQUAL
+#undef ROW
 }
 
 #endif

@@ -152,6 +152,8 @@ cdef enum:
     KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
+    # Of a layer that has no more zones, they are kept on the stack.
+    SHORT_ZONES = 4
     # Texts that are remembered, and how many findings of each.
     KNOWN_TEXTS = 32
     KNOWN_SPANS = 4096
@@ -1396,14 +1398,15 @@ cdef int _read_layer(
     cdef unsigned char[SHORT_LAYER] short
     cdef unsigned char* out = short
     cdef bytes kept, places
-    cdef Zone whole
+    cdef Zone[SHORT_ZONES] few
     cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
-    zones.items = &whole
+    zones.items = few
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
+    if most_zones(n) > SHORT_ZONES:
         places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
         zones.items = <Zone*>PyBytes_AS_STRING(places)
     length = undo_around(d, n, how, out, &zones)

@@ -257,6 +257,7 @@ static void walk_begin(
 #define LANES(name) name##_avx2
 #define LANES_COUNT 4
 #define LANES_TARGET MASKS_TARGET_AVX2
+#define LANES_ROWS
 #define LANES_TEXT masks_text_avx2
 #define LANES_REST masks_rest_avx2
 #define LANES_UP(x, first) _mm256_blend_epi32( \
@@ -273,8 +274,10 @@ static void walk_begin(
 #define LANES(name) name##_avx512
 #define LANES_COUNT 8
 #define LANES_TARGET MASKS_TARGET_AVX512
-#define LANES_TEXT masks_text_avx512
-#define LANES_REST masks_rest_avx512
+/* Where they are is kept from the compiler, which would make them anew. */
+#define LANES_ROWS const MasksRow *rows = masks_rows; __asm__("" : "+r"(rows));
+#define LANES_TEXT(p, m, i) masks_text_avx512(p, rows, m, i)
+#define LANES_REST(p, m, i) masks_rest_avx512(p, rows, m, i)
 #define LANES_UP(x, first) \
     _mm512_alignr_epi64((__m512i)(x), _mm512_set1_epi64((long long)(first)), 7)
 #define LANES_TOPS(x) ((unsigned)_mm512_movepi64_mask((__m512i)(x)))
