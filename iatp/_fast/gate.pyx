@@ -17,6 +17,7 @@ from iatp._fast.mac cimport Mac
 from iatp._fast.patterns cimport Patterns
 from iatp._fast.record cimport Line, cut_at, is_utf8, json_string
 from iatp._fast.scan cimport is_too_much, mark, scan
+from iatp._fast.slots cimport slot, slot_of
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, MOST_FINDINGS, SECRET_NAMES, Span, Spans, finding_of,
 )
@@ -35,7 +36,7 @@ from iatp.decisions.policy import OverrideMode
 from iatp.values import errors, exchange
 from iatp.values import patterns as own
 from iatp.values import policy as policies
-from iatp.values.exchange import Claim, Outcome, Respond
+from iatp.values.exchange import Claim, Outcome, Request, Respond
 from iatp.values.policy import AnswerAction, Mode
 
 cdef extern from *:
@@ -60,6 +61,20 @@ cdef enum:
     CHARSET_UTF8 = 0
     CHARSET_LATIN = 1
     CHARSET_UNREADABLE = 2
+
+# Where the fields lie that every request is asked for.
+cdef object REQUEST = Request
+cdef Py_ssize_t REQUEST_ID = slot_of(Request, "request_id")
+cdef Py_ssize_t METHOD = slot_of(Request, "method")
+cdef Py_ssize_t TARGET = slot_of(Request, "target")
+cdef Py_ssize_t CONTENT_TYPE = slot_of(Request, "content_type")
+cdef Py_ssize_t CONTENT_ENCODING = slot_of(Request, "content_encoding")
+cdef Py_ssize_t BODY = slot_of(Request, "body")
+cdef Py_ssize_t TRACE_ID = slot_of(Request, "trace_id")
+cdef Py_ssize_t CALLER = slot_of(Request, "caller")
+cdef Py_ssize_t PEER = slot_of(Request, "peer")
+cdef Py_ssize_t TIME_NS = slot_of(Request, "time_ns")
+cdef Py_ssize_t MONO_NS = slot_of(Request, "mono_ns")
 
 cdef int FINDINGS = len(exchange.FINDINGS)
 cdef dict FAILURES = errors.FAILURES
@@ -511,8 +526,8 @@ cdef _Reading _read(Gate gate, object request):
     # Everything that the decision and the record need to know of a request. `code` is None,
     # or says why it is refused.
     cdef _Reading reading = _Reading.__new__(_Reading)
-    cdef bytes target = request.target
-    cdef bytes body = request.body
+    cdef bytes target = slot(request, REQUEST, TARGET)
+    cdef bytes body = slot(request, REQUEST, BODY)
     cdef bytes coding
     cdef bytes text
     cdef _ContentType content_type
@@ -523,9 +538,9 @@ cdef _Reading _read(Gate gate, object request):
     reading.text = b""
     reading.decoded = b""
     reading.findings = ()
-    reading.method = request.method
-    reading.caller = request.caller
-    reading.peer = request.peer
+    reading.method = slot(request, REQUEST, METHOD)
+    reading.caller = slot(request, REQUEST, CALLER)
+    reading.peer = slot(request, REQUEST, PEER)
     reading.path = target
     # Requests have few targets, and the door gives one that comes again as the same object.
     if target is not gate._clean_target:
@@ -544,8 +559,8 @@ cdef _Reading _read(Gate gate, object request):
     if length > gate._max_body:
         reading.code = "body_too_large"
         return reading
-    coding = _coding(request.content_encoding)
-    content_type = _content_type(request.content_type)
+    coding = _coding(slot(request, REQUEST, CONTENT_ENCODING))
+    content_type = _content_type(slot(request, REQUEST, CONTENT_TYPE))
     strict = _is_strict(reading.method, target)
     reading.code = _unreadable(coding, content_type, strict)
     if reading.code is not None:
@@ -667,7 +682,7 @@ cdef bint _is_trace_id(bytes given):
 
 cdef str _trace_id(Gate gate, object request, str request_id):
     # Section 2: the caller's where it has the shape and holds no finding, else our own.
-    cdef bytes given = request.trace_id
+    cdef bytes given = slot(request, REQUEST, TRACE_ID)
     cdef Spans spans
     if given and _is_trace_id(given):
         spans = _look(gate, given, AS_TEXT)
@@ -1145,6 +1160,7 @@ cdef bint _making = False
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class Forward:
     def __cinit__(self):
         if not _making:
@@ -1178,8 +1194,8 @@ cdef Forward _forward(
     forward._path = reading.path
     forward._caller = reading.caller
     forward._peer = reading.peer
-    time_ns = request.time_ns
-    mono_ns = request.mono_ns
+    time_ns = slot(request, REQUEST, TIME_NS)
+    mono_ns = slot(request, REQUEST, MONO_NS)
     line = _line(gate, b'"type":"request","trace_id":', trace_id, request_id, time_ns, mono_ns)
     _describe(gate, line, reading, b"allow", rule, forward.quarantined)
     if would is not None:
@@ -1354,7 +1370,7 @@ cdef class Gate:
             return _refuse(
                 self, request, reading.code, reading.detail, 1, 0, 0, reading.path
             )
-        request_id = request.request_id
+        request_id = slot(request, REQUEST, REQUEST_ID)
         trace_id = _trace_id(self, request, request_id)
         row = _row_of(self, reading)
         if row.redacts is not None:

@@ -32,9 +32,34 @@ cdef struct Run:
     Py_ssize_t first_end    # of its first line
     Py_ssize_t last_end     # of its last line but one; `end` where it has one line
 
+# A layer of a long text is read only around what changed in it: so far before that, and so far
+# behind. What is found nearer than EDGE to where a zone is cut from its text depends on what is
+# not in it.
+cdef enum:
+    ZONED = 4096
+    ZONE_BEFORE = 1024
+    ZONE_BEHIND = 1536
+    EDGE_BEFORE = 512
+    EDGE_BEHIND = 384
+
+cdef struct Zone:
+    Py_ssize_t start
+    Py_ssize_t end
+
+cdef struct Zones:
+    Zone* items
+    Py_ssize_t count
+
+cdef inline Py_ssize_t most_zones(Py_ssize_t n) noexcept nogil:
+    """How many zones a text of `n` bytes has at most."""
+    return n // (ZONE_BEFORE + ZONE_BEHIND) + 2
+
 cdef int look(const unsigned char* p, Py_ssize_t n) noexcept nogil
 cdef Py_ssize_t undo(
     const unsigned char* p, Py_ssize_t n, int how, unsigned char* out
+) noexcept nogil
+cdef Py_ssize_t undo_around(
+    const unsigned char* p, Py_ssize_t n, int how, unsigned char* out, Zones* zones
 ) noexcept nogil
 cdef void trace(
     const unsigned char* p, Py_ssize_t n, int how, Span* spans, Py_ssize_t count

@@ -13,11 +13,15 @@ import html.entities
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
+cdef extern from "string.h" nogil:
+    void* memmem(const void* text, size_t n, const void* part, size_t length)
+
 from iatp.values import characters
 
 from iatp._fast.text cimport SSN_DIGITS, Span, json_unit
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t before_run(const unsigned char* p, Py_ssize_t at, Py_ssize_t n, int least)
     Py_ssize_t quiet_marked(
         const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
     )
@@ -274,10 +278,18 @@ cdef Py_ssize_t undo(
     const unsigned char* p, Py_ssize_t n, int how, unsigned char* out
 ) noexcept nogil:
     """How long the text is with one layer undone; `out` has room for `n` bytes."""
+    return _undo(p, n, how, out, NULL)
+
+
+cdef Py_ssize_t _undo(
+    const unsigned char* p, Py_ssize_t n, int how, unsigned char* out, Zones* changed
+) noexcept nogil:
+    """The same; `changed` become the zones of `out` that are not as they were."""
     cdef Steps s
+    cdef Zone* last
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t to = 0
-    cdef Py_ssize_t plain
+    cdef Py_ssize_t plain, mark
     cdef int width = 0
     _begin(&s, p, n, how)
     while True:
@@ -287,8 +299,86 @@ cdef Py_ssize_t undo(
         if at >= n:
             return to
         # What is undone is never longer than what it is undone from.
+        mark = at
         at = _undo_mark(&s, at, out + to, &width)
+        if changed != NULL and at > mark + 1:
+            last = &changed.items[changed.count - 1]
+            if changed.count == 0 or to - last.end > ZONE_BEFORE + ZONE_BEHIND:
+                last += 1
+                changed.count += 1
+                last.start = to
+            last.end = to + width
         to += width
+
+
+cdef inline bint _runs_on(unsigned char c) noexcept nogil:
+    """Whether a token or a run may go on over this byte, however far."""
+    return _base64[c] != NONE or c in (c'=', c'.', c'\r', c'\n')
+
+
+cdef Py_ssize_t undo_around(
+    const unsigned char* p, Py_ssize_t n, int how, unsigned char* out, Zones* zones
+) noexcept nogil:
+    """The same as `undo`; what may differ in findings lies in `zones`, which has room for all.
+
+    A zone is what changed, the runs that this is part of, and what decides what is found there.
+    """
+    cdef Zone* zone
+    cdef Py_ssize_t length, start, end, i
+    cdef int _place
+    cdef Py_ssize_t behind = 0    # where the runs of the last zone end
+    cdef Py_ssize_t covered = 0
+    cdef Py_ssize_t count = 0
+    zones.count = 0
+    length = _undo(p, n, how, out, zones)
+    if zones.count == 0:
+        return length
+    if length > ZONED:
+        for i in range(zones.count):
+            start = zones.items[i].start
+            end = max(zones.items[i].end, behind)
+            while start > behind and _runs_on(out[start - 1]):
+                start -= 1
+            while end < length and _runs_on(out[end]):
+                end += 1
+            behind = end
+            start -= min(start, ZONE_BEFORE)
+            end = min(length, end + ZONE_BEHIND)
+            # No character is cut, where these are any.
+            for _place in range(3):
+                start -= start > 0 and out[start] & 0xc0 == 0x80
+                end += end < length and out[end] & 0xc0 == 0x80
+            if count and start <= zones.items[count - 1].end:
+                count -= 1
+                start = zones.items[count].start
+                covered -= zones.items[count].end - start
+            zone = &zones.items[count]
+            zone.start = start
+            zone.end = end
+            covered += end - start
+            count += 1
+        zones.count = count
+        if covered * 2 < length and not (_like_json(out, length) or _holds_key(out, length)):
+            return length
+    zones.count = 1
+    zones.items[0].start = 0
+    zones.items[0].end = length
+    return length
+
+
+cdef bint _like_json(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Whether a text begins and ends like an array, an object or a string."""
+    cdef Py_ssize_t at = 0
+    while at < n and p[at] in (c' ', c'\n', c'\t', c'\r'):
+        at += 1
+    while n > at and p[n - 1] in (c' ', c'\n', c'\t', c'\r'):
+        n -= 1
+    return at < n and p[at] in (c'{', c'[', c'"') and p[n - 1] in (c'}', c']', c'"')
+
+
+cdef bint _holds_key(const unsigned char* p, Py_ssize_t n) noexcept nogil:
+    """Whether a private key may begin in a text, which ends anywhere."""
+    return memmem(p, n, b"-----BEGIN", 10) != NULL
 
 
 cdef void trace(
@@ -337,24 +427,16 @@ cdef void trace(
 
 
 cdef bint _has_code(const unsigned char* p, Py_ssize_t n) noexcept nogil:
-    cdef const unsigned char* found
-    cdef Py_ssize_t at = 0
-    while at < n:
-        found = <const unsigned char*>memchr(p + at, c'%', n - at)
-        if found == NULL:
-            break
-        at = found - p
-        if _is_percent(p, at, n):
+    cdef Py_ssize_t at = quiet_marked(p, n, c'%', c'&')
+    while at + 2 < n:
+        if p[at] == c'%':
+            if _is_percent(p, at, n):
+                return True
+        elif p[at] == c'&' and (p[at + 1] == c'#' or _is_alphanumeric(p[at + 1])):
             return True
         at += 1
-    at = 0
-    while at + 2 < n:
-        found = <const unsigned char*>memchr(p + at, c'&', n - at)
-        if found == NULL:
-            return False
-        at = found - p + 1
-        if at + 1 < n and (p[at] == c'#' or _is_alphanumeric(p[at])):
-            return True
+        if p[at] != c'%' and p[at] != c'&':
+            at += quiet_marked(p + at, n - at, c'%', c'&')
     return False
 
 
@@ -429,6 +511,7 @@ cdef bint next_run(const unsigned char* p, Py_ssize_t n, Py_ssize_t at, Run* run
     lines: as long as the first, four characters or a multiple, the last may be shorter.
     """
     cdef Py_ssize_t low, line, next_, length
+    at = before_run(p, at, n, SHORTEST_RUN)
     while at + SHORTEST_RUN <= n:
         # Backwards: where a byte is none of base64, no run of this length holds it.
         low = at + SHORTEST_RUN

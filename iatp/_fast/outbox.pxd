@@ -37,7 +37,8 @@ cdef class Outbox(Turns):
     cdef int busy                # requests that are being served
     cdef bint scheduled
     cdef bint reading            # within a callback that ends with `end_read`
-    cdef bint looked             # what is watched has been looked at, and read, in this turn
+    cdef bint batched            # what leaves has been read by the watch, and is let go with it
+    cdef bint looked             # whoever has something to read is marked as stirred
     cdef bint awaits             # an answer may come at once
     cdef long long awaits_until_ns
     cdef int unlingered          # for how many requests nobody waits like that

@@ -21,7 +21,7 @@ from libc.errno cimport EIO, ETIMEDOUT
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-from iatp._fast.watch cimport WATCH_BATCH, Turns, Watch, Watched
+from iatp._fast.watch cimport Turns, Watch, Watched
 from iatp._fast.wheel cimport Wheel
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -145,15 +145,14 @@ cdef class Outbox(Turns):
         return 0
 
     cdef int end_batch(self) except -1:
-        cdef bint whole = self.batch < WATCH_BATCH
         self.batch = 0
         if self.last is None and not self.records:
             return 0
-        self.looked = whole
+        self.batched = True
         try:
             return self._flush()
         finally:
-            self.looked = False
+            self.batched = self.looked = False
 
     cdef int await_answer(self) except -1:
         """A request has left, and no other is being served."""
@@ -240,6 +239,8 @@ cdef class Outbox(Turns):
                 if self.failing:
                     self.recovered()
         self.flushed_ns = monotonic_ns()
+        if self.batched:
+            self.looked = self.watch.stir()
         while following is not None:
             peer = following
             following = peer.behind

@@ -30,7 +30,8 @@ from iatp._fast.layers cimport (
     pack, trace, undo,
 )
 from iatp._fast.scan cimport (
-    CODED_LEVELS, EXPANSION, JSON_LEVELS, SHORT_EXPANSION, begins_like_json, ends_like_json, scan,
+    CODED_LEVELS, EXPANSION, JSON_LEVELS, SHORT_EXPANSION, begins_like_json, ends_like_json, is_json,
+    scan,
     text_end,
 )
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, SECRET_NAMES, Span, Spans
@@ -300,7 +301,7 @@ cdef class Patterns:
         cdef Py_ssize_t n
         cdef const unsigned char* p = _bytes_of(self._layers[layer], &n)
         if flags & LIKE_JSON and json and ends_like_json(p, n):
-            if scan((<_Layer>self._layers[layer]).data, AS_JSON).error is None:
+            if is_json(p, n):
                 self._take(n)
                 if alone and begins_like_json(p, n):
                     self._count -= 1

@@ -47,6 +47,8 @@ cdef enum:
     LONG = 1 << 11
     # A builder that is used again keeps no more than this.
     KEPT_BYTES = 1 << 18
+    # What stands around a tail beside the middle: `{"seq":`, a number and a line end.
+    AROUND_TAIL = 32
     # Twice as much, and a little, is reserved for it.
     ESCAPED_AT_ONCE = 1 << 12
 
@@ -340,6 +342,13 @@ cpdef list lines(list tails, long long first, bytes middle):
     cdef list pieces = []
     cdef bytes tail
     cdef Py_ssize_t length
+    cdef Py_ssize_t room = 0
+    for tail in tails:
+        length = PyBytes_GET_SIZE(tail)
+        if length >= LONG:
+            break
+        room += AROUND_TAIL + PyBytes_GET_SIZE(middle) + length
+    line._reserve(room)
     for tail in tails:
         length = PyBytes_GET_SIZE(tail)
         if memchr(PyBytes_AS_STRING(tail), b"\n", length) != NULL:
@@ -370,20 +379,24 @@ cdef void _digits(char* out, int value, int width) noexcept nogil:
 
 cdef int _decimal(char* out, unsigned long long value) noexcept nogil:
     # Writes `value` and returns how many digits it has, at most 20.
-    cdef char[20] digits
-    cdef int at = 20
+    cdef int width = 1
+    cdef int at
+    cdef unsigned long long rest = value
+    while rest >= 100:
+        rest //= 100
+        width += 2
+    if rest >= 10:
+        width += 1
+    at = width
     while value >= 100:
         at -= 2
-        memcpy(digits + at, &PAIRS[2 * (value % 100)], 2)
+        memcpy(out + at, &PAIRS[2 * (value % 100)], 2)
         value //= 100
     if value >= 10:
-        at -= 2
-        memcpy(digits + at, &PAIRS[2 * value], 2)
+        memcpy(out, &PAIRS[2 * value], 2)
     else:
-        at -= 1
-        digits[at] = <char>(48 + value)
-    memcpy(out, digits + at, 20 - at)
-    return 20 - at
+        out[0] = <char>(48 + value)
+    return width
 
 
 cdef void _write_second(long long second) noexcept nogil:

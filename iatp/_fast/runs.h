@@ -3,6 +3,9 @@
 #ifndef IATP_RUNS_H
 #define IATP_RUNS_H
 
+#include <stdint.h>
+#include <string.h>
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #define IATP_HAS(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8((char)(c)))
@@ -81,6 +84,34 @@ static inline Py_ssize_t quiet_json(const unsigned char *p, Py_ssize_t n) {
     return at;
 }
 
+/* How many bytes are digits, '@', '%', '&', '=', ':' or a backslash: what is read closely. */
+static inline Py_ssize_t close_bytes(const unsigned char *p, Py_ssize_t n) {
+    Py_ssize_t at = 0, count = 0;
+#if defined(__SSE2__)
+    const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi8(1);
+    __m128i sum = none;
+    uint64_t sums[2];
+    for (; at + 16 <= n; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
+        /* Digits, and the colon behind them. */
+        __m128i off = _mm_sub_epi8(v, _mm_set1_epi8('0'));
+        __m128i hit = _mm_cmpeq_epi8(_mm_min_epu8(off, _mm_set1_epi8(10)), off);
+        hit = _mm_or_si128(hit, _mm_or_si128(IATP_HAS(v, '%'), IATP_HAS(v, '&')));
+        hit = _mm_or_si128(hit, _mm_or_si128(IATP_HAS(v, '@'), IATP_HAS(v, '=')));
+        hit = _mm_or_si128(hit, IATP_HAS(v, 92));
+        sum = _mm_add_epi64(sum, _mm_sad_epu8(_mm_and_si128(hit, one), none));
+    }
+    memcpy(sums, &sum, sizeof sums);
+    count = (Py_ssize_t)(sums[0] + sums[1]);
+#endif
+    for (; at < n; at++) {
+        unsigned char c = p[at];
+        count += (unsigned char)(c - '0') <= 10 || c == '@' || c == '%' || c == '&' || c == '='
+                 || c == 92;
+    }
+    return count;
+}
+
 /* Bytes before the first `one` or `two`. */
 static inline Py_ssize_t quiet_marked(
     const unsigned char *p, Py_ssize_t n, unsigned char one, unsigned char two
@@ -117,6 +148,58 @@ static inline Py_ssize_t copy_marked(
     for (; at < n && p[at] != one && p[at] != two; at++)
         out[at] = p[at];
     return at;
+}
+
+#if defined(__SSE2__)
+/* Which of 64 bytes are characters of base64, standard or URL. */
+static inline uint64_t base64_bytes(const unsigned char *p) {
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + 16 * i));
+        /* Digits, and the slash before them. */
+        __m128i digit = _mm_sub_epi8(v, _mm_set1_epi8('/'));
+        __m128i letter = _mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+        __m128i hit = _mm_or_si128(
+            _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(10)), digit),
+            _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter));
+        hit = _mm_or_si128(hit, _mm_or_si128(
+            IATP_HAS(v, '+'), _mm_or_si128(IATP_HAS(v, '-'), IATP_HAS(v, '_'))));
+        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(hit) << (16 * i);
+    }
+    return bits;
+}
+#endif
+
+/* From where on `at` is the first of `least` characters of base64 together, eight to 64 of them;
+   or a place behind which there are none, which the caller goes on from byte by byte. */
+static inline Py_ssize_t before_run(
+    const unsigned char *p, Py_ssize_t at, Py_ssize_t n, int least
+) {
+#if defined(__SSE2__)
+    Py_ssize_t open = at;    /* all from here on are such characters */
+    while (at + 64 <= n) {
+        uint64_t bits = base64_bytes(p + at), run;
+        if (bits != ~0ull) {
+            int first = __builtin_ctzll(~bits);
+            if (at + first - open >= least)
+                return open;
+            run = bits & bits >> 1;
+            run &= run >> 2;
+            run &= run >> 4;
+            run &= run >> (least - 8);
+            if (run)
+                return at + __builtin_ctzll(run);
+            open = at + 64 - __builtin_clzll(~bits);
+        } else if (at + 64 - open >= least) {
+            return open;
+        }
+        at += 64;
+    }
+    return open;
+#else
+    (void)p, (void)n, (void)least;
+    return at;
+#endif
 }
 
 #if defined(__SSE2__)

@@ -12,6 +12,13 @@ cdef enum:
     EXPANSION = 16
     SHORT_EXPANSION = 1 << 20
 
+cdef enum:
+    # The same of what is read closely in the texts that were undone: each of them, and the bytes
+    # in them at which something may be found or encoded (close_bytes in runs.h).
+    CLOSE_TEXT = 16
+    CLOSE_EXPANSION = 4
+    SHORT_CLOSE = 1 << 18
+
 
 cpdef Spans scan(bytes data, int form)
 cpdef bytes redact(bytes data, Spans spans)
@@ -22,5 +29,6 @@ cdef bint is_too_much(Spans spans) noexcept
 
 # What patterns.pyx undoes and reads by the same rules.
 cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil
+cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1
 cdef bint begins_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil
 cdef bint ends_like_json(const unsigned char* d, Py_ssize_t n) noexcept nogil

@@ -30,14 +30,16 @@ from iatp._fast.text cimport (
     may_call_ssn, needs_reading, read_text,
 )
 from iatp._fast.layers cimport (
-    BASE64, CODED, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES, UNDO_FORM,
-    SHORTEST_RUN, UNDO_PERCENT, Run, decode, has_number, is_hex, is_joint, is_text, look, next_hex,
-    next_run, pack, trace, undo,
+    BASE64, CODED, EDGE_BEFORE, EDGE_BEHIND, ESCAPED, HEX, LIKE_JSON, RUN, UNDO_CODES, UNDO_ESCAPES,
+    UNDO_FORM, SHORTEST_RUN, UNDO_PERCENT, Run, Zone, Zones, decode, has_number, is_hex, is_joint,
+    is_text, look, most_zones, next_hex, next_run, pack, trace, undo, undo_around,
 )
 from iatp._fast.mac cimport Mac
 from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
+    Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
+    Py_ssize_t close_bytes(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
 
@@ -152,6 +154,8 @@ cdef enum:
     KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
+    # Of a layer that has no more zones, they are kept on the stack.
+    SHORT_ZONES = 4
     # Texts that are remembered, and how many findings of each.
     KNOWN_TEXTS = 32
     KNOWN_SPANS = 4096
@@ -173,6 +177,7 @@ cdef struct Known:
 cdef struct Memory:
     # Of one body.
     Py_ssize_t left     # bytes that may still be undone
+    Py_ssize_t close    # of what is undone: bytes that may still be read closely
     int known_count     # the last KNOWN_TEXTS of them are kept
     Known* known
 
@@ -715,6 +720,16 @@ cdef int _check_json(Reader* r, Call* calls, const Py_ssize_t* ends) except -2:
         count += 1
 
 
+cdef bint is_json(const unsigned char* p, Py_ssize_t n) except -1:
+    """Whether a text is one valid value."""
+    cdef Call[KEPT_CALLS] calls
+    cdef Reader r
+    r.p = p
+    r.n = n
+    r.text = NULL
+    return _check_json(&r, calls, NULL) >= 0
+
+
 cdef int _read_calls(
     Reader* r, const Call* calls, int count, bint says, Depth* inside, Spans spans
 ) except -1:
@@ -853,6 +868,14 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
+    """Counts what is read closely in a text that was undone, and that it is a text."""
+    depth.memory.close -= CLOSE_TEXT + close_bytes(d, n)
+    if depth.memory.close < 0:
+        raise _TooMuch
+    return 0
+
+
 cdef enum:
     # What is encoded in less is too short for a finding.
     SHORTEST_TEXT = 6
@@ -916,13 +939,16 @@ cdef int _read_inside(
 cdef Py_ssize_t text_end(const unsigned char* p, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     """Where a text from `at` on ends: at a control character, or where it is not UTF-8."""
     cdef int length
-    while at < n:
+    while True:
+        at += quiet_json(p + at, n - at)
+        if at >= n:
+            break
         if p[at] >= 0x80:
             length = utf8_length(p + at, n - at)
             if length == 0:
                 break
             at += length
-        elif 0x20 <= p[at] < 0x7f or p[at] in (c'\t', c'\n', c'\r'):
+        elif p[at] in (c'\t', c'\n', c'\r'):
             at += 1
         else:
             break
@@ -1217,6 +1243,7 @@ cdef int _unfold(
     key.says = says
     # All that JSON holds are its strings and numbers.
     if flags & LIKE_JSON and depth.json and _read_value(r, d, n, &key, depth, found):
+        _take_close(depth, d, n)
         return 0
     if flags & ESCAPED and depth.json:
         below.json = depth.json - 1
@@ -1314,6 +1341,13 @@ cdef int _remember(
     return 0
 
 
+cdef void _begin(Memory* memory, Py_ssize_t n) noexcept nogil:
+    memory.left = max(n * EXPANSION, SHORT_EXPANSION)
+    memory.close = max(n * CLOSE_EXPANSION, SHORT_CLOSE)
+    memory.known_count = 0
+    memory.known = NULL
+
+
 cdef void _forget(Memory* memory) noexcept nogil:
     cdef int i
     if memory.known == NULL:
@@ -1333,6 +1367,8 @@ cdef int _read_anew(
     cdef int flags
     key.value = -1
     key.says = says
+    if depth != NULL:
+        _take_close(depth, d, n)
     flags = look(d, n) if depth != NULL else 0
     if flags & LIKE_JSON and depth.json and begins_like_json(d, n):
         if _read_value(r, d, n, &key, depth, found):
@@ -1357,21 +1393,30 @@ cdef int _read_layer(
     Reader* r, const unsigned char* d, Py_ssize_t n, int how, bint says, Depth* depth,
     Py_ssize_t first, Spans found
 ) except -1:
-    """Adds what is found once this layer is undone in the whole text.
+    """Adds what is found once this layer is undone, around what changed by that.
 
     Spans from `first` on are what was found in it otherwise.
     """
     cdef unsigned char[SHORT_LAYER] short
     cdef unsigned char* out = short
-    cdef bytes kept
+    cdef bytes kept, places
+    cdef Zone[SHORT_ZONES] few
+    cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
-    _take(depth, n)
+    zones.items = few
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    length = undo(d, n, how, out)
-    _read_decoded(r, out, length, says, depth, found)
+    if most_zones(n) > SHORT_ZONES:
+        places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
+        zones.items = <Zone*>PyBytes_AS_STRING(places)
+    length = undo_around(d, n, how, out, &zones)
+    if zones.count == 0:
+        return 0
+    _take(depth, n)
+    for i in range(zones.count):
+        _read_zone(r, out, length, &zones.items[i], says, depth, found)
     if found.count == middle:
         return 0
     trace(d, n, how, found.items + middle, found.count - middle)
@@ -1380,6 +1425,29 @@ cdef int _read_layer(
             if found.items[i].quoted:
                 found.items[i].quoted += 1
     return _merge_last(found, first, middle)
+
+
+cdef int _read_zone(
+    Reader* r, const unsigned char* d, Py_ssize_t n, const Zone* zone, bint says, Depth* depth,
+    Spans found
+) except -1:
+    """Adds what is found in a zone, but for what is too near to where it is cut."""
+    cdef Py_ssize_t to = found.count
+    cdef Py_ssize_t first = zone.start + EDGE_BEFORE if zone.start else 0
+    cdef Py_ssize_t last = zone.end - EDGE_BEHIND if zone.end < n else n
+    cdef Py_ssize_t i
+    cdef Span* span
+    _read_decoded(r, d + zone.start, zone.end - zone.start, says, depth, found)
+    for i in range(to, found.count):
+        span = &found.items[i]
+        if first <= span.start + zone.start and span.end + zone.start <= last:
+            found.items[to] = span[0]
+            span = &found.items[to]
+            span.start += zone.start
+            span.end += zone.start
+            to += 1
+    found.count = to
+    return 0
 
 
 cdef int _read_runs(
@@ -1529,7 +1597,10 @@ cdef int _read_run(
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
-    _read_decoded(r, out, decode(run, n, coding, out), says, depth if as_text else NULL, spans)
+    n = decode(run, n, coding, out)
+    if not as_text:
+        _take_close(depth, out, n)
+    _read_decoded(r, out, n, says, depth if as_text else NULL, spans)
     for i in range(middle, spans.count):
         span = &spans.items[i]
         if as_text or span.kind == CARD or span.kind == SSN:
@@ -1581,9 +1652,7 @@ cpdef Spans scan(bytes data, int form):
     r.at = 0
     r.text = _text
     _text = NULL
-    memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
-    memory.known_count = 0
-    memory.known = NULL
+    _begin(&memory, r.n)
     depth.json = JSON_LEVELS
     depth.coded = CODED_LEVELS
     depth.memory = &memory
@@ -1591,7 +1660,8 @@ cpdef Spans scan(bytes data, int form):
         if form == AS_JSON:
             if _level != WALK_NONE and _walk_json(&r, False, &depth, spans) == VALID:
                 return spans
-            memory.left = max(r.n * EXPANSION, SHORT_EXPANSION)
+            _forget(&memory)
+            _begin(&memory, r.n)
             wrong = _read_json(&r, &rest, False, &depth, spans)
             if wrong:
                 spans.error = _ERRORS[wrong]

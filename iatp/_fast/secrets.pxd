@@ -41,6 +41,10 @@ ctypedef Py_ssize_t (*ReadPoint)(
     const unsigned char* p, Py_ssize_t at, Py_ssize_t end, int form, uint32_t* out
 ) noexcept nogil
 
+cdef enum:
+    MAX_ALPHABETS = 16
+    VALUE_ROW = MAX_ALPHABETS
+
 cdef struct Window:
     # Code points, the place of each in the raw bytes, and where the whole text ends there.
     const uint32_t* cp
@@ -54,6 +58,9 @@ cdef struct Window:
     # last on is base64url.
     Py_ssize_t dead
     int known
+    # Of each alphabet, and of what a value may be of: the last run that was gone through.
+    int[MAX_ALPHABETS + 1] run_starts
+    int[MAX_ALPHABETS + 1] run_ends
 
 cdef enum:
     SAYS_NOTHING = 0
@@ -62,6 +69,7 @@ cdef enum:
     SAYS_SCHEME = 3
 
 cdef TokenTable* token_table() noexcept nogil
+cdef void forget_runs(Window* w) noexcept nogil
 cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
 cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
 cdef int value_of(Window* w, int says, Py_ssize_t* end) noexcept nogil

@@ -19,7 +19,6 @@ cdef enum:
 
 cdef enum:
     MAX_TOKENS = 192
-    MAX_ALPHABETS = 16
     MAX_PARTS = 5
     MAX_LITERAL = 8
     MAX_WORDS = 32
@@ -39,6 +38,7 @@ cdef enum:
 
 cdef struct Part:
     uint16_t alphabet                 # its bit in _alphabets; 0: the literal
+    uint16_t row                      # which bit that is
     uint8_t[MAX_LITERAL] literal
     int least
     int most
@@ -116,7 +116,8 @@ cdef int _fill() except -1:
                 for at in range(len(part)):
                     _shapes[number].part[i].literal[at] = ord(part[at])
             else:
-                _shapes[number].part[i].alphabet = 1 << bits.index(part[0])
+                _shapes[number].part[i].row = bits.index(part[0])
+                _shapes[number].part[i].alphabet = 1 << _shapes[number].part[i].row
                 _shapes[number].part[i].least = part[1]
                 _shapes[number].part[i].most = part[2]
         assert len(token.head) <= MAX_PARTS
@@ -269,6 +270,30 @@ cdef bint _ended(Window* w, int i, const char* text, int length) noexcept nogil:
     return i >= length and _stands(w, i - length, text)
 
 
+cdef void forget_runs(Window* w) noexcept nogil:
+    """Called before a window is read whose code points moved, or became more."""
+    memset(w.run_ends, 0, sizeof(w.run_ends))
+
+
+cdef inline int _run_end(Window* w, int i, int row) noexcept nogil:
+    """Where the run that `i` is in ends: of an alphabet's characters, or of those of a value.
+
+    Each is gone through once in a window, wherever in it tokens and values begin.
+    """
+    cdef int at = i
+    if w.run_starts[row] <= i < w.run_ends[row]:
+        return w.run_ends[row]
+    if row == VALUE_ROW:
+        while at < w.n and _is_value(w, at):
+            at += 1
+    else:
+        while at < w.n and _is_in(w.cp[at], 1 << row):
+            at += 1
+    w.run_starts[row] = i
+    w.run_ends[row] = at
+    return at
+
+
 # Tokens.
 
 
@@ -290,12 +315,10 @@ cdef int _shape_end(Window* w, int i, Shape* shape) noexcept nogil:
                 at += 1
             continue
         alphabet = part.alphabet
-        count = 0
-        while count < part.most and i < w.n and _is_in(w.cp[i], alphabet):
-            count += 1
-            i += 1
+        count = min(_run_end(w, i, part.row) - i, part.most)
         if count < part.least:
             return NOTHING
+        i += count
     if _is_in(c'.', alphabet):
         # The dot that ends a sentence is none of a token's.
         while count > part.least and w.cp[i - 1] == c'.':
@@ -1032,9 +1055,7 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     says = _announced(w.cp, i)
     if says == SAYS_NOTHING:
         return NOTHING
-    at = i
-    while at < w.n and at - i <= VALUE_MOST and _is_value(w, at):
-        at += 1
+    at = min(_run_end(w, i, VALUE_ROW), i + VALUE_MOST + 1)
     while at > i and w.cp[at - 1] in (c'.', c'!', c'?', c':'):
         at -= 1
     if at - i < 8 or (says != SAYS_PASSWORD and not _begins_long(w.cp, i, at)):

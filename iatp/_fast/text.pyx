@@ -23,7 +23,8 @@ from libc.string cimport memchr, memmove, memset
 from iatp.values import characters, ibans, issuers
 
 from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, is_gap, is_run, said_at, token_at, token_table, value_of, word_before,
+    SAYS_NOTHING, TokenTable, forget_runs, is_gap, is_run, said_at, token_at, token_table, value_of,
+    word_before,
 )
 
 cdef extern from "runs.h" nogil:
@@ -292,6 +293,8 @@ def vectors(int level):
 
 
 @cython.final
+@cython.no_gc
+@cython.freelist(4)
 cdef class Spans:
     """Spans in order, without overlaps; iterates as (kind, start, end, quoted)."""
 
@@ -894,7 +897,13 @@ cdef bint _in_uuid(const Text* t, int start, int end) noexcept nogil:
     """Whether these digits stand inside a UUID (8-4-4-4-12 hex digits)."""
     cdef int first = end - UUID if end > UUID else 0
     cdef int last = start if start < t.n - UUID else t.n - UUID
+    cdef int run = 0
     cdef int i
+    # Between its dashes are twelve digits at most.
+    for i in range(start, end):
+        run = 0 if t.cp[i] == c'-' else run + 1
+        if run > 12 or run and not _is_hex(t.cp[i]):
+            return False
     while first <= last:
         for i in range(UUID):
             if i in (8, 13, 18, 23):
@@ -1319,6 +1328,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     if i >= limit:
         return i
     memset(&t.kind[t.n], 0, WINDOW_PAD)
+    forget_runs(&t.w)
     if _wide and t.n >= SHORT_WINDOW:
         window_places(&_sets, t.kind, t.n, t.secrets, t.places)
     else:

@@ -9,10 +9,11 @@ with the hash of no bytes, so that its checksum is kept all the same.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8, PyUnicode_FromString
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort, realloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset, strcmp, strlen, strncmp
 
 import hashlib
 import os
@@ -50,6 +51,20 @@ cdef extern from "trail.h" nogil:
 cdef extern from "ahead.h" nogil:
     # Has the disk begin to read, and waits for nothing.
     void will_read(int fd, long long at, long long length)
+    ssize_t read_cached(int fd, void* buffer, size_t length, long long at)
+
+cdef extern from "<dirent.h>" nogil:
+    ctypedef struct DIR
+    DIR* fdopendir(int fd)
+    int closedir(DIR* folder)
+    void rewinddir(DIR* folder)
+
+cdef extern from "names.h" nogil:
+    struct timespec:
+        pass
+    const char* next_name(DIR* folder, int* error)
+    timespec changed_at(DIR* folder)
+    bint is_unchanged(DIR* folder, timespec since)
 
 cdef enum:
     HEADER = 64
@@ -60,21 +75,31 @@ cdef enum:
     # The front of a record up to its trace ID is shorter: 32 bytes of names, two numbers, a
     # boot_id of at most 64 and the longest type; then the ID, of at most 128.
     FRONT = 512
-    # So many entries are read at a time, 12 KB: where the hash of an ID leads in a segment of
-    # 100,000 records is off by less than half of it, nearly always.
+    # So many entries are read at a time, 1.5 KB. Where the hash of an ID leads in a segment of
+    # 100,000 records is off by some hundred; from there the place is known to within ten.
+    PROBE = 64
+    # The disk is told of so many, 12 KB: that place is off by less than half of it, nearly always.
     WINDOW = 512
     SCANNED = 2720
     # Files that are open at once.
     AT_ONCE = 64
+    # Where the fraction of a second begins in the time that a name begins with, and its end.
+    POINT_AT = 15
+    TIME = 23
     # Of a block of an encrypted file: what stands around it, and how long it may be.
     BLOCK_OVERHEAD = 20
     BLOCK_MOST = 1 << 30
+    # So much is copied as fast as a block's length is asked for; and so much is read at once.
+    SMALL_BLOCK = 1 << 12
+    BLOCKS_READ = 1 << 16
     # Room for so many entries to begin with, and, once it was more, to go on with: 393 KB, a
     # second of 16,000 records.
     FIRST_ENTRIES = 64
     KEPT_ENTRIES = 1 << 14
     # So many sums go to the digest of them at once: a call for each turn's would cost more.
     SUMS = 1 << 10
+    # Entries are put in order by at most so many bits of their hash at first.
+    MOST_BITS = 16
 
 cdef enum State:
     # It can't be read, or is no index.
@@ -426,6 +451,36 @@ cdef int _compare(const void* a, const void* b) noexcept nogil:
     return (left_value > right_value) - (left_value < right_value)
 
 
+cdef int _sort(const unsigned char* entries, Py_ssize_t count, unsigned char* out) noexcept nogil:
+    # Hashes are even all over: by their first bits, as many as tell about one entry from the
+    # next, each comes close to its place. -1 where there is no memory.
+    cdef int bits = 1
+    cdef Py_ssize_t at, first, past, bucket
+    cdef Py_ssize_t* ends
+    while bits < MOST_BITS and (<Py_ssize_t>1 << bits) < count:
+        bits += 1
+    ends = <Py_ssize_t*>calloc((<Py_ssize_t>1 << bits) + 1, sizeof(Py_ssize_t))
+    if ends == NULL:
+        return -1
+    for at in range(count):
+        ends[(_load64(entries + at * ENTRY) >> (64 - bits)) + 1] += 1
+    for bucket in range(<Py_ssize_t>1 << bits):
+        ends[bucket + 1] += ends[bucket]
+    # Each end is where its bucket begins, until all that is in it has been put there.
+    for at in range(count):
+        bucket = <Py_ssize_t>(_load64(entries + at * ENTRY) >> (64 - bits))
+        memcpy(out + ends[bucket] * ENTRY, entries + at * ENTRY, ENTRY)
+        ends[bucket] += 1
+    first = 0
+    for bucket in range(<Py_ssize_t>1 << bits):
+        past = ends[bucket]
+        if past - first > 1:
+            qsort(out + first * ENTRY, past - first, ENTRY, _compare)
+        first = past
+    free(ends)
+    return 0
+
+
 def sort(bytes index not None):
     """Return the index with its entries sorted by (hash, seq), and their number in its header.
 
@@ -436,14 +491,20 @@ def sort(bytes index not None):
     """
     cdef Py_ssize_t count = (PyBytes_GET_SIZE(index) - HEADER) // ENTRY
     cdef bytes made
-    cdef char* out
+    cdef const unsigned char* data
+    cdef unsigned char* out
+    cdef int done
     _check_header(index)
-    made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(index), HEADER + count * ENTRY)
-    out = PyBytes_AS_STRING(made)
-    _store(<unsigned char*>out + 8, 1, 4)
-    _store(<unsigned char*>out + COUNT_AT, count, 8)
+    made = PyBytes_FromStringAndSize(NULL, HEADER + count * ENTRY)
+    data = <const unsigned char*>PyBytes_AS_STRING(index)
+    out = <unsigned char*>PyBytes_AS_STRING(made)
+    memcpy(out, data, HEADER)
+    _store(out + 8, 1, 4)
+    _store(out + COUNT_AT, count, 8)
     with nogil:
-        qsort(out + HEADER, count, ENTRY, _compare)
+        done = _sort(data + HEADER, count, out + HEADER)
+    if done < 0:
+        raise MemoryError
     return made
 
 
@@ -462,6 +523,9 @@ cdef struct Look:
     const char* name
     int fd
     State state
+    # Whether its header was read; whether what is not in memory is waited for.
+    bint known
+    bint waits
     uint64_t wanted
     # How many entries it has; what the header says, 0 where it says nothing.
     Py_ssize_t entries
@@ -473,9 +537,28 @@ cdef struct Look:
     Py_ssize_t past_found
 
 
-cdef int _read(int fd, Py_ssize_t first, Py_ssize_t count, unsigned char* out) noexcept nogil:
-    # Reads entries; -1 where it can't, or the file is shorter now.
-    return _read_bytes(fd, HEADER + first * ENTRY, count * ENTRY, out)
+cdef enum Outcome:
+    DONE = 0
+    # It can't be read, or the file is shorter now.
+    UNREADABLE = -1
+    NO_MEMORY = -2
+    # It would have to be waited for.
+    NOT_CACHED = -3
+
+
+cdef Outcome _read(
+    Look* look, Py_ssize_t first, Py_ssize_t count, unsigned char* out
+) noexcept nogil:
+    # Reads entries.
+    return _read_at(look, HEADER + first * ENTRY, count * ENTRY, out)
+
+
+cdef Outcome _read_at(
+    Look* look, Py_ssize_t at, Py_ssize_t length, unsigned char* out
+) noexcept nogil:
+    if look.waits:
+        return DONE if _read_bytes(look.fd, at, length, out) == 0 else UNREADABLE
+    return DONE if read_cached(look.fd, out, length, at) == length else NOT_CACHED
 
 
 cdef int _read_bytes(int fd, Py_ssize_t at, Py_ssize_t length, unsigned char* out) noexcept nogil:
@@ -490,65 +573,77 @@ cdef int _read_bytes(int fd, Py_ssize_t at, Py_ssize_t length, unsigned char* ou
     return 0
 
 
-cdef int _keep(Found* found, const unsigned char* entry) noexcept nogil:
+cdef Outcome _keep(Found* found, const unsigned char* entry) noexcept nogil:
     cdef uint64_t* more
     if found.count == found.capacity:
         more = <uint64_t*>realloc(found.offsets, (2 * found.capacity + 16) * sizeof(uint64_t))
         if more == NULL:
-            return -2
+            return NO_MEMORY
         found.offsets = more
         found.capacity = 2 * found.capacity + 16
     found.offsets[found.count] = _load64(entry + 8)
     found.count += 1
-    return 0
+    return DONE
 
 
-cdef int _scan(Look* look, Found* found) noexcept nogil:
+cdef Outcome _scan(Look* look, Found* found) noexcept nogil:
     cdef unsigned char[SCANNED * ENTRY] block
     cdef Py_ssize_t first = 0
     cdef Py_ssize_t count, at
+    cdef Outcome done
     while first < look.entries:
         count = min(SCANNED, look.entries - first)
-        if _read(look.fd, first, count, block) < 0:
-            return -1
+        done = _read(look, first, count, block)
+        if done != DONE:
+            return done
         for at in range(count):
-            if _load64(block + at * ENTRY) == look.wanted and _keep(found, block + at * ENTRY) < 0:
-                return -2
+            if _load64(block + at * ENTRY) == look.wanted:
+                if _keep(found, block + at * ENTRY) != DONE:
+                    return NO_MEMORY
         first += count
         look.last = _load64(block + (count - 1) * ENTRY + 8)
-    return 0
+    return DONE
 
 
-cdef inline Py_ssize_t _window(
+cdef inline Py_ssize_t _around(
+    Py_ssize_t place, Py_ssize_t count, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    # Where so many entries begin that have this one in their middle.
+    return max(low, min(place - count // 2, high - count))
+
+
+cdef inline Py_ssize_t _place(
     uint64_t wanted, Py_ssize_t low, Py_ssize_t high, uint64_t low_hash, uint64_t high_hash
 ) noexcept nogil:
-    # Where, of these entries, a window begins that should hold the hash: they are evenly spread.
-    cdef Py_ssize_t first = low + <Py_ssize_t>(
+    # Where, of these entries, the hash should be: they are evenly spread.
+    return low + <Py_ssize_t>(
         <double>(wanted - low_hash) / <double>(high_hash - low_hash) * (high - low)
     )
-    return max(low, min(first - WINDOW // 2, high - WINDOW))
 
 
-cdef int _search(Look* look, Found* found) noexcept nogil:
-    # The first entry that is not smaller is at `low` to `high`; hashes are evenly spread, but
-    # for an ID that occurs often, so every other step halves what is left.
-    cdef unsigned char[WINDOW * ENTRY] block
+cdef Outcome _search(Look* look, Found* found) noexcept nogil:
+    # The first entry that is not smaller is at `low` to `high`. Hashes are evenly spread, but for
+    # an ID that occurs often: from the third step on, every other one halves what is left.
+    cdef unsigned char[PROBE * ENTRY] block
     cdef Py_ssize_t low = 0
     cdef Py_ssize_t high = look.entries
     cdef Py_ssize_t first, count, at
     cdef uint64_t wanted = look.wanted
     cdef uint64_t low_hash = 0
     cdef uint64_t high_hash = <uint64_t>-1
-    cdef bint halve = False
+    cdef int step = 0
+    cdef Outcome done
     while low < high:
-        if halve or high_hash <= low_hash:
-            first = max(low, min(low + (high - low) // 2 - WINDOW // 2, high - WINDOW))
+        if (step >= 2 and not step & 1) or high_hash <= low_hash:
+            at = low + (high - low) // 2
         else:
-            first = _window(wanted, low, high, low_hash, high_hash)
-        halve = not halve
-        count = min(WINDOW, high - first)
-        if _read(look.fd, first, count, block) < 0:
-            return -1
+            at = _place(wanted, low, high, low_hash, high_hash)
+        step += 1
+        first = _around(at, PROBE, low, high)
+        count = min(PROBE, high - first)
+        done = _read(look, first, count, block)
+        if done != DONE:
+            return done
         if _load64(block) >= wanted:
             high = first
             # One that is equal has others like it before; where none is, this is the place.
@@ -564,23 +659,34 @@ cdef int _search(Look* look, Found* found) noexcept nogil:
                 at += 1
             # Mostly all that are equal stand here too.
             while at < count and _load64(block + at * ENTRY) == wanted:
-                if _keep(found, block + at * ENTRY) < 0:
-                    return -2
+                if _keep(found, block + at * ENTRY) != DONE:
+                    return NO_MEMORY
                 at += 1
             if at < count:
-                return 0
+                return DONE
             low = high = first + count
-    while low < look.entries:
-        count = min(WINDOW, look.entries - low)
-        if _read(look.fd, low, count, block) < 0:
-            return -1
+    return _run(look, found, low)
+
+
+cdef Outcome _run(Look* look, Found* found, Py_ssize_t first) noexcept nogil:
+    # Keeps those that are equal, from there on.
+    cdef unsigned char[WINDOW * ENTRY] block
+    cdef Py_ssize_t wide = PROBE
+    cdef Py_ssize_t count, at
+    cdef Outcome done
+    while first < look.entries:
+        count = min(wide, look.entries - first)
+        done = _read(look, first, count, block)
+        if done != DONE:
+            return done
         for at in range(count):
-            if _load64(block + at * ENTRY) != wanted:
-                return 0
-            if _keep(found, block + at * ENTRY) < 0:
-                return -2
-        low += count
-    return 0
+            if _load64(block + at * ENTRY) != look.wanted:
+                return DONE
+            if _keep(found, block + at * ENTRY) != DONE:
+                return NO_MEMORY
+        first += count
+        wide = WINDOW
+    return DONE
 
 
 cdef void _close(Look* look) noexcept nogil:
@@ -599,58 +705,83 @@ cdef void _open_index(int directory, Look* look) noexcept nogil:
         _close(look)
         return
     look.entries = (status.st_size - HEADER) // ENTRY
-    will_read(look.fd, 0, HEADER)
 
 
-cdef void _find_place(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
+cdef void _know(Look* look, const unsigned char* trace_id, Py_ssize_t length) noexcept nogil:
+    # Reads the header. Closes what is no index.
     cdef unsigned char[HEADER] header
-    cdef Py_ssize_t first
+    cdef Outcome done = _read_at(look, 0, HEADER, header)
+    if done == NOT_CACHED:
+        will_read(look.fd, 0, HEADER)
+        return
     if (
-        _read_bytes(look.fd, 0, HEADER, header) < 0
-        or memcmp(header, _magic, 8) != 0
+        done != DONE or memcmp(header, _magic, 8) != 0
         or _load32(header + 8) > 1 or _load32(header + 12) != 0
     ):
         _close(look)
         return
+    look.known = True
     look.state = SORTED if _load32(header + 8) == 1 else WRITTEN
     look.said = _load64(header + COUNT_AT)
     look.wanted = siphash64(header + KEY_AT, trace_id, length)
+
+
+cdef void _will_find(Look* look) noexcept nogil:
+    cdef Py_ssize_t first
     if look.state == SORTED:
-        first = _window(look.wanted, 0, look.entries, 0, <uint64_t>-1)
+        first = _place(look.wanted, 0, look.entries, 0, <uint64_t>-1)
+        first = _around(first, WINDOW, 0, look.entries)
         will_read(look.fd, HEADER + first * ENTRY, min(WINDOW, look.entries) * ENTRY)
 
 
-cdef int _find(Look* look, Found* found) noexcept nogil:
-    # -2 where there is no memory.
-    cdef int done
-    look.first_found = found.count
+cdef bint _find(Look* look, Found* found) noexcept nogil:
+    # Closes it, unless it would have to be waited for; False where there is no memory.
+    cdef Outcome done
+    look.first_found = look.past_found = found.count
     done = _search(look, found) if look.state == SORTED else _scan(look, found)
-    if done == -1:
+    if done != DONE:
         found.count = look.first_found
-        look.state = LOST
+    if done == NOT_CACHED:
+        return True
     look.past_found = found.count
-    if look.state == SORTED and look.said == <uint64_t>look.entries:
+    if done == UNREADABLE:
+        look.state = LOST
+    elif look.state == SORTED and look.said == <uint64_t>look.entries:
         look.state = WHOLE
-    return done
+    _close(look)
+    return done != NO_MEMORY
 
 
-cdef int _look(
+cdef bint _look(
     int directory, Look* looks, Py_ssize_t count, const unsigned char* trace_id,
     Py_ssize_t length, Found* found,
 ) noexcept nogil:
-    # The disk is told what is wanted of many files before the first is waited for.
+    # What is in memory first; the disk is told what is wanted of all others before one of them is
+    # waited for. False where there is no memory.
+    cdef Look* look
     cdef Py_ssize_t at
-    cdef int done = 0
+    cdef bint done = True
     for at in range(count):
-        _open_index(directory, &looks[at])
+        look = &looks[at]
+        _open_index(directory, look)
+        if look.fd >= 0:
+            _know(look, trace_id, length)
+        if look.fd >= 0 and look.known:
+            done = done and _find(look, found)
     for at in range(count):
-        if looks[at].fd >= 0:
-            _find_place(&looks[at], trace_id, length)
+        look = &looks[at]
+        look.waits = True
+        if look.fd >= 0 and not look.known:
+            _know(look, trace_id, length)
+        if look.fd >= 0:
+            _will_find(look)
     for at in range(count):
-        if looks[at].fd >= 0:
-            if done != -2:
-                done = _find(&looks[at], found)
-            _close(&looks[at])
+        look = &looks[at]
+        if look.fd >= 0:
+            done = done and _find(look, found)
+            # Where there was no memory for another.
+            if look.fd >= 0:
+                _close(look)
     return done
 
 
@@ -659,10 +790,10 @@ def look(folder, list names not None, str trace_id not None):
 
     `(number, state, entries, last, offsets)`: which of the names; one of the states; how many
     entries it has; of one that is WRITTEN, the offset in the last of them; the offsets, in order,
-    of the records that may be of this trace, for others can have the same hash. There is none for
-    an index that has all records of its segment and none of this trace.
+    of the records that may be of this trace, for others can have the same hash. There is none for an
+    index that has all records of its segment and none of this trace.
 
-    Of a sorted index a header and 12 KB or little more is read, however long it is; of another one
+    Of a sorted index a header and 3 KB or little more is read, however long it is; of another one
     all. The interpreter's lock is let go once, for all of them.
 
     Raises:
@@ -671,10 +802,12 @@ def look(folder, list names not None, str trace_id not None):
     cdef bytes wanted = trace_id.encode()
     cdef const unsigned char* id_bytes = <const unsigned char*>PyBytes_AS_STRING(wanted)
     cdef Py_ssize_t length = PyBytes_GET_SIZE(wanted)
-    cdef list encoded = [os.fsencode(name) for name in names]
-    cdef Py_ssize_t count = len(encoded)
+    # While the lock is let go the caller's list may change.
+    cdef list kept = [*names]
+    cdef Py_ssize_t count = len(kept)
     cdef Py_ssize_t at, place
-    cdef int directory, done = 0
+    cdef int directory
+    cdef bint done = True
     cdef Found found
     cdef Look* looks = <Look*>calloc(max(count, 1), sizeof(Look))
     if looks == NULL:
@@ -683,19 +816,19 @@ def look(folder, list names not None, str trace_id not None):
     found.count = found.capacity = 0
     try:
         for at in range(count):
-            looks[at].name = PyBytes_AS_STRING(encoded[at])
+            looks[at].name = PyUnicode_AsUTF8(kept[at])
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with nogil:
                 at = 0
-                while at < count and done != -2:
+                while at < count and done:
                     done = _look(
                         directory, looks + at, min(AT_ONCE, count - at), id_bytes, length, &found
                     )
                     at += AT_ONCE
         finally:
             os.close(directory)
-        if done == -2:
+        if not done:
             raise MemoryError
         said = []
         for at in range(count):
@@ -713,6 +846,146 @@ def look(folder, list names not None, str trace_id not None):
         free(looks)
 
 
+cdef struct Names:
+    # Names, each with the byte that ends it, and where each begins.
+    char* text
+    Py_ssize_t size
+    Py_ssize_t capacity
+    Py_ssize_t count
+
+
+cdef bint _is_segments(const char* name, Py_ssize_t length) noexcept nogil:
+    # Whether it begins with a time, and behind the point that ends its stem is named like records.
+    cdef Py_ssize_t at
+    for at in range(length):
+        if not 0 < name[at] < 127:
+            return False
+    if length <= TIME or name[POINT_AT] != 46:
+        return False
+    at = TIME
+    while at < length and name[at] != 46:
+        at += 1
+    return strncmp(name + at, b".jsonl", 6) == 0 or strncmp(name + at, b".open.jsonl", 11) == 0
+
+
+cdef int _add_name(Names* names, const char* name, Py_ssize_t length) noexcept nogil:
+    cdef char* more
+    while names.size + length + 1 > names.capacity:
+        more = <char*>realloc(names.text, 2 * names.capacity + 4096)
+        if more == NULL:
+            return -1
+        names.text = more
+        names.capacity = 2 * names.capacity + 4096
+    memcpy(names.text + names.size, name, length + 1)
+    names.size += length + 1
+    names.count += 1
+    return 0
+
+
+cdef int _list(DIR* folder, Names* names) noexcept nogil:
+    # Adds the names; an error of the system, or -1 where there is no memory.
+    cdef int error = 0
+    cdef Py_ssize_t length
+    cdef const char* name = next_name(folder, &error)
+    while name != NULL:
+        length = strlen(name)
+        if _is_segments(name, length) and _add_name(names, name, length) < 0:
+            return -1
+        name = next_name(folder, &error)
+    return error
+
+
+cdef int _compare_names(const void* a, const void* b) noexcept nogil:
+    return strcmp((<const char* const*>a)[0], (<const char* const*>b)[0])
+
+
+def segment_names(folder):
+    """Return the names of a folder's files that hold records, sorted; those of one stem together.
+
+    Others may be among them that look alike. Where the folder was changed lately it is listed
+    twice, since a listing can miss a file that is renamed while it runs. The interpreter's lock is
+    let go once.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    cdef Names names
+    cdef Py_ssize_t at
+    cdef DIR* opened
+    cdef timespec since
+    cdef char* name
+    cdef const char** sorted_names = NULL
+    cdef int error
+    cdef int fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    memset(&names, 0, sizeof(names))
+    try:
+        with nogil:
+            opened = fdopendir(fd)
+            if opened == NULL:
+                error = errno
+                close(fd)
+            else:
+                since = changed_at(opened)
+                error = _list(opened, &names)
+                if error == 0 and not is_unchanged(opened, since):
+                    rewinddir(opened)
+                    error = _list(opened, &names)
+                closedir(opened)
+            if error == 0:
+                sorted_names = <const char**>calloc(names.count + 1, sizeof(char*))
+                if sorted_names == NULL:
+                    error = -1
+            if error == 0:
+                name = names.text
+                for at in range(names.count):
+                    sorted_names[at] = name
+                    name += strlen(name) + 1
+                qsort(sorted_names, names.count, sizeof(char*), _compare_names)
+        if error == -1:
+            raise MemoryError
+        if error:
+            raise OSError(error, os.strerror(error), os.fspath(folder))
+        return [
+            PyUnicode_FromString(sorted_names[at])
+            for at in range(names.count)
+            if at == 0 or strcmp(sorted_names[at - 1], sorted_names[at]) != 0
+        ]
+    finally:
+        free(sorted_names)
+        free(names.text)
+
+
+cdef struct Blocks:
+    # An encrypted file whose blocks are walked through, and what was read of it at once.
+    int fd
+    long long end
+    long long first
+    long long past
+    unsigned char[BLOCKS_READ] data
+
+
+cdef int _length_at(
+    Blocks* blocks, long long at, long long before, unsigned char* out
+) noexcept nogil:
+    # Reads the four bytes there; -1 where it can't. Behind a small block (`before` is its length)
+    # what follows is read too: a call for each would cost more than its bytes.
+    cdef ssize_t more
+    if before >= SMALL_BLOCK:
+        return _read_bytes(blocks.fd, at, 4, out)
+    if at < blocks.first or at + 4 > blocks.past:
+        more = -1
+        while more < 0:
+            more = pread(blocks.fd, blocks.data, min(<long long>BLOCKS_READ, blocks.end - at), at)
+            if more < 0 and errno != EINTR:
+                return -1
+        if more < 4:
+            return -1
+        blocks.first = at
+        blocks.past = at + more
+    memcpy(out, blocks.data + (at - blocks.first), 4)
+    return 0
+
+
 def block_lengths(int fd, long long at, long long end):
     """Return the lengths of the blocks of an encrypted file from there to its end, 4 bytes each.
 
@@ -720,16 +993,20 @@ def block_lengths(int fd, long long at, long long end):
     behind which nothing is read. A block that is not all there, that claims more than 1 GiB or,
     not being the last, nothing, ends them. The interpreter's lock is let go once.
     """
+    cdef Blocks blocks
     cdef unsigned char[4] length
     cdef unsigned char* made = NULL
     cdef unsigned char* more
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t capacity = 0
-    cdef long long whole
+    cdef long long whole = 0
     cdef int done = 0
+    blocks.fd = fd
+    blocks.end = end
+    blocks.first = blocks.past = 0
     try:
         with nogil:
-            while at + BLOCK_OVERHEAD <= end and _read_bytes(fd, at, 4, length) == 0:
+            while at + BLOCK_OVERHEAD <= end and _length_at(&blocks, at, whole, length) == 0:
                 whole = _load32(length) & 0x7fffffff
                 if whole > BLOCK_MOST or at + whole + BLOCK_OVERHEAD > end:
                     break

@@ -201,7 +201,7 @@ cdef class Link(Peer):
             Peer.leave(self)
             # Where the disk is waited for, a moment more or less is nothing.
             if (
-                self.listened and self.outbox.looked and self.outbox.busy == 1
+                self.listened and self.outbox.batched and self.outbox.busy == 1
                 and self.pool.governed and not self.outbox.defers
             ):
                 self.outbox.await_answer()
@@ -214,8 +214,8 @@ cdef class Link(Peer):
         if not self.used:
             return not self.transport.is_closing()
         if self.outbox.looked and self.listened:
-            # The watch has looked before this turn's requests were read, and found nothing.
-            return True
+            # The watch has just looked for all who leave.
+            return self.stirred != self.watch.looks
         # One that the event loop is closing has ended or failed, and so is not open here either.
         return recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 and errno == EAGAIN
 

@@ -19,8 +19,10 @@ cdef class Watch:
     cdef Turns turns             # hears of what is read
     cdef int epoll
     cdef list watched            # by descriptor; None: nobody's
+    cdef long long looks         # of `stir`, so far
 
     cdef int _read(self, const int* fds, int count) except -1
+    cdef bint stir(self) except -1
     cdef int add(self, Watched one) except -1
     cdef int remove(self, Watched one) except -1
 
@@ -30,6 +32,7 @@ cdef class Watched(Timed):
     cdef int fd                  # what is read and sent to; -1: the transport does both (TLS)
     cdef Watch watch             # what reads it; None: its transport
     cdef bint listened           # the watch looks at it, for the moment
+    cdef long long stirred       # the last look of `stir` that found something to read in it
 
     cdef int adopt(self, Watch watch) except -1
     cdef int readable(self) except -1

@@ -8,6 +8,10 @@ EXISTS: bool
 """Whether this machine can watch; elsewhere every connection is read by its transport."""
 
 @disjoint_base
+class Turns:
+    """Hears when a batch of connections is read."""
+
+@disjoint_base
 class Watch:
     """Reads connections without the event loop's streams."""
 

@@ -105,6 +105,22 @@ cdef class Watch:
             self.turns.end_batch()
         return 0
 
+    cdef bint stir(self) except -1:
+        """Marks as `stirred` by this look whoever has something to read; it is read later.
+
+        False where there may be more of them.
+        """
+        cdef int[WATCH_BATCH] fds
+        cdef int count = watch_look(self.epoll, fds, WATCH_BATCH)
+        cdef int at
+        cdef Watched one
+        self.looks += 1
+        for at in range(count):
+            one = self.watched[fds[at]]
+            if one is not None:
+                one.stirred = self.looks
+        return 0 <= count < WATCH_BATCH
+
     cdef int add(self, Watched one) except -1:
         cdef Py_ssize_t missing = one.fd + 1 - len(self.watched)
         if missing > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import struct
 from array import array
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class Source(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Return so many bytes from there, or fewer where it ends."""
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are."""
 
     def close(self) -> None:
         """Give it up."""
@@ -99,15 +103,24 @@ class CompressedFile:
 
         Raises: SegmentError where a frame of them is damaged.
         """
+        pieces = [*self._pieces(offset, length)]
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are. Raises as `read`."""
+        done = 0
+        for piece in self._pieces(offset, len(view)):
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        return done
+
+    def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = min(offset + length, self.size)
-        pieces = []
         while offset < end:
             number = bisect.bisect_right(self._starts, offset) - 1
             start = self._starts[number]
-            piece = self._frame(number)[offset - start : end - start]
-            pieces.append(piece)
-            offset += len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            yield memoryview(self._frame(number))[offset - start : end - start]
+            offset = min(self._starts[number + 1], end)
 
     def close(self) -> None:
         """Give up the file."""

@@ -16,7 +16,10 @@ import errno
 import hashlib
 import os
 import struct
+import threading
 from array import array
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,8 @@ _OVERHEAD = _LENGTH.size + _TAG_BYTES
 _MAX_BLOCK_BYTES = 1 << 30
 """A length above it is none."""
 _NONCE_BYTES = 12
+_MOST_PLACES = 1 << 18
+"""2 MiB: the open segments of four workers in blocks of 1 KiB."""
 
 
 class SegmentError(OSError):
@@ -242,7 +247,7 @@ class EncryptedFile:
     """What stands in an encrypted file. It is read block by block, each by itself.
 
     A file whose blocks are all of one size, as compressed segments are kept, is never walked
-    through; of any other it is read once where each block begins.
+    through; of any other it is read once where each block begins, and kept for who opens it again.
 
     Raises: SegmentError where it is no such file, its key is missing, or, where `closed`, its
         end was cut off.
@@ -255,9 +260,11 @@ class EncryptedFile:
         if len(self._header) < HEADER_BYTES:
             raise SegmentError(name, "was cut off within its first 64 bytes")
         self._cipher = keys.cipher(self._header, stem, name)
-        self._starts = array("Q")
-        """Of each block whose place is known, where what it holds begins."""
-        self._known_end = 0
+        self._starts, self._known_end = _places.of(self._header)
+        """Of each block whose place is known, where what it holds begins; and where that ends."""
+        if self._place_behind_known() > file.size:
+            # It was cut: its writer ends it then, so nothing else stands there.
+            self._starts, self._known_end = array("Q"), 0
         self._kept = (-1, b"")
         self._ahead = (0, b"")
         """Of the file, from where on and what was read of it beyond the block at hand."""
@@ -266,6 +273,7 @@ class EncryptedFile:
         self._each = self._uniform(file.size)
         if not self._each:
             self._walk()
+            self._keep_places()
 
     @property
     def size(self) -> int:
@@ -279,18 +287,27 @@ class EncryptedFile:
 
         Raises: SegmentError where a block of them was changed.
         """
+        pieces = [*self._pieces(offset, length)]
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put what stands there into the view; return how many bytes that are. Raises as `read`."""
+        done = 0
+        for piece in self._pieces(offset, len(view)):
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        return done
+
+    def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = offset + length
         if end > self._known_end:
             end = min(end, self.size)
-        pieces = []
         while offset < end:
             number, start, stop = self._block_at(offset)
             data = self._block(number, start, stop, end - offset)
-            piece = data[offset - start : end - start]
-            pieces.append(piece)
-            offset += len(piece)
+            yield memoryview(data)[offset - start : end - start]
+            offset = min(stop, end)
         self._ahead = (0, b"")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def sound_size(self) -> int:
         """Return how many bytes are to be had from the first on: up to a block that was changed.
@@ -313,7 +330,7 @@ class EncryptedFile:
         if offset >= self.size:
             if self._each:
                 return self._file.size
-            return HEADER_BYTES + len(self._starts) * _OVERHEAD + self._known_end
+            return self._place_behind_known()
         number, start, stop = self._block_at(offset)
         behind = offset > start
         return HEADER_BYTES + (number + behind) * _OVERHEAD + (stop if behind else start)
@@ -343,13 +360,23 @@ class EncryptedFile:
         """Learn where the blocks stand that were not there yet."""
         if self.complete:
             return
-        lengths = self._file.block_lengths(
-            HEADER_BYTES + len(self._starts) * _OVERHEAD + self._known_end
-        )
-        for length in lengths:
-            self._starts.append(self._known_end)
-            self._known_end += length & ~_LAST
-        self.complete = bool(lengths and lengths[-1] & _LAST)
+        lengths = self._file.block_lengths(self._place_behind_known())
+        if lengths:
+            self.complete = bool(lengths[-1] & _LAST)
+            lengths[-1] &= ~_LAST
+            self._starts.extend(accumulate(lengths[:-1], initial=self._known_end))
+            self._known_end = self._starts[-1] + lengths[-1]
+
+    def _keep_places(self) -> None:
+        if not self.complete:
+            _places.keep(self._header, self._starts, self._known_end)
+        else:
+            # That the last block is the last is to be seen again.
+            _places.keep(self._header, self._starts[:-1], self._starts[-1])
+
+    def _place_behind_known(self) -> int:
+        """Return where in the file the blocks end whose places are known."""
+        return HEADER_BYTES + len(self._starts) * _OVERHEAD + self._known_end
 
     def _length(self, at: int) -> tuple[int, bool]:
         data = self._file.read(at, _LENGTH.size)
@@ -384,7 +411,7 @@ class EncryptedFile:
         nonce = number.to_bytes(_NONCE_BYTES, "little")
         try:
             plain = self._cipher.decrypt(
-                nonce, memoryview(data)[_LENGTH.size :], data[: _LENGTH.size] + self._header
+                nonce, data[_LENGTH.size :], bytes(data[: _LENGTH.size]) + self._header
             )
         except InvalidTag:
             raise SegmentError(
@@ -395,13 +422,50 @@ class EncryptedFile:
         self._kept = (number, plain)
         return plain
 
-    def _stored(self, at: int, length: int, wanted: int) -> bytes:
+    def _stored(self, at: int, length: int, wanted: int) -> memoryview:
         """Return what stands in the file there; small blocks are read many at once."""
         first, data = self._ahead
         if not first <= at <= at + length <= first + len(data):
-            first, data = at, self._file.read(at, max(length, wanted))
-            self._ahead = first, data
-        return data[at - first : at - first + length]
+            read = self._file.read(at, max(length, min(wanted, BLOCK_BYTES)))
+            first, data = self._ahead = at, read
+        return memoryview(data)[at - first : at - first + length]
+
+
+_NO_PLACES = array("Q")
+
+
+class _Places:
+    """Where the blocks of files that were walked through begin, each known by its header.
+
+    A header holds a random salt, and behind it a file only grows, or ends where it was cut. A
+    server that is asked for traces would else walk through its open segments for each. Of a file
+    with more blocks than are kept in all, the first are. For any threads.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: dict[bytes, tuple[array[int], int]] = {}
+        """The one that was used last stands at the end."""
+
+    def of(self, header: bytes) -> tuple[array[int], int]:
+        """Return the places that are known, for the caller to add to, and where the last ends."""
+        with self._lock:
+            starts, end = self._kept.get(header, (_NO_PLACES, 0))
+        return starts[:], end
+
+    def keep(self, header: bytes, starts: array[int], end: int) -> None:
+        """Keep these, which are of whole blocks."""
+        if len(starts) > self._most:
+            starts, end = starts[: self._most], starts[self._most]
+        with self._lock:
+            self._kept.pop(header, None)
+            self._kept[header] = starts[:], end
+            while sum(len(each) for each, _ in self._kept.values()) > self._most:
+                del self._kept[next(iter(self._kept))]
+
+
+_places = _Places(_MOST_PLACES)
 
 
 def is_as_appended(path: str | os.PathLike[str]) -> bool:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from iatp._fast import trail
 from iatp.adapters.encryption import LogKeys
 from iatp.adapters.recovery import Leftover, recover
 from iatp.adapters.seals import (
@@ -58,6 +59,9 @@ _STEM = (
 _NAME = re.compile(
     _STEM + r"(?:(?P<open>\.open)\.jsonl|\.jsonl(?P<compressed>\.zst)?)(?P<encrypted>\.enc)?"
 )
+_DASHES = 3
+"""At least, in a stem."""
+_POINT_AT = len("20251124T160000")
 _FILE = re.compile(rf"(?P<stem>{_STEM})\..+")
 _TEMPORARY = re.compile(rf"(?:{_STEM}|head\.json)(?:\.[A-Za-z0-9]+)*\.tmp")
 _BOOT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -96,11 +100,6 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         if self.encrypted:
             suffix += _ENCRYPTED_SUFFIX
         return self.stem + suffix
-
-    @property
-    def clock(self) -> str:
-        """Which run of a monotonic clock `mono_ns` in this segment counts on."""
-        return self.boot_id.partition("-")[0]
 
     def as_closed(self) -> Segment:
         """Return the segment as it is called once closed."""
@@ -565,27 +564,45 @@ def segment_of(name: str) -> Segment | None:
 
 
 def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
-    """Return a folder's segments, oldest name first, each once.
-
-    Of one that has two files, while one takes the place of the other, the later form: closed
-    rather than open, compressed rather than not, encrypted rather than not. It is complete
-    before it has its name. Listed twice, since a listing can miss a file that is renamed while
-    it runs.
+    """Return a folder's segments, oldest name first, each once, in its newest form.
 
     Raises:
         OSError: the folder can't be read.
     """
-    found: dict[str, Segment] = {}
-    names = {*os.listdir(folder), *os.listdir(folder)}  # noqa: PTH208 - names are wanted
-    for name in names:
-        # Two of three belong to a segment and are none: that is seen before they are taken apart.
-        segment = segment_of(name) if _CLOSED_SUFFIX in name else None
-        if segment is None:
-            continue
-        other = found.get(segment.stem)
-        if other is None or form_rank(segment) > form_rank(other):
-            found[segment.stem] = segment
-    return [found[stem] for stem in sorted(found)]
+    found = (newest_form(names) for _, names in sorted(names_by_stem(folder).items()))
+    return [segment for segment in found if segment is not None]
+
+
+def names_by_stem(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Return the names of a folder's files that may hold records, by their segments' stems.
+
+    For who asks much of few: `newest_form` says which segment it is, or that it is none.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    found: dict[str, list[str]] = {}
+    for name in trail.segment_names(folder):
+        # The first point stands in the time.
+        found.setdefault(name[: name.index(".", _POINT_AT + 1)], []).append(name)
+    return found
+
+
+def newest_form(names: list[str]) -> Segment | None:
+    """Return the segment that has these files, or None where they are no segment's.
+
+    Of one that has two files, while one takes the place of the other, the later form: closed
+    rather than open, compressed rather than not, encrypted rather than not. It is complete
+    before it has its name.
+    """
+    forms = [segment for name in names if (segment := segment_of(name)) is not None]
+    return max(forms, key=form_rank, default=None)
+
+
+def origin_of(stem: str) -> tuple[str, str]:
+    """Return which run of a monotonic clock `mono_ns` in a segment counts on, and its creation."""
+    created, _, clock, _ = stem.split("-", 3) if stem.count("-") >= _DASHES else ("",) * 4
+    return clock, created
 
 
 def form_rank(segment: Segment) -> tuple[bool, bool, bool]:

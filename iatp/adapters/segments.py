@@ -91,7 +91,7 @@ class SegmentText:
         start, end = 0, self.size
         while start < end:
             view = memoryview(buffer)
-            length = self._read_into(start, view[: end - start])
+            length = self._source.read_into(start, view[: end - start])
             stop = buffer.rfind(b"\n", 0, length) + 1
             if stop:
                 yield view[:stop]
@@ -100,13 +100,6 @@ class SegmentText:
                 return
             else:
                 buffer = bytearray(2 * len(buffer))
-
-    def _read_into(self, offset: int, view: memoryview) -> int:
-        if isinstance(self._source, PlainFile):
-            return self._source.read_into(offset, view)
-        data = self.read(offset, len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         """Close the file."""
@@ -243,6 +236,10 @@ class _Nothing:
     def read(self, offset: int, length: int) -> bytes:
         del offset, length
         return b""
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        del offset, view
+        return 0
 
     def close(self) -> None:
         self._file.close()

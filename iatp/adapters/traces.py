@@ -1,8 +1,8 @@
 """Reading the flight record from disk, while others write, rotate and prune it.
 
-Each segment has an index beside it (docs/log-format.md), and all are looked at by one compiled call
-that does without the interpreter's lock: a reader that asked for it again for each file would wait
-behind a busy event loop hundreds of times. Of a sorted one 12 KB are read; that of an open segment
+Each segment has an index beside it (docs/log-format.md). One compiled call lists them and another
+looks at all, without the interpreter's lock: a reader that asked for it again for each file would
+wait behind a busy event loop hundreds of times. Of a sorted one 3 KB are read; that of an open segment
 is read whole, and the records behind its last entry are searched, a thousand or so. Where an index
 is lost, is not whole or leads to another record, the segment is searched. A hit counts only if the
 record's own top-level `trace_id` says so, so an ID inside a payload is never found. Nothing is kept
@@ -16,13 +16,13 @@ import binascii
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from iatp._fast import trail
-from iatp.adapters.log_folder import Segment, list_segments
-from iatp.adapters.seals import index_name, last_point
+from iatp.adapters.log_folder import Segment, names_by_stem, newest_form, origin_of
+from iatp.adapters.seals import INDEX_SUFFIX, last_point
 from iatp.adapters.segments import LogKeys, SegmentText, open_segment
 from iatp.values.records import envelope
 from iatp.values.seals import Final
@@ -82,7 +82,7 @@ def read_trace(
     """Return the records of a trace in the order in which things happened.
 
     Order is by run of the monotonic clock, then `mono_ns`, so it holds over workers, restarts
-    and jumps of the wall clock. Cost: some 20 µs for each segment; run it in a thread.
+    and jumps of the wall clock. Cost: some 5 µs for each segment; run it in a thread.
 
     Raises:
         ValueError: `limit` is not 1 to 1000, or `after` is not from an earlier page.
@@ -94,14 +94,16 @@ def read_trace(
     cursor = _decode_cursor(after) if after else None
     if not _TRACE_ID.fullmatch(trace_id):
         return TracePage(logs=[])
-    segments = list_segments(folder)
-    clocks = _clocks(segments)
+    names = names_by_stem(folder)
+    clocks = _clocks(names)
     start = _start(cursor, clocks) if cursor else None
     kept: dict[_Place, bytes] = {}
     kept_bytes = 0
     places: list[_Place] = []
-    for segment, known in _look_up(folder, segments, trace_id):
-        rank = clocks[segment.clock][0]
+    segments: dict[str, Segment] = {}
+    for segment, known in _look_up(folder, names, trace_id):
+        segments[segment.stem] = segment
+        rank = clocks[origin_of(segment.stem)[0]][0]
         for offset, line in _hits(folder, segment, known, trace_id, keys):
             found = envelope(line)
             if found is None or found.trace_id != trace_id:
@@ -118,8 +120,7 @@ def read_trace(
                 # One more than a page tells that there is another.
                 del places[limit + 1 :]
     places.sort()
-    by_stem = {segment.stem: segment for segment in segments}
-    reader = _Reader(folder, trace_id, by_stem, keys, kept)
+    reader = _Reader(folder, trace_id, segments, keys, kept)
     return _page(reader, clocks, places, limit=limit)
 
 
@@ -135,12 +136,15 @@ _NOTHING = _Known([], 0)
 
 
 def _look_up(
-    folder: str | os.PathLike[str], segments: list[Segment], trace_id: str
+    folder: str | os.PathLike[str], names: dict[str, list[str]], trace_id: str
 ) -> Iterator[tuple[Segment, _Known]]:
     """Yield the segments that may have records of a trace, with what their indexes say of it."""
-    names = [index_name(segment.stem) for segment in segments]
-    for number, state, entries, last, offsets in trail.look(folder, names, trace_id):
-        segment = segments[number]
+    stems = [*names]
+    indexes = [stem + INDEX_SUFFIX for stem in stems]
+    for number, state, entries, last, offsets in trail.look(folder, indexes, trace_id):
+        segment = newest_form(names[stems[number]])
+        if segment is None:
+            continue
         if state == trail.IS_LOST:
             yield segment, _NOTHING
         elif state == trail.IS_WHOLE or _is_whole(folder, segment, entries):
@@ -229,11 +233,12 @@ def _lines_with(text: SegmentText, trace_id: str, start: int) -> Iterator[tuple[
             at = block.find(needle, stop)
 
 
-def _clocks(segments: list[Segment]) -> dict[str, tuple[int, str]]:
+def _clocks(stems: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Return for each clock its rank by age and when its oldest segment was created."""
     created: dict[str, str] = {}
-    for segment in segments:
-        created.setdefault(segment.clock, segment.created)
+    for stem in sorted(stems):
+        clock, since = origin_of(stem)
+        created.setdefault(clock, since)
     ranked = sorted(created.items(), key=lambda item: (item[1], item[0]))
     return {clock: (rank, since) for rank, (clock, since) in enumerate(ranked)}
 
@@ -263,7 +268,7 @@ class _Reader:
     ) -> None:
         self._folder = folder
         self._trace_id = trace_id
-        self.segments = segments
+        self._segments = segments
         self._keys = keys
         self._kept = kept
         self._texts: dict[str, SegmentText | None] = {}
@@ -280,7 +285,7 @@ class _Reader:
         if stem not in self._texts:
             if len(self._texts) >= _MAX_FILES:
                 self.close()
-            self._texts[stem] = open_segment(self._folder, self.segments[stem], self._keys)
+            self._texts[stem] = open_segment(self._folder, self._segments[stem], self._keys)
         return self._texts[stem]
 
     def close(self) -> None:
@@ -307,7 +312,7 @@ def _page(
     if taken == len(places):
         return TracePage(logs=logs)
     last = places[taken - 1]
-    clock = reader.segments[last.stem].clock
+    clock, _ = origin_of(last.stem)
     cursor = _Cursor(clock, clocks[clock][1], last.mono_ns, last.stem, last.offset)
     return TracePage(logs=logs, next=_encode_cursor(cursor))
 

@@ -641,9 +641,9 @@ class _Verification:
             patience_s=self.patience_s,
         )
         tasks = [(means, segment, frozenset(asked.get(segment.stem, ()))) for segment in waiting]
-        for segment, found in zip(
-            waiting, each(check_segment, tasks, processes=self.processes), strict=True
-        ):
+        names = [segment.name for segment in waiting]
+        results = each(check_segment, tasks, names=names, processes=self.processes)
+        for segment, found in zip(waiting, results, strict=True):
             if found is not None:
                 self.checked[segment.stem] = found
             done += sizes[segment.stem]

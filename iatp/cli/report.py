@@ -97,7 +97,9 @@ def _read_all(log: Log, since: str, until: str, *, processes: int) -> Iterable[R
         sizes = [_size(log.folder, segment) for segment in segments]
         done = 0
         tasks = [(str(log.folder), segment, log.keys, since, until) for segment in segments]
-        for size, found in zip(sizes, each(_read, tasks, processes=processes), strict=True):
+        names = [segment.name for segment in segments]
+        results = each(_read, tasks, names=names, processes=processes)
+        for size, found in zip(sizes, results, strict=True):
             yield found
             done += size
             progress.show(done, sum(sizes))
@@ -138,6 +140,8 @@ def _read(folder: str, segment: Segment, keys: LogKeys | None, since: str, until
                     review.add(tally.take())
     except SegmentError as error:
         complaint = error.strerror or str(error)
+    except OSError as error:
+        complaint = f"{segment.name} cannot be read from byte {read_bytes} on: {error.strerror}"
     review.add(tally.take())
     review.latencies.update(tally.histogram())
     review.lost += tally.lost + losses.lines

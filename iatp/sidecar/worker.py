@@ -99,7 +99,9 @@ class Worker:
         self._remains = Remains(folder)
         self._state = ControlState(folder.control_state_path)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "iatp-state")
+        # Nothing that writes: who asks for a trace waits for no disk that takes nothing more.
         self._readers = concurrent.futures.ThreadPoolExecutor(2, "iatp-reader")
+        self._keeping = concurrent.futures.ThreadPoolExecutor(1, "iatp-log")
         self._syncs = concurrent.futures.ThreadPoolExecutor(1, "iatp-sync")
         self._open_failure = self._settings.record_failure == RecordFailure.OPEN
         self._said_failing = False
@@ -133,7 +135,7 @@ class Worker:
             segment_age_s=settings.log_segment_age_s,
             join=record.lines,
             power=settings.durability == Durability.POWER,
-            executor=self._readers,
+            executor=self._keeping,
         )
         for leftover in self._recorder.leftovers:
             _log.warning("%s", leftover)
@@ -444,7 +446,7 @@ class Worker:
         """Have closed segments compressed and encrypted, by a process of its own."""
         loop = asyncio.get_running_loop()
         while True:
-            await loop.run_in_executor(self._readers, keeper.look)
+            await loop.run_in_executor(self._keeping, keeper.look)
             await asyncio.sleep(LOOK_S)
 
     async def _keep_log(self) -> None:
@@ -456,10 +458,10 @@ class Worker:
         agent_id = self._settings.agent_id
         while True:
             for work in (
-                lambda: loop.run_in_executor(self._readers, self._folder.write_head, agent_id),
+                lambda: loop.run_in_executor(self._keeping, self._folder.write_head, agent_id),
                 self._retain,
-                lambda: loop.run_in_executor(self._readers, self._remains.delete),
-                lambda: loop.run_in_executor(self._readers, self._prune_state),
+                lambda: loop.run_in_executor(self._keeping, self._remains.delete),
+                lambda: loop.run_in_executor(self._keeping, self._prune_state),
             ):
                 try:
                     await work()
@@ -476,7 +478,7 @@ class Worker:
         folder = self._folder
         while True:
             outdated = await loop.run_in_executor(
-                self._readers, folder.outdated, settings.log_max_size_bytes, settings.log_max_age_s
+                self._keeping, folder.outdated, settings.log_max_size_bytes, settings.log_max_age_s
             )
             if outdated is None:
                 return
@@ -486,12 +488,12 @@ class Worker:
                     raise OSError("the record of it is not written")
             except OSError:
                 # A full disk would stay full.
-                await loop.run_in_executor(self._readers, folder.make_room, outdated)
+                await loop.run_in_executor(self._keeping, folder.make_room, outdated)
                 raise
             # An export takes the log up to its last mark, so that must not be older.
             self._recorder.tick()
             _log.info("%s", outdated)
-            await loop.run_in_executor(self._readers, folder.delete, outdated)
+            await loop.run_in_executor(self._keeping, folder.delete, outdated)
 
     def _prune_state(self) -> None:
         if self._folder.control_state_path.exists():
@@ -594,6 +596,7 @@ class Worker:
             self._keeper.close()
         self._state.close()
         self._thread.shutdown(wait=False)
+        self._keeping.shutdown(wait=False)
         self._readers.shutdown(wait=False)
 
 

@@ -113,7 +113,11 @@ _ALL = (
         retry_after_s=1,
     ),
     # What was sent.
-    _caller("body_too_large", 413, "The body is larger than IATP_MAX_BODY allows."),
+    _caller(
+        "body_too_large",
+        413,
+        "The body is larger than IATP_MAX_BODY allows, or too much is encoded in it to be read.",
+    ),
     _caller("unsupported_coding", 415, "Only gzip, deflate and identity bodies can be read."),
     _caller("unsupported_charset", 415, "Only UTF-8, US-ASCII and ISO-8859-1 can be read."),
     _caller("malformed_coding", 400, "The body is not what its Content-Encoding says."),

@@ -25,6 +25,7 @@ from iatp.values.exchange import REDACTED, Respond
 from tests._fast.test_gate import SAFE, ask
 from tests._fast.test_scan import as_bytes, both, redacted
 from tests.twins import layers
+from tests.twins import scan as twin
 from tests.twins.scan import CARD, EMAIL, FORM, JSON, SECRET, SSN, TARGET, TEXT
 
 C = "4111111111111111"
@@ -402,32 +403,81 @@ LAYERED = "\\" * 16 + "%252534&amp;amp;amp;" + C
 """A text that every order of every layer changes."""
 
 
+LONG = ("a " * 400 + LAYERED) * 50
+DENSE = "\\" * 8 + "n%252534" + "12 34567 8901 " * 4
+
+
 def test_more_than_the_bound_is_not_judged() -> None:
     short = in_json(["a " * 1_000 + LAYERED])
     assert both(short, JSON).error is None
-    long = in_json(["a " * 20_000 + LAYERED])
-    spans = compiled_scan.scan(long, JSON)
-    assert (list(spans), spans.error, spans.error_at) == ([], layers.TOO_MUCH, 0)
-    for form in (TEXT, FORM, TARGET):
-        text = ("a " * 20_000 + LAYERED).encode()
-        assert compiled_scan.scan(text, form).error == layers.TOO_MUCH
+    for text in (LONG, DENSE * 6_000):
+        spans = compiled_scan.scan(in_json([text]), JSON)
+        assert (list(spans), spans.error, spans.error_at) == ([], layers.TOO_MUCH, 0)
+        for form in (TEXT, FORM, TARGET):
+            assert compiled_scan.scan(text.encode(), form).error == layers.TOO_MUCH
 
 
 @pytest.mark.proof
-def test_the_bound_is_that_of_the_twin() -> None:
+@pytest.mark.parametrize("text", [LONG, DENSE * 600], ids=["bytes", "closely"])
+def test_the_bound_is_that_of_the_twin(text: str) -> None:
     """The twin takes most of a minute for it."""
-    assert both(in_json(["a " * 20_000 + LAYERED]), JSON).error == layers.TOO_MUCH
+    assert both(in_json([text]), JSON).error == layers.TOO_MUCH
 
 
 @pytest.mark.parametrize("target", [b"/proxy", b"/proxy/x"])
 @pytest.mark.parametrize("content_type", [b"application/json", b"text/plain"])
 def test_what_is_not_judged_is_refused(target: bytes, content_type: bytes) -> None:
     policy = msgspec.structs.replace(SAFE, max_body_bytes=1 << 20)
-    body = in_json(["a " * 20_000 + LAYERED])
+    body = in_json([LONG])
     found = Gate(policy).admit(ask(body, target=target, content_type=content_type))
     assert isinstance(found, Respond)
     assert (found.code, found.status) == ("body_too_large", 413)
     assert C.encode() not in found.body + b"".join(found.records)
+
+
+def honest() -> dict[str, str]:
+    rng = random.Random(7)
+    table = "\n".join(f"{at},{rng.random():.6f},2026-11-{at % 28 + 1:02}" for at in range(60))
+    logs = "\n".join(
+        json.dumps(
+            {
+                "ts": rng.randrange(10**12, 10**13),
+                "ms": rng.random(),
+                "path": f"/a%20b?id={rng.randrange(10**6)}&x=1",
+                "agent": 'Mozilla/5.0 "x" (X11; Linux)',
+                "user": "ada@example.org",
+            }
+        )
+        for _ in range(12)
+    )
+    code = (
+        'print("%d items\\n", &count);\nre.compile("\\\\d+\\\\.x\\n")\nu = "/a%20b?x=1&y=2";\n' * 25
+    )
+    page = '<td>4&nbsp;kg</td>\n<a href="/q?a=%20b&amp;c=1">caf&eacute; &lt;x&gt;</a>\n' * 25
+    nested = json.dumps({"a": json.dumps({"a": json.dumps({"v": [rng.random()] * 90})})})
+    return {
+        "image": json.dumps({"a": "data:image/png;base64," + base64_of(str(rng.randbytes(900)))}),
+        "JSON three deep": json.dumps({"a": nested}),
+        "a table": json.dumps({"a": table, "b": base64_of(table)}),
+        "logs": json.dumps({"a": logs}),
+        "logs as a string in a text": json.dumps({"a": "out: " + json.dumps(logs)}),
+        "code": json.dumps({"a": code}),
+        "code as a string in a text": json.dumps({"a": "diff: " + json.dumps(code)}),
+        "a page": json.dumps({"a": page}),
+        "a page as a string in a text": json.dumps({"a": "saved: " + json.dumps(page)}),
+        "an escaped page": json.dumps({"a": html.escape(page)}),
+    }
+
+
+@pytest.mark.parametrize("text", honest().values(), ids=honest())
+def test_honest_bodies_stay_below_the_bound(text: str) -> None:
+    data = text.encode()
+    assert both(data, JSON).error is None
+    budget = layers.Budget(1 << 30)
+    left, close = budget.left, budget.close
+    twin.Json(data, "", layers.Depth(3, 2, budget)).read()
+    assert left - budget.left < 12 * len(data)
+    assert close - budget.close < 2.5 * len(data)
 
 
 # Generated.
@@ -573,6 +623,67 @@ def test_nothing_of_a_card_remains(
         assert piece not in kept
         for step in EXACT[:4]:
             assert step(piece).rstrip("=")[:-2] not in text
+
+
+# Zones.
+
+
+FILL = "some words of a text, and more of them; "
+
+
+@pytest.mark.parametrize("away", [0, 500, 512, 1024, 1536, 2600])
+@pytest.mark.parametrize("code", ["%20", "\\u0020"])
+def test_a_layer_is_read_around_what_changed(away: int, code: str) -> None:
+    """What a change makes a finding is one, and what is far from it still is."""
+    fill = FILL * 110
+    text = fill + "4111%31 " + fill[:away] + f", 4111 1111{code}1111 1111" + fill + C + fill
+    for form in (JSON, TEXT):
+        assert kinds(in_json([text]) if form == JSON else text.encode(), form) == [CARD, CARD]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0x" * 400 + "%2E" + "abcdefgh" * 6, SECRET),
+        (
+            "-----BEGIN PRIVATE KEY-----\n"
+            + ("MIIEvQIBADANBgkq" * 4 + "\n") * 80
+            + "MIIEvQ%2BBADANBgkqMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----",
+            SECRET,
+        ),
+        (base64_of("so it is. " * 400 + C).replace("=", "") + "%3D%3D", CARD),
+        ("ab" * 2 + base64_of("so it is. " * 400 + C)[:3000] + "%2B", None),
+        ("ssn: &#32;" + " " * 40 + "123456789", SSN),
+        ("a" * 60 + "%40" + ".".join(["abcdefgh"] * 26) + ".org", EMAIL),
+    ],
+    ids=["JWT", "key", "base64", "cut base64", "words", "address"],
+)
+def test_what_a_change_is_part_of_is_read_with_it(text: str, kind: int | None) -> None:
+    fill = FILL * 400
+    for data, form in ((in_json([fill + text + " " + fill]), JSON), ((fill + text).encode(), TEXT)):
+        found = compiled_scan.scan(data, form)
+        assert kind is None or kind in [span[0] for span in found], data
+        assert all(span[1] >= len(fill) for span in found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 40, 900, 1500, 2600, 4000]),
+            st.sampled_from([" ", "x", "1", "\u00e9", "\n", "A0", "4111 "]),
+            st.sampled_from([*PIECES, *VALUES]),
+            st.sampled_from(["", "%20", "&amp;", "\\\\", "\\u0031"]),
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+    st.booleans(),
+)
+def test_any_zones_like_the_twin(parts: list[tuple[int, str, str, str]], ascii_only: bool) -> None:
+    text = "".join(fill * (count // len(fill)) + code + piece for count, fill, piece, code in parts)
+    both(as_bytes(json.dumps([text], ensure_ascii=ascii_only)), JSON)
+    both(as_bytes(text), TEXT)
 
 
 # Cost.

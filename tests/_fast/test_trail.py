@@ -7,14 +7,17 @@ import os
 import random
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iatp._fast import record, trail
+from iatp.adapters.log_folder import segment_of
 from tests.adapters.recording import tail
+from tests.cli.programs import ROOT
 from tests.twins import trail as twin
 
 KEY = bytes(range(16))
@@ -335,6 +338,81 @@ def test_more_indexes_than_are_open_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         trail.look(tmp_path / "none", ["i"], "a")
+    with pytest.raises(FileNotFoundError):
+        trail.segment_names(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        trail.segment_names(tmp_path / "file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing can be dropped")
+def test_what_is_not_in_memory_is_waited_for() -> None:
+    # On a disk: what a temporary folder holds may always be in memory.
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as made:
+        folder = Path(made)
+        names = [f"i{n}" for n in range(70)]
+        ids = [f"id-{n}" for n in range(5000)]
+        index = index_of(ids)
+        for n, name in enumerate(names):
+            (folder / name).write_bytes(trail.sort(index) if n % 7 else index)
+        for round_ in range(3):
+            for n, name in enumerate(names):
+                with (folder / name).open("rb") as file:
+                    os.fsync(file.fileno())
+                    if (n + round_) % 3:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            found = trail.look(folder, names, "id-4321")
+            assert [each[0] for each in found] == [*range(70)]
+            assert {tuple(each[4]) for each in found} == {tuple(twin.lookup(index, "id-4321"))}
+
+
+TIME = "20251124T160000.123456Z"
+parts = st.sampled_from(
+    [TIME, TIME[:-1], "-w0", "-1a2b", "-", "-000001", ".", ".open", ".jsonl", ".zst", ".enc"]
+    + [".seal", ".index", ".tmp", "x", "\u0662", "\udcff", "\n"]
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(parts, min_size=1, max_size=9).map("".join), max_size=12))
+def test_the_names_of_segments_are_the_twins(names: list[str]) -> None:
+    some = [TIME + "-w0-1a2b-000001" + end for end in (".jsonl", ".open.jsonl.enc", ".seal")]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in {*names, *some} - {".", ".."}:
+            Path(folder, name).touch()
+        found = trail.segment_names(folder)
+        assert found == twin.segment_names(os.listdir(folder))
+        # Each that is one is among them.
+        assert {name for name in names if name.isascii() and segment_of(name)} <= {*found}
+
+
+def test_no_segment_is_missed_while_names_change(tmp_path: Path) -> None:
+    stems = [f"{TIME}-w0-1a2b-{number:06d}" for number in range(300)]
+    for stem in stems:
+        (tmp_path / f"{stem}.jsonl").touch()
+    done = threading.Event()
+
+    def rename() -> None:
+        while not done.is_set():
+            for stem in stems:
+                (tmp_path / f"{stem}.jsonl").rename(tmp_path / f"{stem}.jsonl.zst")
+            for stem in stems:
+                (tmp_path / f"{stem}.jsonl.zst").rename(tmp_path / f"{stem}.jsonl")
+
+    renaming = threading.Thread(target=rename)
+    renaming.start()
+    try:
+        missed = 0
+        for _ in range(200):
+            found = {name.partition(".jsonl")[0] for name in trail.segment_names(tmp_path)}
+            missed += len(set(stems) - found)
+    finally:
+        done.set()
+        renaming.join()
+    # One that is given two other names within two listings can be.
+    assert missed <= 2
 
 
 @given(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+from array import array
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iatp.adapters import encryption
 from iatp.adapters.encryption import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -202,6 +204,68 @@ def test_an_open_file_grows(tmp_path: Path) -> None:
         out.write(block[-1:])
         assert file.read(0, 100) == text + b"half"
     file.close()
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From where on a file was walked through."""
+    done: list[int] = []
+    block_lengths = PlainFile.block_lengths
+
+    def noted(self: PlainFile, at: int) -> array[int]:
+        done.append(at)
+        return block_lengths(self, at)
+
+    monkeypatch.setattr(PlainFile, "block_lengths", noted)
+    return done
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_what_was_walked_through_is_not_again(
+    tmp_path: Path, walks: list[int], last: bool
+) -> None:
+    blocks = [b"%d" % number * 50 for number in range(30)]
+    data = write(tmp_path / "f", blocks, last=last)
+    assert read_all(tmp_path / "f") == b"".join(blocks)
+    assert walks[0] == HEADER_BYTES
+    walks.clear()
+    found = opened(tmp_path / "f")
+    assert found.complete == last
+    assert found.read(0, found.size) == b"".join(blocks)
+    # Of a file that is complete the last block is looked at.
+    assert set(walks) == {len(data) - (len(blocks[-1]) + 20 if last else 0)}
+    found.close()
+
+
+def test_a_file_that_was_cut_is_walked_through_anew(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    data = write(path, [b"one", b"two", b"three"], last=False)
+    assert read_all(path) == b"onetwothree"
+    for cut in range(1, len(data) - HEADER_BYTES):
+        path.write_bytes(data[:-cut])
+        assert read_all(path) == b"".join([b"one", b"two", b"three"][: 2 - (cut > 25) - (cut > 48)])
+    path.write_bytes(data)
+    assert read_all(path) == b"onetwothree"
+
+
+def test_another_file_of_the_same_name_is_another(tmp_path: Path) -> None:
+    for text in (b"a" * 100, b"b", b"c" * 9):
+        write(tmp_path / "f", [text] * 3)
+        assert read_all(tmp_path / "f") == text * 3
+
+
+def test_so_many_places_are_kept_and_no_more(
+    tmp_path: Path, walks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encryption, "_places", encryption._Places(10))
+    for name in ("a", "b", "c"):
+        write(tmp_path / name, [name.encode()] * 4, last=False)
+        read_all(tmp_path / name)
+    write(tmp_path / "many", [b"m"] * 25, last=False)
+    for name, begins in (("b", 4), ("c", 4), ("a", 0), ("many", 0), ("many", 10), ("a", 0)):
+        walks.clear()
+        assert read_all(tmp_path / name) == name[:1].encode() * (25 if name == "many" else 4)
+        assert walks[0] == HEADER_BYTES + begins * 21, name
 
 
 def test_a_tail_of_zeros_holds_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from iatp.adapters import log_folder
-from iatp.adapters.log_folder import LogFolder, Segment, list_segments, segment_of
+from iatp.adapters.log_folder import LogFolder, Segment, list_segments, origin_of, segment_of
 from iatp.adapters.recorder import Recorder, new_boot_id
 from iatp.values.errors import StartError
 from iatp.values.records import RetentionRecord, validate
@@ -158,7 +158,7 @@ def test_names() -> None:
     assert segment.name == "20251124T001122.000001Z-w2-aa-b-1-000007.open.jsonl"
     assert segment_of(segment.name) == segment
     assert segment_of(segment.as_closed().name) == segment.as_closed()
-    assert segment.clock == "aa"
+    assert origin_of(segment.stem) == ("aa", segment.created)
 
 
 @pytest.mark.parametrize(

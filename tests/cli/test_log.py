@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,14 +19,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from iatp.adapters.encryption import LogKeys
+from iatp.adapters.keeper import Keeper
 from iatp.decisions.review import FIELDS, Review
 from iatp.values.records import validate
 from tests.cli.programs import document, environment, iatp
 from tests.e2e.agents import agent
-from tests.e2e.sidecars import KEEPS, sidecar
+from tests.e2e.sidecars import KEEPS, sidecar, wait_until
 from tests.logs import Log
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+LOG_KEY = bytes(range(32))
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -363,7 +369,93 @@ def test_a_report_for_people(log: Log) -> None:
     assert "####" in plain.stdout
 
 
-def test_damage_is_said(log: Log) -> None:
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("encrypts", [False, True])
+def test_the_figures_are_the_same_however_it_is_read(
+    log: Log, tmp_path: Path, compress: bool, encrypts: bool
+) -> None:
+    span = ("--since", "2025-11-24", "--until", "2025-12-24")
+    expected = document(run("report", *span, "--json", "--processes", "1", log=log))
+    key_file = tmp_path / "keys"
+    key_file.write_text(LOG_KEY.hex())
+    key_file.chmod(0o600)
+    keys = LogKeys([LOG_KEY]) if encrypts else None
+    keeper = Keeper(log.folder, compress=compress, compress_after_s=0, keys=keys)
+    assert keeper.work() == 10
+    suffix = ".jsonl" + ".zst" * compress + ".enc" * encrypts
+    assert len([name for name in log.folder.iterdir() if name.name.endswith(suffix)]) >= 10
+    for processes in ("1", "2", "3", "64"):
+        options = ("--processes", processes, "--log-key-file", str(key_file))
+        done = run("report", *span, "--json", *options, log=log)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert document(done) == expected
+
+
+def test_damage_is_said_by_segment_and_all_else_is_counted(log: Log) -> None:
+    span = ("--since", "2025-11-24", "--until", "2025-12-24", "--json")
+    whole = document(run("report", *span, log=log))
+    Keeper(log.folder, compress=True, compress_after_s=0, keys=None).work()
+    path = log.folder / f"{log.of(1)[2].stem}.jsonl.zst"
+    data = bytearray(path.read_bytes())
+    data[20] ^= 0xFF
+    path.write_bytes(data)
+    for processes in ("1", "2"):
+        done = run("report", *span, "--processes", processes, log=log)
+        assert done.returncode == 1
+        assert done.stderr == f"iatp: {path.name} is damaged in frame 0 (byte 0 of the compressed file)\n"
+        found = document(done)
+        assert found["records"] == whole["records"] - len(log.of(1)[2].lines)
+
+
+REPORT = """
+import signal, sys
+# A shell has what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from iatp.cli.main import main
+print("begins", flush=True)
+sys.exit(main(["report", *sys.argv[1:]]))
+"""
+
+
+def test_a_report_ends_at_ctrl_c_with_all_its_processes(log: Log) -> None:
+    text = log.path(log.of(0)[0]).read_bytes()
+    log.path(log.of(0)[0]).write_bytes(text * (64 * MIB // len(text)))
+    for number in range(200):
+        # Several seconds of work, and no room.
+        made = f"20251124T1600{number // 60:02d}.{number % 60:06d}Z-w7-1a2b3c4d-0-{number:06d}.jsonl"
+        (log.folder / made).hardlink_to(log.path(log.of(0)[0]))
+    with subprocess.Popen(
+        [sys.executable, "-c", REPORT, "--since", "2025-11-24", "--log-dir", str(log.folder)]
+        + ["--processes", "2"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == "begins\n"
+            wait_until(lambda: len(children(process.pid)) == 2, 20.0)
+            time.sleep(0.2)
+            # As a terminal does: to all of them.
+            os.killpg(process.pid, signal.SIGINT)
+            # Ends once none of them has it open any more.
+            assert process.stderr.read() == ""
+            assert process.stdout.read() == ""
+            assert process.wait(10) == 130
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[str]:
+    done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.split()
+
+
+def test_lines_that_are_no_records_are_counted(log: Log) -> None:
     log.path(log.of(0)[0]).write_bytes(b"{}\nnothing\n")
     done = run("report", "--since", "2025-11-24", "--json", log=log)
     assert (done.returncode, document(done)["lines_lost"]) == (1, 2)

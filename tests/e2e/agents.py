@@ -95,13 +95,17 @@ class Agent:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+        self._acceptor.join(5)
+        for thread in self._threads:
+            thread.join(5)
+
+    def hang_up(self) -> None:
+        """Close every connection that is open."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        self._acceptor.join(5)
-        for thread in self._threads:
-            thread.join(5)
 
     def _accept(self) -> None:
         while not self._ended:

@@ -132,6 +132,11 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     return real(fd, parts, count);
 }
 
+ssize_t readv(int fd, const struct iovec *parts, int count) {
+    REAL(readv);
+    return ours(fd) && fails("readv", fd) ? -1 : real(fd, parts, count);
+}
+
 int fdatasync(int fd) {
     int done, said;
     char path[PATH_MAX];

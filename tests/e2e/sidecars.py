@@ -312,6 +312,16 @@ def is_ready(place: int | str) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process stands still at the beginning, and in any case not at the end."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def wait_until(holds: Callable[[], bool], within_s: float = 10.0, *, every_s: float = 0.02) -> None:
     """Wait for something to be true. Raises: AssertionError."""
     deadline = time.monotonic() + within_s

@@ -15,11 +15,14 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.cli.programs import document, iatp
 from tests.e2e.agents import Agent, Seen, agent
 from tests.e2e.disks import Disk, check_stopped, small_file_system
 from tests.e2e.load import load, together
 from tests.e2e.sidecars import TRUSTED, Answer, Caller, Sidecar, request, sidecar, wait_until
+from tests.logs import Log
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults.c knows Linux's calls")
 
@@ -296,15 +299,15 @@ def test_nobody_waits_for_the_disk_that_closes_a_segment(tmp_path: Path) -> None
             assert _post(running, f"before-{turn}").status == 200
             disk.fail(f"fsync hang {('.index', '.seal')[turn % 2]}")
             os.kill(running.process.pid, signal.SIGUSR1)
-            wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 2)
+            wait_until(lambda: _open(running) == 2)
             began = time.monotonic()
             for number in range(20):
                 assert _post(running, f"{turn}-{number}").status == 200
             assert time.monotonic() - began < 2
-            assert len(list(running.logs.glob("*.open.jsonl"))) == 2
+            assert _open(running) == 2
             if turn < 2:
                 disk.heal()
-                wait_until(lambda: len(list(running.logs.glob("*.open.jsonl"))) == 1)
+                wait_until(lambda: _open(running) == 1)
         # The last one is still being closed; its end is waited for.
         healed = threading.Timer(1.0, disk.heal)
         healed.start()
@@ -312,6 +315,53 @@ def test_nobody_waits_for_the_disk_that_closes_a_segment(tmp_path: Path) -> None
         assert not list(running.logs.glob("*.open.jsonl"))
     kinds = check_stopped(running)
     assert sum(kind == "request" for _, kind in kinds) == 63
+
+
+def test_traces_are_found_while_the_disk_closes_no_segment(tmp_path: Path) -> None:
+    """Whatever waits for it: seals, indexes, the head; more of them than there are readers."""
+    disk = Disk(tmp_path)
+    with agent() as behind, sidecar(tmp_path, behind.url, POWER | disk.variables) as running:
+        assert _post(running, "first").status == 200
+        disk.fail("fsync hang .seal", "fsync hang .index", "fsync hang .tmp")
+        for turn in range(4):
+            assert _post(running, f"turn-{turn}").status == 200
+            os.kill(running.process.pid, signal.SIGUSR1)
+            wait_until(lambda turn=turn: _open(running) == turn + 2)  # type: ignore[misc]
+        began = time.monotonic()
+        for trace_id in ("first", *(f"turn-{turn}" for turn in range(4))):
+            assert len(running.trace(trace_id)) == 2
+        assert running.admin("/trace/nobody").status == 404
+        assert time.monotonic() - began < 2
+        assert _open(running) == 5
+        disk.heal()
+        wait_until(lambda: _open(running) == 1)
+        assert running.stop() == 0
+    check_stopped(running)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_report_says_what_the_disk_could_not_read(tmp_path: Path, processes: str) -> None:
+    disk = Disk(tmp_path)
+    log = Log(tmp_path / "logs", key=Ed25519PrivateKey.generate())
+    for number in range(30):
+        log.append(number % 3, type="request", caller="a", trust_score=9)
+    for worker in range(3):
+        log.close(worker)
+    bad = log.path(log.of(1)[0]).name
+    disk.fail(f"readv EIO {bad}")
+    done = iatp(
+        *("report", "--since", "2025-11-24", "--json", "--processes", processes),
+        *("--log-dir", str(log.folder)),
+        env=disk.variables,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"iatp: {bad} cannot be read from byte 0 on: Input/output error\n"
+    assert document(done)["records"] == 20
+
+
+def _open(running: Sidecar) -> int:
+    """How many segments are not closed."""
+    return len(list(running.logs.glob("*.open.jsonl")))
 
 
 @pytest.mark.slow

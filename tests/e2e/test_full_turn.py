@@ -12,10 +12,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from tests.e2e.sidecars import KEEPS, Caller, free_ports, request, sidecar, wait_until
+from tests.e2e.sidecars import (
+    KEEPS,
+    Caller,
+    free_ports,
+    request,
+    sidecar,
+    stopped,
+    wait_until,
+)
 
 TURN_PEERS = 64
 CARD = '{"text": "4111 1111 1111 1111"}'
@@ -52,16 +59,6 @@ def quick_agent(port: int) -> None:
                     connection.send(ANSWER)
             while late and time.monotonic() > late[0][0]:
                 late.pop(0)[1].send(ANSWER)
-
-
-@contextlib.contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """The process stands still at the beginning, and in any case not at the end."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def _accepts(port: int) -> bool:

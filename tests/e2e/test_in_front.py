@@ -15,7 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.agents import Agent, Seen, agent
-from tests.e2e.sidecars import TRUSTED, Sidecar, free_ports, is_ready, sidecar, wait_until
+from tests.e2e.sidecars import (
+    TRUSTED,
+    Caller,
+    Sidecar,
+    free_ports,
+    is_ready,
+    request,
+    sidecar,
+    stopped,
+    wait_until,
+)
 
 PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 
@@ -131,7 +141,10 @@ _SYNCED = re.compile(r"\bfdatasync(?:\(\d+<[^>]*\.open\.jsonl>| resumed>)\) += 0
 
 @contextlib.contextmanager
 def strace(
-    running: Sidecar, output: Path, calls: str = "write,writev,sendto,sendmsg,pwrite64"
+    running: Sidecar,
+    output: Path,
+    calls: str = "write,writev,sendto,sendmsg,pwrite64",
+    *options: str,
 ) -> Iterator[None]:
     """What a sidecar asks of the kernel, with the file or connection: what it writes."""
     program = shutil.which("strace", path=PROGRAMS)
@@ -142,9 +155,10 @@ def strace(
             "-f",
             "-yy",
             "-s",
-            "600",
+            "8000",
             "-e",
             f"trace={calls}",
+            *options,
             "-o",
             output,
             "-p",
@@ -204,6 +218,65 @@ def test_a_record_is_on_disk_before_what_it_records_leaves(durability: str, tmp_
             *(served * 5),
             *("error", *sync, "to the caller"),
         ]
+
+
+@pytest.mark.servers
+def test_what_has_come_together_is_recorded_by_one_write(tmp_path: Path) -> None:
+    together = 12
+    settings = TRUSTED | {"IATP_CONCURRENCY_LIMIT": "64"}
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, settings) as running,
+        contextlib.ExitStack() as stack,
+    ):
+        callers = [stack.enter_context(Caller(running.port)) for _ in range(together)]
+
+        def ask_at_once() -> None:
+            with stopped(running.process.pid):
+                for caller in callers:
+                    caller.send(request(body="{}"))
+            assert {caller.read().status for caller in callers} == {200}
+
+        # Connections on both sides are used by then.
+        ask_at_once()
+        ask_at_once()
+        with strace(running, tmp_path / "strace", "write,writev"):
+            ask_at_once()
+        written = [
+            line.count(r"\"type\":\"request\"")
+            for line in (tmp_path / "strace").read_text().splitlines()
+            if ".open.jsonl" in line
+        ]
+    assert together in written, written
+    assert sum(written) == together
+
+
+@pytest.mark.servers
+def test_a_connection_that_the_agent_closes_while_the_record_is_written_is_replaced(
+    tmp_path: Path,
+) -> None:
+    with (
+        agent() as behind,
+        sidecar(tmp_path, behind.url, TRUSTED) as running,
+        Caller(running.port) as caller,
+    ):
+
+        def ask(number: int) -> int:
+            caller.send(request(body=f'{{"n":{number}}}'))
+            return caller.read().status
+
+        # Connections on both sides are used by then.
+        assert ask(1) == ask(2) == 200
+        assert behind.connections == 1
+        slowly = ["-e", "inject=writev:delay_enter=400000:when=1"]
+        with strace(running, tmp_path / "strace", "writev", *slowly):
+            caller.send(request(body='{"n":3}'))
+            time.sleep(0.2)
+            behind.hang_up()
+            assert caller.read().status == 200
+        # A POST: it has been sent once, over another connection.
+        assert [seen.body for seen in behind.seen] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+        assert behind.connections == 2
 
 
 @pytest.mark.servers

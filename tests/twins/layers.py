@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html.entities
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,13 +23,33 @@ class TooMuchError(Exception):
     pass
 
 
+CLOSE = re.compile(rb"[0-9@%&=:\\]")
+
+
+class Known(NamedTuple):
+    """A text that was undone and read, how it was, and what it came to."""
+
+    data: bytes
+    json: int
+    coded: int
+    says: bool
+
+
 class Budget:
     def __init__(self, size: int) -> None:
         self.left = max(16 * size, 1 << 20)
+        self.close = max(4 * size, 1 << 18)
+        self.known: deque[tuple[Known, int, list[scan.Seen]]] = deque(maxlen=32)
 
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
+            raise TooMuchError
+
+    def take_close(self, data: bytes) -> None:
+        """Count what is read closely in a text that was undone, and that it is a text."""
+        self.close -= 16 + len(CLOSE.findall(data))
+        if self.close < 0:
             raise TooMuchError
 
 
@@ -90,7 +111,6 @@ def escape(token: bytes) -> tuple[bytes, int]:
 PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
 FORM = re.compile(rb"%[0-9a-fA-F]{2}|\+")
 CODE = re.compile(rb"%[0-9a-fA-F]{2}|&(?:#[0-9]|#[xX][0-9a-fA-F]|[0-9a-zA-Z])[0-9a-zA-Z]{0,24};?")
-MAYBE_CODE = re.compile(rb"%[0-9a-fA-F]{2}|&[#0-9a-zA-Z].", re.DOTALL)
 NAMES = {
     name: meaning
     for name, meaning in html.entities.html5.items()
@@ -218,22 +238,93 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     json, coded, budget = depth
     value = document(data, key, depth, b'{["')
     if value is not None:
+        budget.take_close(data)
         return value
     if json and ESCAPE.search(data):
-        budget.take(len(data))
         layer = undo(data, ESCAPE, escape)
-        found = decoded(layer.data, key, depth._replace(json=json - 1))
+        found = around(layer, key, depth._replace(json=json - 1))
         spans = merge(spans, layer.back(deeper(found)))
-    if coded and MAYBE_CODE.search(data):
-        budget.take(len(data))
+    if coded:
         layer = undo(data, CODE, code)
-        spans = merge(spans, layer.back(decoded(layer.data, key, depth._replace(coded=coded - 1))))
+        spans = merge(spans, layer.back(around(layer, key, depth._replace(coded=coded - 1))))
     if coded:
         spans = merge(spans, runs(data, key, depth._replace(coded=coded - 1)))
     return spans
 
 
+RUNS_ON = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=.\r\n")
+
+
+def zones(layer: Layer) -> list[tuple[int, int]]:
+    """Return the parts of a layer that are read: what changed, and what is around it."""
+    data = layer.data
+    size = len(data)
+    changed = [i for i in range(size) if layer.ends[i] - layer.starts[i] > 1]
+    stripped = data.strip(b" \t\r\n")
+    like_json = stripped[:1] in (b"{", b"[", b'"') and stripped[-1:] in (b"}", b"]", b'"')
+    if not changed:
+        return []
+    if size <= 4096 or like_json or b"-----BEGIN" in data:
+        return [(0, size)]
+    parts: list[tuple[int, int]] = []
+    behind = 0
+    for i in changed:
+        # Far enough from the last to be a zone of its own, unless runs lead there.
+        start, end = i, max(i + 1, behind)
+        while start > behind and data[start - 1] in RUNS_ON:
+            start -= 1
+        while end < size and data[end] in RUNS_ON:
+            end += 1
+        behind = end
+        start, end = max(0, start - 1024), min(size, end + 1536)
+        for _ in range(3):
+            start -= start > 0 and 0x80 <= data[start] < 0xC0
+            end += end < size and 0x80 <= data[end] < 0xC0
+        if parts and start <= parts[-1][1]:
+            start = parts.pop()[0]
+        parts.append((start, end))
+    if 2 * sum(end - start for start, end in parts) < size:
+        return parts
+    return [(0, size)]
+
+
+def around(layer: Layer, key: str, depth: Depth) -> list[scan.Seen]:
+    """Return what is found around what changed, but for what is too near to where that is cut."""
+    spans: list[scan.Seen] = []
+    size = len(layer.data)
+    parts = zones(layer)
+    if parts:
+        depth.budget.take(layer.ends[-1])
+    for low, high in parts:
+        first = low + 512 if low else 0
+        last = high - 384 if high < size else size
+        spans += [
+            (kind, low + start, low + end, quoted, which)
+            for kind, start, end, quoted, which in decoded(layer.data[low:high], key, depth)
+            if first <= low + start and low + end <= last
+        ]
+    return spans
+
+
 def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
+    """Return what is found in a text that was undone; one that is known is not read again."""
+    json, coded, budget = depth
+    if json == 3 or coded == 2:
+        return anew(data, key, depth)
+    text = Known(data, json, coded, scan.KEY_WORDS.search(key) is not None)
+    for other, taken, spans in budget.known:
+        if other == text:
+            budget.take(taken)
+            return spans
+    left = budget.left
+    spans = anew(data, key, depth)
+    if len(spans) <= 4096:
+        budget.known.append((text, left - budget.left, spans))
+    return spans
+
+
+def anew(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
+    depth.budget.take_close(data)
     value = document(data, key, depth)
     if value is not None:
         return value
@@ -331,6 +422,7 @@ def numbers(raw: bytes, length: int, key: str, depth: Depth) -> list[Named]:
     if not NUMBER.search(raw):
         return []
     depth.budget.take(length)
+    depth.budget.take_close(raw)
     found = scan.find(scan.characters(raw, scan.TEXT), key)
     return [named for named in kinds(found) if named[0] in (scan.CARD, scan.SSN)]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 from tests.twins.mac import sip_rounds, sip_turns
+
+_SEGMENT = re.compile(r".{15}\..{7}[^.]*(?:\.open)?\.jsonl.*", re.DOTALL)
 
 ENTRY = struct.Struct("<QQII")
 
@@ -36,6 +39,10 @@ def lookup(index: bytes, trace_id: str) -> list[int]:
         (seq, offset) for hashed, offset, seq, _ in ENTRY.iter_unpack(whole) if hashed == wanted
     ]
     return [offset for _, offset in sorted(found)]
+
+
+def segment_names(names: list[str]) -> list[str]:
+    return sorted(name for name in names if _SEGMENT.fullmatch(name) and name.isascii())
 
 
 def sort(index: bytes) -> bytes:
