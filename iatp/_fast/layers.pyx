@@ -325,6 +325,7 @@ cdef Py_ssize_t undo_around(
     """
     cdef Zone* zone
     cdef Py_ssize_t length, start, end, i
+    cdef int _place
     cdef Py_ssize_t behind = 0    # where the runs of the last zone end
     cdef Py_ssize_t covered = 0
     cdef Py_ssize_t count = 0
@@ -340,18 +341,17 @@ cdef Py_ssize_t undo_around(
                 start -= 1
             while end < length and _runs_on(out[end]):
                 end += 1
-            zone = &zones.items[count - 1]
             behind = end
             start -= min(start, ZONE_BEFORE)
             end = min(length, end + ZONE_BEHIND)
-            while start > 0 and out[start] & 0xc0 == 0x80 and (count == 0 or start > zone.end):
-                start -= 1
-            while end < length and out[end] & 0xc0 == 0x80:
-                end += 1
-            if count and start <= zone.end:
-                covered -= zone.end - zone.start
-                start = zone.start
+            # No character is cut, where these are any.
+            for _place in range(3):
+                start -= start > 0 and out[start] & 0xc0 == 0x80
+                end += end < length and out[end] & 0xc0 == 0x80
+            if count and start <= zones.items[count - 1].end:
                 count -= 1
+                start = zones.items[count].start
+                covered -= zones.items[count].end - start
             zone = &zones.items[count]
             zone.start = start
             zone.end = end

@@ -295,7 +295,8 @@ static inline int walk_run_may_hold(const Walk *w, Py_ssize_t at) {
             && end - at >= WALK_RUN && walk_lines(w, at, end))
             return 1;
     }
-    return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at);
+    return end - at >= WALK_RUN && coded_may_hold(p + at, end - at, w->n - at)
+           && w->rules->run_holds(p + at, end - at);
 }
 
 /* Whether the run of base64 that begins at `at` in a string, if one does, may hold something. An
@@ -399,6 +400,49 @@ static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssi
     return bits ? w->base + 63 - __builtin_clzll(bits) : before;
 }
 
+/* Whether the row around `at` has nine digits, or may have them: it has escapes or characters beyond
+   ASCII in it. */
+static int walk_many(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low = at, high = at;
+    int count = 0;
+    /* The second byte of an escape. */
+    if (p[low] != '\\' && !walk_digit(p[low]) && p[low - 1] == '\\')
+        low--, high--;
+    for (;;) {
+        unsigned char c = p[low - 1];
+        if (at - low > WALK_ROW || c >= 0x80)
+            return 1;
+        if (walk_digit(c) || walk_joins(c)) {
+            count += walk_digit(c) != 0;
+            low--;
+        } else if ((c == 't' || c == '/') && p[low - 2] == '\\' && p[low - 3] != '\\')
+            low -= 2;
+        else
+            break;
+    }
+    /* It may be the end of a unit. */
+    for (Py_ssize_t i = low - 1; i > low - 6 && i > 0; i--)
+        if (p[i] == 'u' && p[i - 1] == '\\')
+            return 1;
+    while (high < w->n) {
+        unsigned char c = p[high];
+        if (high - at > WALK_ROW || c >= 0x80)
+            return 1;
+        if (walk_digit(c) || walk_joins(c)) {
+            count += walk_digit(c) != 0;
+            high++;
+        } else if (c == '\\' && high + 1 < w->n && !walk_breaks(p[high + 1])) {
+            if (p[high + 1] == 'u')
+                return 1;
+            high += 2;
+        } else
+            break;
+    }
+    w->row_end = high;
+    return count >= 9;
+}
+
 /* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
    security number. */
 static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
@@ -425,7 +469,7 @@ static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
             return 1;
     }
     if (!walk_digit(p[i]) || walk_joined_before(w, i))
-        return 1;
+        return walk_many(w, at);
     for (;;) {
         if (groups == WALK_GROUPS)
             return 1;
@@ -441,9 +485,9 @@ static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
         joints[groups - 1] = p[i++];
     }
     starts[groups] = total;
-    w->row_end = i;
     if (walk_joined_behind(w, i))
-        return 1;
+        return walk_many(w, at);
+    w->row_end = i;
     for (int first = 0; first < groups; first++)
         for (int end = first + 1; end <= groups; end++) {
             int length = starts[end] - starts[first];
@@ -669,6 +713,15 @@ static inline int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_unit(w, at + 1) >= 0));
 }
 
+/* Whether the percent sign at `at` is one of %04d and the like: undone it is a control character, a
+   letter, and what stood behind that before. */
+static inline int walk_format(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at;
+    return w->n - at > 4 && p[1] == '0' && walk_digit(p[2]) && p[2] != '9'
+           && (p[3] == 'd' || p[3] == 'x' || p[3] == 'X' || p[3] == 'u')
+           && (p[4] == '-' || p[4] == ' ' || p[4] == ':' || p[4] == '.' || p[4] == '\'');
+}
+
 /* Of signs in strings, those that may count: % & and escaped backslashes. Every @ that may is among
    `w->addresses`. */
 static uint64_t walk_signs(Walk *w, uint64_t signs) {
@@ -683,7 +736,8 @@ static uint64_t walk_signs(Walk *w, uint64_t signs) {
                 w->addresses |= signs & (0 - signs);
             break;
         case '%':
-            counts = at + 2 < w->n && walk_hex(p[at + 1]) && walk_hex(p[at + 2]);
+            counts = at + 2 < w->n && walk_hex(p[at + 1]) && walk_hex(p[at + 2])
+                     && !walk_format(w, at);
             break;
         case '&':
             counts = walk_entity(w, at);
@@ -697,6 +751,17 @@ static uint64_t walk_signs(Walk *w, uint64_t signs) {
     return kept;
 }
 
+/* Whether an IBAN may go on with the escape at `at`, behind so many characters. */
+static inline int walk_iban_escape(const Walk *w, Py_ssize_t at, int count) {
+    const unsigned char *p = w->p + at + 1;
+    if (w->n - at < 3)
+        return 1;
+    /* JSON inside the string, whose escapes of characters are told elsewhere. */
+    if (p[0] == '\\')
+        p++;
+    return p[0] == 'u' || (count >= 4 && !walk_breaks(p[0]));
+}
+
 /* Whether the IBAN may be one whose country stands before the digit at `at`. */
 static int walk_iban(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
@@ -705,9 +770,13 @@ static int walk_iban(const Walk *w, Py_ssize_t at) {
     int count = 0, gap = 0, rest = 0;
     int length = w->rules->ibans[((p[i] | 0x20) - 'a') * 26 + (p[i + 1] | 0x20) - 'a'];
     for (; count < length; i++) {
-        if (i >= w->n || p[i] >= 0x80 || p[i] == '\\')
+        if (i >= w->n || p[i] >= 0x80)
             return 1;
+        if (p[i] == '\\')
+            return walk_iban_escape(w, i, count);
         if (token_alnum(p[i])) {
+            if ((count == 2 || count == 3) && !walk_digit(p[i]))
+                return 0;
             text[count++] = p[i];
             gap = 0;
         } else if (count < 4 || gap || !walk_joins(p[i]))
@@ -715,7 +784,7 @@ static int walk_iban(const Walk *w, Py_ssize_t at) {
         else
             gap = 1;
     }
-    if ((i < w->n && token_alnum(p[i])) || !walk_digit(text[3]))
+    if (i < w->n && token_alnum(p[i]))
         return 0;
     /* The first four go to the end; letters are two digits (ISO 7064, MOD 97-10). */
     for (int turn = 0; turn < count; turn++) {

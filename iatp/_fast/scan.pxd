@@ -17,7 +17,7 @@ cdef enum:
     # in them at which something may be found or encoded (close_bytes in runs.h).
     CLOSE_TEXT = 16
     CLOSE_EXPANSION = 4
-    SHORT_CLOSE = 1 << 16
+    SHORT_CLOSE = 1 << 18
 
 
 cpdef Spans scan(bytes data, int form)

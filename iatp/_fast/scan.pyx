@@ -67,6 +67,7 @@ cdef extern from "walk.h" nogil:
         bint (*may_call)(
             const unsigned char* p, Py_ssize_t start, Py_ssize_t at
         ) noexcept nogil
+        bint (*run_holds)(const unsigned char* run, Py_ssize_t n) noexcept nogil
         uint64_t[1024] units
         uint32_t[32] entities
         unsigned char[26 * 26] ibans
@@ -109,6 +110,7 @@ cdef void _fill_rules():
     _rules.is_card = is_card
     _rules.is_ssn = is_ssn
     _rules.may_call = may_call_ssn
+    _rules.run_holds = _run_holds
     for zero in characters.DIGIT_ZEROS:
         for digit in range(10):
             _put_unit(zero + digit)
@@ -141,6 +143,8 @@ cdef enum:
     KEPT_CALLS = 32
     # A layer up to this long is undone on the stack.
     SHORT_LAYER = 512
+    # Of a layer that has no more zones, they are kept on the stack.
+    SHORT_ZONES = 4
     # Texts that are remembered, and how many findings of each.
     KNOWN_TEXTS = 32
     KNOWN_SPANS = 4096
@@ -1385,14 +1389,15 @@ cdef int _read_layer(
     cdef unsigned char[SHORT_LAYER] short
     cdef unsigned char* out = short
     cdef bytes kept, places
-    cdef Zone whole
+    cdef Zone[SHORT_ZONES] few
     cdef Zones zones
     cdef Py_ssize_t middle = found.count
     cdef Py_ssize_t i, length
-    zones.items = &whole
+    zones.items = few
     if n > SHORT_LAYER:
         kept = PyBytes_FromStringAndSize(NULL, n)
         out = <unsigned char*>PyBytes_AS_STRING(kept)
+    if most_zones(n) > SHORT_ZONES:
         places = PyBytes_FromStringAndSize(NULL, most_zones(n) * sizeof(Zone))
         zones.items = <Zone*>PyBytes_AS_STRING(places)
     length = undo_around(d, n, how, out, &zones)
@@ -1512,6 +1517,31 @@ cdef int _read_runs(
                     )
             start = end
     return _merge_last(spans, before, middle)
+
+
+cdef bint _run_holds(const unsigned char* run, Py_ssize_t n) noexcept nogil:
+    """Whether _read_runs would read a run of one line, or something in it."""
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t end = 0
+    cdef int skip
+    if n > SHORT_RUN:
+        return True
+    if not is_hex(run, n):
+        for skip in range(<int>min(PREFIX, n - SHORTEST_RUN + 1)):
+            if (skip == 0 or is_joint(run[skip - 1])) and is_text(run + skip, n - skip, BASE64):
+                return True
+        for skip in range(4):
+            if has_number(run + skip, n - skip, BASE64):
+                return True
+    while next_hex(run, n, &start, &end):
+        for skip in range(2):
+            if (
+                is_text(run + start + skip, end - start - skip, HEX)
+                or has_number(run + start + skip, end - start - skip, HEX)
+            ):
+                return True
+        start = end
+    return False
 
 
 cdef int _read_joined(

@@ -63,6 +63,8 @@ typedef struct {
     /* Whether the nine digits at `at`, in the string whose quote is at `start`, may be called a social
        security number. */
     int (*may_call)(const unsigned char *p, Py_ssize_t start, Py_ssize_t at);
+    /* Whether something may be encoded in a run of base64 or hex that is not all ruled out. */
+    int (*run_holds)(const unsigned char *run, Py_ssize_t n);
     /* One bit for each unit of UTF-16 that is a digit or a separator beyond ASCII, or with which
        a pair begins that is one. */
     uint64_t units[1024];

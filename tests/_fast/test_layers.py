@@ -418,7 +418,7 @@ def test_more_than_the_bound_is_not_judged() -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("text", [LONG, DENSE * 300], ids=["bytes", "closely"])
+@pytest.mark.parametrize("text", [LONG, DENSE * 600], ids=["bytes", "closely"])
 def test_the_bound_is_that_of_the_twin(text: str) -> None:
     """The twin takes most of a minute for it."""
     assert both(in_json([text]), JSON).error == layers.TOO_MUCH

@@ -38,7 +38,7 @@ class Known(NamedTuple):
 class Budget:
     def __init__(self, size: int) -> None:
         self.left = max(16 * size, 1 << 20)
-        self.close = max(4 * size, 1 << 16)
+        self.close = max(4 * size, 1 << 18)
         self.known: deque[tuple[Known, int, list[scan.Seen]]] = deque(maxlen=32)
 
     def take(self, size: int) -> None:
@@ -277,10 +277,9 @@ def zones(layer: Layer) -> list[tuple[int, int]]:
             end += 1
         behind = end
         start, end = max(0, start - 1024), min(size, end + 1536)
-        while start > 0 and 0x80 <= data[start] < 0xC0:
-            start -= 1
-        while end < size and 0x80 <= data[end] < 0xC0:
-            end += 1
+        for _ in range(3):
+            start -= start > 0 and 0x80 <= data[start] < 0xC0
+            end += end < size and 0x80 <= data[end] < 0xC0
         if parts and start <= parts[-1][1]:
             start = parts.pop()[0]
         parts.append((start, end))

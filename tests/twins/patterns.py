@@ -148,7 +148,7 @@ class Reading:
         if json and layers.ESCAPE.search(data):
             layer = layers.undo(data, layers.ESCAPE, layers.escape)
             hits += back(layer, self.text(layer.data, json - 1, coded), 1)
-        if coded and layers.MAYBE_CODE.search(data):
+        if coded and layers.CODE.search(data):
             layer = layers.undo(data, layers.CODE, layers.code)
             hits += back(layer, self.text(layer.data, json, coded - 1))
         return hits + self.runs(data, json, coded - 1) if coded else hits
