@@ -790,8 +790,8 @@ def look(folder, list names not None, str trace_id not None):
 
     `(number, state, entries, last, offsets)`: which of the names; one of the states; how many
     entries it has; of one that is WRITTEN, the offset in the last of them; the offsets, in order,
-    of the records that may be of this trace, for others can have the same hash. There is none for an
-    index that has all records of its segment and none of this trace.
+    of the records that may be of this trace, for others can have the same hash. There is none for
+    an index that has all records of its segment and none of this trace.
 
     Of a sorted index a header and 3 KB or little more is read, however long it is; of another one
     all. The interpreter's lock is let go once, for all of them.

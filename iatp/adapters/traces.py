@@ -2,11 +2,11 @@
 
 Each segment has an index beside it (docs/log-format.md). One compiled call lists them and another
 looks at all, without the interpreter's lock: a reader that asked for it again for each file would
-wait behind a busy event loop hundreds of times. Of a sorted one 3 KB are read; that of an open segment
-is read whole, and the records behind its last entry are searched, a thousand or so. Where an index
-is lost, is not whole or leads to another record, the segment is searched. A hit counts only if the
-record's own top-level `trace_id` says so, so an ID inside a payload is never found. Nothing is kept
-between two calls.
+wait behind a busy event loop hundreds of times. Of a sorted one 3 KB are read; that of an open
+segment is read whole, and the records behind its last entry are searched, a thousand or so. Where
+an index is lost, is not whole or leads to another record, the segment is searched. A hit counts
+only if the record's own top-level `trace_id` says so, so an ID inside a payload is never found.
+Nothing is kept between two calls but where the blocks of encrypted segments begin (encryption.py).
 """
 
 from __future__ import annotations

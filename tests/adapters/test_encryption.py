@@ -221,9 +221,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("last", [True, False])
-def test_what_was_walked_through_is_not_again(
-    tmp_path: Path, walks: list[int], last: bool
-) -> None:
+def test_what_was_walked_through_is_not_again(tmp_path: Path, walks: list[int], last: bool) -> None:
     blocks = [b"%d" % number * 50 for number in range(30)]
     data = write(tmp_path / "f", blocks, last=last)
     assert read_all(tmp_path / "f") == b"".join(blocks)

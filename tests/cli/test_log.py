@@ -402,7 +402,10 @@ def test_damage_is_said_by_segment_and_all_else_is_counted(log: Log) -> None:
     for processes in ("1", "2"):
         done = run("report", *span, "--processes", processes, log=log)
         assert done.returncode == 1
-        assert done.stderr == f"iatp: {path.name} is damaged in frame 0 (byte 0 of the compressed file)\n"
+        assert (
+            done.stderr
+            == f"iatp: {path.name} is damaged in frame 0 (byte 0 of the compressed file)\n"
+        )
         found = document(done)
         assert found["records"] == whole["records"] - len(log.of(1)[2].lines)
 
@@ -422,11 +425,13 @@ def test_a_report_ends_at_ctrl_c_with_all_its_processes(log: Log) -> None:
     log.path(log.of(0)[0]).write_bytes(text * (64 * MIB // len(text)))
     for number in range(200):
         # Several seconds of work, and no room.
-        made = f"20251124T1600{number // 60:02d}.{number % 60:06d}Z-w7-1a2b3c4d-0-{number:06d}.jsonl"
+        made = (
+            f"20251124T1600{number // 60:02d}.{number % 60:06d}Z-w7-1a2b3c4d-0-{number:06d}.jsonl"
+        )
         (log.folder / made).hardlink_to(log.path(log.of(0)[0]))
+    command = [sys.executable, "-c", REPORT, "--processes", "2"]
     with subprocess.Popen(
-        [sys.executable, "-c", REPORT, "--since", "2025-11-24", "--log-dir", str(log.folder)]
-        + ["--processes", "2"],
+        [*command, "--since", "2025-11-24", "--log-dir", str(log.folder)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
