@@ -55,10 +55,10 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
 }
 
 /* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII and of signs of full width behind words that say secret, all bytes of units that are letters, the backslash of an escaped slash, all bytes of what
-   counts between or as digits (a tab, a slash, units beyond ASCII), and of such units all bytes but
-   the first. 0 where an escape is unknown or a surrogate is alone. `simple` are the bytes that make
-   any other escape of two bytes. */
+   ASCII and of signs of full width behind words that say secret, all bytes of units that are
+   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
+   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
+   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
 static int walk_escapes(
     Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
     uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
@@ -109,7 +109,7 @@ static int walk_escapes(
             behind = bit > 64 - 6 ? 0x3full >> (64 - bit) : 0;
             if (unit < 0x80
                 || ((unit == 0xff1a || unit == 0xff1d)
-                    && token_says(w->rules->tokens, w->p, 0, base + bit)))
+                    && token_assigns(w->rules->tokens, w->p, 0, base + bit)))
                 *units |= 1ull << bit;
             if (unit < 0x80)
                 break;
@@ -133,7 +133,7 @@ static int walk_escapes(
 static inline int walk_wide_sign(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p + at;
     return p[0] == 0xef && p[1] == 0xbc && (p[2] == 0x9a || p[2] == 0x9d)
-           && token_says(w->rules->tokens, w->p, 0, at);
+           && token_assigns(w->rules->tokens, w->p, 0, at);
 }
 
 #define WALK_BITS(a, b) \

@@ -39,7 +39,7 @@ cdef extern from "tokens.h" nogil:
     int token_said(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
     )
-    int token_says(
+    int token_assigns(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
     )
     int token_country(const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at)
@@ -1474,7 +1474,7 @@ cdef inline Py_ssize_t _mark_end(
     rest = utf8_rest(c)
     if (
         c == 0xef and at + 2 < end and p[at + 1] == 0xbc and (p[at + 2] == 0x9a or p[at + 2] == 0x9d)
-        and token_says(_tokens, p, 0, at)
+        and token_assigns(_tokens, p, 0, at)
     ):
         # A colon or an equals sign behind a word that says secret.
         weight[0] = ROW

@@ -197,24 +197,40 @@ static inline int token_wide_gap(const unsigned char *p, Py_ssize_t low, Py_ssiz
                : 0;
 }
 
+/* How many bytes before `at` are one of the signs that may stand between a word and what it says,
+   or 0. */
+static inline int token_gap(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    unsigned char c;
+    if (at == low)
+        return 0;
+    c = p[at - 1];
+    if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`' || c == '\t'
+        || c == '\n' || c == '\r' || c == '>' || c == ']' || c == '*' || c == ',')
+        return 1;
+    if (token_blank(c) && at - 1 > low && p[at - 2] == '\\')
+        return 2;
+    return token_wide_gap(p, low, at);
+}
+
 /* Where a word would end that says what stands at `at`: behind it are an assignment or spaces. */
 static inline Py_ssize_t token_word(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
     Py_ssize_t i = at;
+    int gap;
     if (i > low && token_blank(p[i]) && p[i - 1] == '\\')
         i--;
-    while (i > low) {
-        unsigned char c = p[i - 1];
-        if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`'
-            || c == '\t' || c == '\n' || c == '\r' || c == '>' || c == ']' || c == '*' || c == ',')
-            i--;
-        else if (token_blank(c) && i - 1 > low && p[i - 2] == '\\')
-            i -= 2;
-        else if (token_wide_gap(p, low, i))
-            i -= token_wide_gap(p, low, i);
-        else
-            break;
-    }
+    while ((gap = token_gap(p, low, i)))
+        i -= gap;
     return i;
+}
+
+/* Whether another colon or equals sign stands in the gap before that at `at`. */
+static inline int token_assigned(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
+    int gap;
+    for (; (gap = token_gap(p, low, at)); at -= gap)
+        if (p[at - 1] == ':' || p[at - 1] == '=' || (gap == 3 && p[at - 3] == 0xef)
+            || (gap == TOKEN_ESCAPE && (p[at - 4] | 0x20) == 'f'))
+            return 1;
+    return 0;
 }
 
 /* The code point before `at`, in lower case, and in `start` where it begins. What is not UTF-8 is
@@ -326,6 +342,14 @@ static int token_says(
     return token_named(t, p, low, i, TOKEN_SAYS) >= 0;
 }
 
+/* The same of the sign at `at`. The first behind a word is enough: so each gap is gone through once,
+   however many signs are in it. */
+static inline int token_assigns(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    return !token_assigned(p, low, at) && token_says(t, p, low, at);
+}
+
 /* Whether a user of curl may stand before the colon at `at`. */
 static __attribute__((noinline)) int token_user(
     const unsigned char *p, Py_ssize_t low, Py_ssize_t at
@@ -370,7 +394,7 @@ static int token_sign(
         for (Py_ssize_t i = at; i > low && at - i < 12; i--)
             if (p[i - 1] == '%')
                 return 1;
-    if (token_says(t, p, low, at))
+    if (token_assigns(t, p, low, at))
         return 1;
     return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high
            && p[at + 2] == '/') && token_user(p, low, at);
