@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.text import vectors as text_vectors
-from iatp.values import characters, exchange, ibans, secrets
+from iatp.values import characters, exchange, ibans
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, EMAIL, SECRET, SSN, UUID, Key, Reader,

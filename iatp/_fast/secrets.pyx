@@ -1,7 +1,7 @@
 # cython: autotestdict=False
 """Tells which secret begins at a place in a text: by its look, or by what stands before it.
 
-The shapes and words are those of iatp/values/secrets.py. All looks at most 64 code points back;
+The shapes and words are those of iatp/values/secrets.py. All looks at most 128 code points back;
 forward a window holds enough for all but JWTs and private keys, which are read on from the bytes
 as far as they go. tokens.h says where it is worth asking; docs/detection.md has the rules in full.
 """

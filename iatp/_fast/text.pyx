@@ -1473,7 +1473,7 @@ cdef inline Py_ssize_t _mark_end(
         return at + 1
     rest = utf8_rest(c)
     if (
-        c == 0xef and at + 2 < end and p[at + 1] == 0xbc and (p[at + 2] == 0x9a or p[at + 2] == 0x9d)
+        c == 0xef and at + 2 < end and p[at + 1] == 0xbc and p[at + 2] in (0x9a, 0x9d)
         and token_assigns(_tokens, p, 0, at)
     ):
         # A colon or an equals sign behind a word that says secret.

@@ -257,7 +257,7 @@ NAMES: tuple[str, ...] = tuple(
 
 PASSWORDS: tuple[str, ...] = (
     "password", "passwd", "passwort", "passphrase", "passcode", "pwd", "mot de passe",
-    "contraseña", "contrasena", "senha", "wachtwoord", "kennwort", "lösenord", "hasło", "пароль",
+    "contraseña", "senha", "wachtwoord", "kennwort", "lösenord", "hasło", "пароль",
     "密码", "密碼", "パスワード", "비밀번호",
 )  # fmt: skip
 """Words that call a value secret that is as long as a password is, wherever they stand; they may

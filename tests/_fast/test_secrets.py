@@ -17,7 +17,7 @@ from iatp._fast import scan as compiled_scan
 from iatp.values import ibans, secrets
 from iatp.values.secrets import NAMES, TOKENS, Token
 from tests._fast.test_scan import both, redacted
-from tests.twins.scan import CARD, EMAIL, FORM, IBAN, JSON, SECRET, TARGET, TEXT, Found
+from tests.twins.scan import CARD, EMAIL, FORM, IBAN, JSON, SECRET, SSN, TARGET, TEXT, Found
 from tests.twins.secrets import checksum
 
 CHARACTERS = {
@@ -209,6 +209,92 @@ def test_keys_that_say_secret(key: str, value: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("DB_PASS", "k7Fq2Z", "password"),
+        ("dbPass", "k7Fq2ZpL", "password"),
+        ("pass", "hunter22", "password"),
+        ("PWD", "k7Fq2ZpL", "password"),
+        ("smtp-passphrase", "k7Fq2ZpL", "password"),
+        ("Mot de passe", "k7Fq2ZpL", "password"),
+        ("contraseña", "k7Fq2ZpL", "password"),
+        ("ПАРОЛЬ", "k7Fq2ZpL", "password"),
+        ("密码", "k7Fq2ZpL", "password"),
+        ("비밀번호", "k7Fq2ZpL", "password"),
+        ("X-Api-Key", "9f8a7b6c5d", "named"),
+        ("SECRET_KEY_BASE", "9f8a7b6c5d", "named"),
+    ],
+)
+def test_keys_that_say_secret_in_other_spellings(key: str, value: str, name: str) -> None:
+    for pad in (*range(0, 70, 3), 500):
+        for tree in (
+            {"a" * pad: 1, key: value},
+            {"a": "x" * pad, "n": {"name": key, "value": value}},
+            {"a": "x" * pad, "n": {"Key": key, "type": "string", "n": -1.5e3, "Value": value}},
+            {"a": "x" * pad, "n": {key: {"value": value}}},
+        ):
+            for wide in (True, False):
+                body = json.dumps(tree, ensure_ascii=not wide)
+                found = both(body.encode(), JSON)
+                assert names(found) == [f"secret.{name}"], body
+                ((_, start, end, _),) = found.spans
+                assert body.encode()[start:end] == value.encode()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"name": "order", "value": "k7Fq2ZpL"},
+        {"kind": "password", "value": "k7Fq2ZpL"},
+        {"name": "password", "size": "k7Fq2ZpL"},
+        {"name": "password", "more": [1], "value": "k7Fq2ZpL"},
+        {"name": "password", "a": 1, "b": 1, "c": 1, "d": 1, "value": "k7Fq2ZpL"},
+        {"name": "password", "a": "x" * 500, "value": "k7Fq2ZpL"},
+        {"name": "password", "value": "changeme"},
+        {"name": "password", "value": "${DB_PASS1}"},
+        {"name": "password", "value": {"name": "db", "value": "k7Fq2ZpL"}},
+        {"name": "api_key", "in": "header", "type": "apiKey1"},
+        {
+            "key": "password",
+            "valueFrom": {"secretKeyRef": {"name": "db1secret", "key": "pw1abcde"}},
+        },
+        {"password": {"type": "string", "format": "password1"}},
+        {"secret": "my-app-secret-v1", "token": "page_token_12"},
+        {"pass": "test_login_1", "PASS": "12/12"},
+    ],
+)
+def test_names_that_say_nothing_of_a_value(tree: object) -> None:
+    for space in (None, 2):
+        assert both(json.dumps(tree, indent=space).encode(), JSON).spans == []
+        assert both(json.dumps({"a": json.dumps(tree)}).encode(), JSON).spans == []
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"name": "ssn", "value": "219099998"},
+        {"name": "Social Security Number", "type": "string", "value": 219099998},
+        {"key": "ssn", "content": "219099998"},
+        {"field": "tax_id", "answer": "it is 219099998"},
+        {"question": "What is your SSN?", "answer": ["219099998"]},
+        {"ssn": {"value": "219099998"}},
+        {"k": 1, "label": "ssn", "v": 219099998},
+    ],
+)
+def test_names_say_what_nine_digits_are(tree: object) -> None:
+    for body in (
+        json.dumps(tree),
+        json.dumps([{"x": "y" * 60}, tree], indent=1),
+        json.dumps({"a": json.dumps(tree)}),
+    ):
+        found = both(body.encode(), JSON)
+        assert [span[0] for span in found.spans] == [SSN], body
+    other = json.loads(json.dumps(tree).replace("ssn", "order").replace("SSN", "order"))
+    if other != tree:
+        assert both(json.dumps(other).encode(), JSON).spans == []
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "0f8fad5b-d9cb-469f-a165-70867728950e",
@@ -336,7 +422,10 @@ PIECES = [
     *PUBLISHED, JWT, JWT[:40], PEM, PEM[:60], PEM[:150], PEM.replace("\n", "\\n"), KEY88, SIGNATURE,
     "AccountKey=", "sig=", "123456789:AA" + "Hd7_e" * 6 + "xyz", "://", "https://", "bob:s3cret@h",
     "password", "Passwd", "token", "api_key", "Bearer", "basic", "page_token", "authorization",
-    "secret", "private-key", "credentials", "is", "was", "Tr0ub4dor&3", "9f8a7b6c5d4e3f2a1b0c",
+    "secret", "private-key", "credentials", "is", "was", "lautet", "value", "pass",
+    "PASS", "DB_PASS", "PWD", "--password", "mot de passe", "contraseña", "пароль", "密码", "：",
+    "curl -u bob:", "--user=bob:", "hunter2", "k7Fq2Z", "*", "name", "{", ";",
+    "Tr0ub4dor&3", "9f8a7b6c5d4e3f2a1b0c",
     "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "ada@example.org", "4111111111111111",
     "123-45-6789", " ", " ", ": ", "=", '"', "'", "\\", "\\n", "\\/", "\\u0041", "\\u00e9",
     "/", "-", "_", "+",
@@ -368,7 +457,9 @@ def test_any_cut_like_the_twin(piece: str, cut: int, put: str) -> None:
 HOSTILE = {
     "prefixes": "sk-ghp_AKIA", "headers of JWTs": "eyJhbGciOiJub25lIn0.", "cut JWTs": "-eyJhbGciOi",
     "keys without an end": "-----BEGIN PRIVATE KEY-----\nAbc: ", "dashes": "-----", "URLs": "://a:",
-    "words": "password is ", "gaps": "token = ", "values": "token=a1b2c3d4e5f6g7h8 ",
+    "words": "password is ", "short words": "pass pw: ", "labels": "password, value = ",
+    "signs": "a:b=", "users": "-u a:", "long users": "-u " + "a" * 39 + ":", "wide words": "密码：",
+    "gaps": "token = ", "values": "token=a1b2c3d4e5f6g7h8 ",
     "short values": "password=a1b2c3d ", "countries": "DE12 ", "IBANs": "DE12 3456 7890 ",
     "numbers of IBANs": "BE12", "runs": "a1b2c3d4e5f6g7h8/", "signatures": "sig=" + "a" * 42 + " ",
     "backslashes": "\\\\a1b2c3d4e5f6g7h8", "robots": "12345678:AA",
