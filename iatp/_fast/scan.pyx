@@ -653,7 +653,7 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
 
 
 cdef inline void _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
-    """Takes back what is told of a string that is now read: the last of the spans from `first` on."""
+    """Takes back what is told of the string at `start`: the last of the spans from `first` on."""
     while (
         spans.count > first and spans.items[spans.count - 1].kind == EMAIL
         and spans.items[spans.count - 1].start > start
@@ -671,8 +671,8 @@ cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil
 cdef int _check_json(Reader* r, Call* calls, const Py_ssize_t* ends) except -2:
     """How many places of one valid value have to be read, or -1 where it is none.
 
-    The first KEPT_CALLS of them are `calls`. Nothing is looked for. `ends`: those of the items of an
-    array, where it has to have just these; else NULL.
+    The first KEPT_CALLS of them are `calls`. Nothing is looked for. `ends`: those of the items of
+    an array, where it has to have just these; else NULL.
     """
     cdef Walk w
     cdef Py_ssize_t rest
@@ -1038,7 +1038,6 @@ cdef int _read_nested(
     cdef const unsigned char* d = short
     cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t n = -1
-    cdef Py_ssize_t i
     cdef int unused
     cdef bytes kept
     if depth.json == 0 or key_says_secret(r.p, start, key) != SAYS_NOTHING:
@@ -1086,7 +1085,7 @@ cdef bint _put_nested(
     Reader* r, Py_ssize_t start, Py_ssize_t* end, Key* key, bint says, Together* t, Depth* depth,
     Spans spans
 ) except -1:
-    """Whether the string that begins at `start` is put beside others; its closing quote is at `end`.
+    """Whether the string at `start` is put beside others; its closing quote is at `end`.
 
     It is small, begins and ends like an object or an array, and its escapes are simple. Where there
     is no room left, the others are read before.
@@ -1137,7 +1136,7 @@ cdef int _read_together(
     cdef Depth below
     cdef Key key
     cdef Nested* item
-    cdef Py_ssize_t end, first, last, i
+    cdef Py_ssize_t end, first, last
     cdef int number, count, read, call, from_
     t.text[t.n - 1] = c']'
     t.ends[t.count] = -1
@@ -1524,11 +1523,18 @@ cdef bint _run_holds(const unsigned char* run, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t start = 0
     cdef Py_ssize_t end = 0
     cdef int skip
+    cdef int joints = 0
     if n > SHORT_RUN:
         return True
     if not is_hex(run, n):
         for skip in range(<int>min(PREFIX, n - SHORTEST_RUN + 1)):
-            if (skip == 0 or is_joint(run[skip - 1])) and is_text(run + skip, n - skip, BASE64):
+            if skip > 0:
+                if not is_joint(run[skip - 1]):
+                    continue
+                joints += 1
+                if joints > JOINTS:
+                    break
+            if is_text(run + skip, n - skip, BASE64):
                 return True
         for skip in range(4):
             if has_number(run + skip, n - skip, BASE64):

@@ -106,6 +106,7 @@ cdef enum:
     LINES = 112         # the same with lines between
     CALLED = 448        # bytes in which these are looked for, and
     FEW_CALLED = 144    # where most are ASCII
+    MOST_SPACE = 64     # between a key, its colon and its value
     TAG = 24
     PART_LINE = 72
     LOCAL = 64
@@ -740,6 +741,16 @@ cdef bint _calls_ssn(const unsigned char* p, Py_ssize_t value) noexcept nogil:
     return False
 
 
+cdef inline Py_ssize_t _sign_before(const unsigned char* p, Py_ssize_t at) noexcept nogil:
+    """Where the last byte before `at` is that is no white space; -1 where that is far."""
+    cdef Py_ssize_t low = max(at - MOST_SPACE, 0)
+    while at > low:
+        at -= 1
+        if p[at] not in (c' ', c'\n', c'\t', c'\r'):
+            return at
+    return -1
+
+
 cdef int _words_call_ssn(
     const unsigned char* p, Py_ssize_t first, Py_ssize_t at, int room
 ) noexcept nogil:
@@ -777,11 +788,12 @@ cdef bint may_call_ssn(
 
     By its key or by words before it, wherever these stand; of an array, by what is not known here.
     """
-    cdef Py_ssize_t before = _space_before(p, start) - 1
+    cdef Py_ssize_t before = _sign_before(p, start)
     cdef int called
     if before < 0 or p[before] == c'[' or p[before] == c',':
         return True
-    if p[before] == c':' and _calls_ssn(p, start):
+    # Many digits may ask for one key.
+    if p[before] == c':' and (_sign_before(p, before) < 0 or _calls_ssn(p, start)):
         return True
     called = _words_call_ssn(p, start + 1, at, FEW_CALLED)
     if called == NOTHING:

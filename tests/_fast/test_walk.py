@@ -32,7 +32,24 @@ STRINGS: list[tuple[str, list[int]]] = [
     ("123-45-6789 of 123-45 6789", [SSN]),
     ("ssn 123456789, 000456789", [SSN]),
     (r"\"\"\"\n\n    \"\"\"\n", []),
+    (r"\"\"\"What it is.\"\"\" \"He said, \\\"no\\\".\" I", []),
+    (r"\t\t\t\t\t\t\t\t\t\t12\t34\t\t\t5", []),
+    (r"\t\t\t\t\t4111\t1111\t1111\t1111", [CARD]),
+    (r"\u0664\u0665 \u062f\u0642 \u0661\u0662\u0663\u0664-\u0661\u0662\u0663\u0664", []),
+    ("\\\\u0664" + r"\u0661" * 15, [CARD]),
+    (r"\ud835\udfd2" + r"\ud835\udfcf" * 15, [CARD]),
+    # Nine bare digits.
+    ("UC790919044DE, 1be745174609c21c and of 219099999", []),
+    ("the number of the taxpayer is 219099999 today", [SSN]),
+    (r"Seguro\tSocial: no. 219099999", []),
+    (r"a, \\nssn 219099999", [SSN]),
+    ("\u793e\u4f1a\u5b89\u5168 219099999", [SSN]),
     # Addresses, and users of URLs.
+    (r"Bye!\nada@example.org\n\u201cbob@example.org\u201d", [EMAIL, EMAIL]),
+    ("\u201cada@example.org\u201d, \u00e9bob@example.org\u3002 a@b.co'c@d.org", [EMAIL] * 4),
+    ("ada@example.org 4111111111111111 b@example.org", [EMAIL, CARD, EMAIL]),
+    ("git@github.com:org/a ada@example.org: ada@4111111111111111.org", [EMAIL, CARD]),
+    ("x" * 70 + r"@example.org \\\\ada@example.org", [EMAIL, EMAIL]),
     ("mail ada@example.org", [EMAIL]),
     ("@types/node@12.1.1 @handle x @ y a@b", []),
     (r"\n@decorated ada\u0040example.org", [EMAIL]),
@@ -53,12 +70,17 @@ STRINGS: list[tuple[str, list[int]]] = [
     (r"\"4111111111111111\"", [CARD]),
     ("original_optionflags\\n    from unquote_to_bytes\\nimport x", []),
     ("NDExMTExMTExMTEx\\nMTExMQ==", [CARD]),
+    (r"\\YWRhQGV4YW1wbGUub3Jn", [EMAIL]),
+    (r"it\\nYWRhQGV4YW1wbGUub3Jn", [EMAIL]),
+    ("sys.builtin_module_names XtCResignCommand %04d-%02d: %032x", []),
+    (r"C:\\\\users\\\\uncle \\\\\\\\d", []),
     # IBANs.
     ("DE807225860 ee23a421e21450600612f8362623f7e5", []),
     ("DE89 3704 0044 0532 0130 00", [IBAN]),
     ("DE89 3704 0044 0532 0130 01", []),
     ("gb82west12345698765432", [IBAN]),
     (r"\nDE89370400440532013000\n", [IBAN]),
+    (r"gl2ext_h_ TN3270E sys.ps1 GL89\n6471 GL\t\t1", []),
     (r"x\\tDE89 3704 0044 0532 0130 00", [IBAN]),
     # Words that say secret, and those that end like one.
     ("action = platform_dependent_1, header: content-disposition9", []),
@@ -175,3 +197,34 @@ def test_tokens_far_from_each_other() -> None:
         except ValueError:
             json_error = True
         assert json_error is not valid
+
+
+NESTED = [
+    '{"a":"ada@example.org","b":["x","bob@example.org"]}',
+    '{"a":4111111111111111}',
+    "[4111,1111,1111,1111]",
+    '{"ssn":"219099999"}',
+    '{"a":"{\\"b\\":\\"ada@example.org\\"}"}',
+    "[1],[2]",
+    "[1],[[2]",
+    "[3]]",
+    '{"a":[1]',
+    "[ada@example.org]",
+    "[a card: 4111111111111111]",
+    r"[4111,1111,1111,1111]\n",
+    "[" * 127 + "]" * 127,
+    "[" * 129 + "]" * 129,
+]
+
+
+@pytest.mark.parametrize("odd", NESTED, ids=[text[:30] for text in NESTED])
+@pytest.mark.parametrize("place", [0, 3, 31, 32, 39])
+def test_strings_of_json_are_checked_together(odd: str, place: int) -> None:
+    plain = json.dumps({"city": "Berlin", "days": 3, "at": [1.5, True]})
+    alone = [kind for kind, *_ in both(json.dumps([odd]).encode(), JSON).spans]
+    for key in ("arguments", "ssn"):
+        texts = [plain] * 40
+        texts[place] = odd
+        spans = both(json.dumps([{key: text} for text in texts]).encode(), JSON)
+        assert spans.error is None
+        assert [kind for kind, *_ in spans.spans] == alone
