@@ -99,6 +99,8 @@ def _scan(data: bytes, form: int) -> None:
         scan.counts(spans)
         found.append((list(spans), spans.error, spans.error_at))
     assert all(one == found[0] for one in found), "vectors of another width find something else"
+    places = [span[1:3] for span in found[0][0]]
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(places)), "overlapping"
 
 
 def record_text(data: bytes) -> None:
