@@ -415,7 +415,8 @@ cdef int _tally(_Reading reading, Spans spans) except -1:
 
 cdef bytes _replaced(bytes text, Spans spans, object findings, bint form):
     # The text with what is in this set replaced (None: with all), percent-encoded as a form needs
-    # it. Spans that overlap have the same range, so one that is replaced takes the others along.
+    # it. Of spans that overlap, as those of own patterns do, one that is replaced takes the others
+    # along.
     cdef list parts
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t i
@@ -425,7 +426,10 @@ cdef bytes _replaced(bytes text, Spans spans, object findings, bint form):
     parts = []
     for i in range(spans.count):
         span = &spans.items[i]
-        if span.start < at or not (findings is None or findings >> finding_of(span) & 1):
+        if not (findings is None or findings >> finding_of(span) & 1):
+            continue
+        if span.start < at:
+            at = max(at, span.end)
             continue
         parts.append(text[at:span.start])
         parts.append(quote(mark(span)).encode() if form else mark(span))

@@ -832,6 +832,18 @@ cdef int _merge(Spans spans, Py_ssize_t first, Spans more) except -1:
     return 0
 
 
+cdef int _part(Spans spans, Py_ssize_t first) except -1:
+    """Has no spans from `first` on overlap, which came through a layer that is now traced back.
+
+    Two that share the bytes of one character overlap where an escape stood for it.
+    """
+    cdef Py_ssize_t i
+    for i in range(first + 1, spans.count):
+        if spans.items[i].start < spans.items[i - 1].end:
+            return _merge(spans, first, Spans.__new__(Spans))
+    return 0
+
+
 cdef int _merge_last(Spans spans, Py_ssize_t first, Py_ssize_t middle) except -1:
     """Joins the spans from `middle` on to those from `first` on."""
     cdef Spans more
@@ -917,6 +929,7 @@ cdef int _read_inside(
         return 0
     if undone:
         trace(p, end - start, how, spans.items + middle, spans.count - middle)
+        _part(spans, middle)
     for i in range(middle, spans.count):
         spans.items[i].start += start
         spans.items[i].end += start
@@ -1060,6 +1073,7 @@ cdef int _read_nested(
     if not _read_value(r, d, n, key, depth, spans):
         return IS_PLAIN if memchr(d, c'\\', n) == NULL else IS_ESCAPED
     _place_nested(r, start, end[0], spans, first, spans.count)
+    _part(spans, first)
     return IS_JSON
 
 
@@ -1136,7 +1150,7 @@ cdef int _read_together(
     cdef Depth below
     cdef Key key
     cdef Nested* item
-    cdef Py_ssize_t end, first, last
+    cdef Py_ssize_t end, begun, first, last
     cdef int number, count, read, call, from_
     t.text[t.n - 1] = c']'
     t.ends[t.count] = -1
@@ -1171,7 +1185,7 @@ cdef int _read_together(
     below.memory = depth.memory
     below.json = depth.json - 1
     below.coded = depth.coded
-    first = spans.count
+    begun = first = spans.count
     from_ = 0
     inner.text = r.text
     try:
@@ -1192,6 +1206,7 @@ cdef int _read_together(
             last += 1
         _place_nested(r, item.start + 1, item.end, spans, first, last)
         first = last
+    _part(spans, begun)
     t.count = 0
     return 0
 
@@ -1408,6 +1423,7 @@ cdef int _read_layer(
     if found.count == middle:
         return 0
     trace(d, n, how, found.items + middle, found.count - middle)
+    _part(found, middle)
     if how == UNDO_ESCAPES:
         for i in range(middle, found.count):
             if found.items[i].quoted:

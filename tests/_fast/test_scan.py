@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -40,6 +41,7 @@ def compiled(data: bytes, form: int) -> Found:
     finally:
         compiled_scan.vectors(widest)
     assert all(one == found[0] for one in found)
+    assert all(one[2] <= other[1] for one, other in itertools.pairwise(found[0].spans))
     return found[0]
 
 
