@@ -285,10 +285,11 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     /* Secrets and IBANs. */
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
     CARRY(alpha);
-    const WORDS high = LOAD(m.high);
+    /* What is beyond ASCII, or the escape of a letter there. */
+    const WORDS beyond = LOAD(m.high) | letters;
     CARRY(tail);
     CARRY(tail2);
-    CARRY(high);
+    CARRY(beyond);
     CARRY(units);
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
@@ -309,7 +310,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->commas, comma);
     STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
     STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2))
-                             | BEFORE(high, 1) | BEFORE(high, 2) | hidden));
+                             | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);
