@@ -100,6 +100,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->tail = c->tail2 = c->units = 0;
+        c->beyond = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
         if (!found)
             return WALK_PLAIN;
@@ -296,10 +297,11 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     /* Secrets and IBANs. */
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
     CARRY(alpha);
-    const WORDS far = LOAD(m.high) | letters;
+    /* What is beyond ASCII, or the escape of a letter there. */
+    const WORDS beyond = LOAD(m.high) | letters;
     CARRY(tail);
     CARRY(tail2);
-    CARRY(far);
+    CARRY(beyond);
     CARRY(units);
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
@@ -320,7 +322,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->commas, comma);
     STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
     STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2))
-                             | BEFORE(far, 1) | BEFORE(far, 2) | hidden));
+                             | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);

@@ -89,7 +89,7 @@ typedef struct {
     uint64_t others, digits, dots, minuses, zeros;
     uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, tail, tail2, units;
-    uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, far;
+    uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
 } Carries;
 
 /* What is known of the blocks of a group before their brackets are gone through. */
