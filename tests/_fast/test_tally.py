@@ -21,7 +21,7 @@ values = st.recursive(
     max_leaves=5,
 )
 names = st.sampled_from(
-    ["type", "caller", "findings", "n", "payload", "ms", "typ", "types", "tipe", "x" * 63, "x" * 200]
+    ["type", "caller", "findings", "n", "payload", "ms", "typ", "types", "tipe", "x" * 63, "x" * 99]
 )
 records = st.dictionaries(names, values, min_size=1, max_size=8)
 numbers = st.decimals(0, 10**9, places=3) | st.integers(0, 10**9)
