@@ -30,9 +30,8 @@ from iatp._fast.layers cimport (
     pack, trace, undo,
 )
 from iatp._fast.scan cimport (
-    CODED_LEVELS, EXPANSION, JSON_LEVELS, SHORT_EXPANSION, begins_like_json, ends_like_json, is_json,
-    scan,
-    text_end,
+    CODED_LEVELS, EXPANSION, JSON_LEVELS, SHORT_EXPANSION, begins_like_json, ends_like_json,
+    is_json, scan, text_end,
 )
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TARGET, SECRET_NAMES, Span, Spans
 

@@ -14,8 +14,12 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+cdef extern from *:
+    int __builtin_ctz(unsigned int bits) noexcept nogil
+
 cdef enum:
     MOST_FIELDS = 16
+    MOST_NAME = 63
     # A longer value is cut there, so that a group is never longer than this times the fields.
     MOST_WIDTH = 256
     # A power of two of buckets for each doubling: a value is off by 1/128 of it at most.
@@ -110,7 +114,8 @@ cdef class Tally:
     cdef list _names
     cdef int _count
     cdef char* _name[MOST_FIELDS]
-    cdef Py_ssize_t[MOST_FIELDS] _name_length
+    # Of each length of a name, which fields have one so long: a bit for each.
+    cdef unsigned int[MOST_NAME + 1] _of_length
     cdef Py_ssize_t[MOST_FIELDS] _width
     cdef int _number
     cdef uint64_t[BUCKETS] _buckets
@@ -124,9 +129,12 @@ cdef class Tally:
         self._names = [name.encode() for name in [*fields, number]]
         self._count = len(fields)
         self._number = self._count
+        memset(self._of_length, 0, sizeof(self._of_length))
         for at, name in enumerate(self._names):
+            if len(name) > MOST_NAME:
+                raise ValueError("the name of a field has 63 bytes at most")
             self._name[at] = PyBytes_AS_STRING(name)
-            self._name_length[at] = PyBytes_GET_SIZE(name)
+            self._of_length[PyBytes_GET_SIZE(name)] |= 1u << at
         for at, width in enumerate(fields.values()):
             if not 0 < width <= MOST_WIDTH:
                 raise ValueError("a field counts with 1 to 256 bytes")
@@ -191,6 +199,7 @@ cdef class Tally:
         cdef const unsigned char* key
         cdef const unsigned char* stop
         cdef Py_ssize_t length, made = 0
+        cdef unsigned int alike
         cdef int field
         memset(width, 0, sizeof(width))
         if end - at < 2 or at[0] != 123:
@@ -208,14 +217,14 @@ cdef class Tally:
             stop = _value_end(at, end)
             if stop == NULL or stop >= end:
                 return -1
-            for field in range(self._count + 1):
-                if (
-                    self._name_length[field] == length
-                    and memcmp(self._name[field], key, length) == 0
-                ):
+            alike = self._of_length[length] if length <= MOST_NAME else 0
+            while alike:
+                field = __builtin_ctz(alike)
+                if memcmp(self._name[field], key, length) == 0:
                     value[field] = at
                     width[field] = stop - at
                     break
+                alike &= alike - 1
             at = stop + 1
             if stop[0] == 125:
                 break

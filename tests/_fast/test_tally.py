@@ -20,7 +20,9 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
-names = st.sampled_from(["type", "caller", "findings", "n", "payload", "ms", "typ", "types"])
+names = st.sampled_from(
+    ["type", "caller", "findings", "n", "payload", "ms", "typ", "types", "tipe", "x" * 63, "x" * 99]
+)
 records = st.dictionaries(names, values, min_size=1, max_size=8)
 numbers = st.decimals(0, 10**9, places=3) | st.integers(0, 10**9)
 
@@ -99,5 +101,7 @@ def test_its_arguments_are_checked() -> None:
         Tally({f"f{n}": 1 for n in range(16)}, "ms")
     with pytest.raises(ValueError, match="1 to 15 fields"):
         Tally({"ms": 4}, "ms")
+    with pytest.raises(ValueError, match="63 bytes at most"):
+        Tally({"a" * 64: 1}, "ms")
     with pytest.raises(ValueError, match="1 to 256 bytes"):
         Tally({"a": 257}, "ms")

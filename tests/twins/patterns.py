@@ -86,6 +86,8 @@ def clusters(hits: list[Hit]) -> list[Hit]:
         whole[-1] = Hit(last.start, end, quoted, last.which | hit.which)
     return whole
 
+MAYBE_CODE = re.compile(rb"%[0-9a-fA-F]{2}|&[#0-9a-zA-Z].", re.DOTALL)
+
 
 class Reading:
     def __init__(self, regexes: list[str]) -> None:
@@ -148,7 +150,7 @@ class Reading:
         if json and layers.ESCAPE.search(data):
             layer = layers.undo(data, layers.ESCAPE, layers.escape)
             hits += back(layer, self.text(layer.data, json - 1, coded), 1)
-        if coded and layers.CODE.search(data):
+        if coded and MAYBE_CODE.search(data):
             layer = layers.undo(data, layers.CODE, layers.code)
             hits += back(layer, self.text(layer.data, json, coded - 1))
         return hits + self.runs(data, json, coded - 1) if coded else hits
