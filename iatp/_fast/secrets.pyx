@@ -24,7 +24,6 @@ cdef enum:
     MAX_LITERAL = 8
     MAX_WORDS = 48
     MAX_WORD = 20
-    MAX_MARKS = 24      # placeholders and references, of each
     CHECKED = 36        # of a token with a checksum: so many letters and digits,
     CHECKSUM = 6        # the last of them the checksum
     HEADER_LEAST = 13   # of a JWT, behind eyJ
