@@ -86,6 +86,7 @@ def clusters(hits: list[Hit]) -> list[Hit]:
         whole[-1] = Hit(last.start, end, quoted, last.which | hit.which)
     return whole
 
+
 MAYBE_CODE = re.compile(rb"%[0-9a-fA-F]{2}|&[#0-9a-zA-Z].", re.DOTALL)
 
 
