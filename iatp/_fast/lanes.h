@@ -99,8 +99,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
                            | c->point >> 63 | c->after_point)) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
-        c->both = c->row = c->row2 = c->row4 = c->joiners = c->tail = c->tail2 = c->units = 0;
-        c->beyond = 0;
+        c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
+        c->ell = c->beyond = c->units = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
         if (!found)
             return WALK_PLAIN;
@@ -295,12 +295,15 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS signs = (in & LOAD(m.at)) | codes;
 
     /* Secrets and IBANs. */
-    const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2);
+    const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2), ell = LOAD(m.ell);
     CARRY(alpha);
     /* What is beyond ASCII, or the escape of a letter there. */
     const WORDS beyond = LOAD(m.high) | letters;
-    CARRY(tail);
     CARRY(tail2);
+    CARRY(ell);
+    /* Of words with an l before the last letter only "default" says something: most are "role". */
+    const WORDS ends = (tail & BEFORE(tail2, 1)) | (tail & ~LOAD(m.e) & BEFORE(ell, 1));
+    CARRY(ends);
     CARRY(beyond);
     CARRY(units);
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
@@ -321,8 +324,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->colons, colon);
     STORE(g->commas, comma);
     STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
-    STORE(g->keys, closes & ((BEFORE(tail, 1) & BEFORE(tail2, 2))
-                             | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
+    STORE(g->keys, closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);

@@ -216,6 +216,18 @@ static __attribute__((noinline)) int walk_characters(
 #undef WALK_ALL
 #undef WALK_BITS
 
+/* Whether something is escaped in the word that ends at `at`: it may be a letter. */
+static inline int walk_escaped(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    for (int back = 1; back < TOKEN_WORD * TOKEN_ESCAPE && at - back >= 0; back++) {
+        if (p[at - back] == '\\')
+            return 1;
+        if (p[at - back] == '"' && p[at - back - (at > back)] != '\\')
+            return 0;
+    }
+    return 0;
+}
+
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
     Walk *w, uint64_t events, uint64_t dashes, uint64_t words, uint64_t signs
@@ -238,7 +250,9 @@ static void walk_places(
             continue;
         /* What is read closely up to `done` holds it already. */
         if (at >= w->done && token_run(t, w->p, 0, at, w->n,
-                                       token_said(t, w->p, 0, at) && token_says(t, w->p, 0, at),
+                                       token_said(t, w->p, 0, at)
+                                           && (token_says(t, w->p, 0, at)
+                                               || walk_escaped(w, token_word(w->p, 0, at))),
                                        &w->run_end) >= 0)
             w->calls |= events & (0 - events);
     }
@@ -901,12 +915,7 @@ static inline Py_ssize_t walk_value(const Walk *w, Py_ssize_t at) {
     if (i >= w->n || p[i] != '"')
         return -1;
     said = token_named(t, p, 0, at, TOKEN_SAYS) >= 0;
-    /* Where something is escaped, it may be a letter of the word. */
-    for (int back = 1; back < TOKEN_WORD * TOKEN_ESCAPE && at - back >= 0 && !said; back++) {
-        if (p[at - back] == '"' && p[at - back - (at > back)] != '\\')
-            break;
-        said = p[at - back] == '\\';
-    }
+    said = said || walk_escaped(w, at);
     if (!said && token_named(t, p, 0, at, TOKEN_LABEL) >= 0)
         said = walk_named(w, at);
     return said ? i : -1;

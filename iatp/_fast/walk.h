@@ -88,7 +88,7 @@ typedef struct {
     uint64_t after2_comma, after2_curly;
     uint64_t others, digits, dots, minuses, zeros;
     uint64_t both, point, after_point, row, row2, row4, joiners;
-    uint64_t alpha, tail, tail2, units;
+    uint64_t alpha, ends, tail2, ell, units;
     uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
 } Carries;
 

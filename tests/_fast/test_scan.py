@@ -1194,6 +1194,11 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "backslashes": (b"\\", JSON),
     "keys": (b'{"ssn":[', JSON),
     "fraction": (b"0.", TEXT),
+    "colons": (b":", TEXT),
+    "equals signs behind words": (b"password=", TEXT),
+    "colons of full width": ("：".encode(), TEXT),
+    "words between a word and its value": (b"value:", TEXT),
+    "users": (b"-u a:", TEXT),
 }
 
 

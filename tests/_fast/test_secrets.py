@@ -482,3 +482,19 @@ def test_hostile_input_costs_linear_time(piece: str) -> None:
     assert took < 0.5
     assert took < 8 * seconds(quarter, TEXT) + 0.002
     assert seconds(json.dumps([whole.decode()]).encode(), JSON) < 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"password":{"default":"hunter22x"}}',
+        rb'{"name":"password","default":"hunter22x"}',
+        rb'{"\u5bc6\u7801":"hunter22x"}',
+        rb'["\u5bc6\u7801\uff1ahunter22x"]',
+        rb'["password\u00a0=\u3000hunter22x"]',
+        rb'["password \uff1a hunter22x"]',
+    ],
+)
+def test_what_is_named_or_escaped_beyond_ascii(body: bytes) -> None:
+    start = body.index(b"hunter22x")
+    assert both(body, JSON).spans == [(SECRET, start, start + 9, 0)]
