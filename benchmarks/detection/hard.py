@@ -145,7 +145,7 @@ CASES: tuple[tuple[str, str], ...] = (
     (_J, '{"name":"password","type":"string","description":"at least 8 characters1"}'),
     (
         _T,
-        "--- PASS: TestFoo1 (0.00s)\npass: test_login_2; PWD=/home/bob/project2",
+        "--- PASS: TestFoo1 (0.00s)\npass: test_login_2; PWD=/srv/bob/project2",
     ),
     (
         _T,

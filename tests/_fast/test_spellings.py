@@ -344,7 +344,7 @@ NOTHING = [
     "curl -u ${USER}:${TOKEN1} https://x",
     "docker run -u 1000:1000 img",
     "git push -u origin feature:branch-12",
-    "PWD=/home/bob/project2",
+    "PWD=/srv/bob/project2",
     "DB_PASS=$DB_PASS1",
     "DB_PASS=$(cat /run/secrets/db1)",
     "password=xxxxxxxx1A",
