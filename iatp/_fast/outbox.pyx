@@ -113,7 +113,7 @@ cdef class Outbox(Turns):
         return self._schedule()
 
     cdef int _schedule(self) except -1:
-        if not self.scheduled and not self.reading and not self.batch:
+        if not self.scheduled and not self.reading and not self.in_batch:
             self.loop.call_soon(self.flush_handle)
             self.scheduled = True
         return 0
@@ -133,19 +133,19 @@ cdef class Outbox(Turns):
     cdef int end_read(self) except -1:
         """Lets go at once, or has `flush` run behind what else this turn reads."""
         self.reading = False
-        if self.batch or self.scheduled or (self.last is None and not self.records):
+        if self.in_batch or self.scheduled or (self.last is None and not self.records):
             return 0
         if self.busy > 1:
             return self._schedule()
         return self._flush()
 
-    cdef int begin_batch(self, int count) except -1:
-        self.batch = count
+    cdef int begin_batch(self) except -1:
+        self.in_batch = True
         self.awaits = False
         return 0
 
     cdef int end_batch(self) except -1:
-        self.batch = 0
+        self.in_batch = False
         if self.last is None and not self.records:
             return 0
         self.batched = True

@@ -7,9 +7,9 @@ cdef enum:
 
 
 cdef class Turns:
-    cdef int batch               # how many connections are being read in turn; 0: none
+    cdef bint in_batch           # connections are being read, one after another
 
-    cdef int begin_batch(self, int count) except -1
+    cdef int begin_batch(self) except -1
     cdef int end_batch(self) except -1
     cdef bint lingers(self) noexcept
 

@@ -40,14 +40,14 @@ EXISTS = bool(WATCH_EXISTS)
 cdef class Turns:
     """Hears when a batch of connections is read, and says whether more is worth waiting for."""
 
-    cdef int begin_batch(self, int count) except -1:
-        """So many connections are read now, one after another."""
-        self.batch = count
+    cdef int begin_batch(self) except -1:
+        """Connections are read now, one after another."""
+        self.in_batch = True
         return 0
 
     cdef int end_batch(self) except -1:
         """They have been read."""
-        self.batch = 0
+        self.in_batch = False
         return 0
 
     cdef bint lingers(self) noexcept:
@@ -90,7 +90,7 @@ cdef class Watch:
     cdef int _read(self, const int* fds, int count) except -1:
         cdef int at
         cdef Watched one
-        self.turns.begin_batch(count)
+        self.turns.begin_batch()
         try:
             for at in range(count):
                 one = self.watched[fds[at]]

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from iatp.adapters.encryption import SegmentError
+from iatp.adapters.pieces import InPieces
 
 FRAME_BYTES = 256 << 10
 LEVEL = 3
@@ -74,7 +75,7 @@ class SeekableWriter:
         return _FRAME_HEAD.pack(_SKIPPABLE, length) + self._entries + foot
 
 
-class CompressedFile:
+class CompressedFile(InPieces):
     """What a compressed file holds, read frame by frame.
 
     Raises: SegmentError where its table is not there or does not fit the file.
@@ -97,22 +98,6 @@ class CompressedFile:
     def size(self) -> int:
         """Bytes of plain text."""
         return self._starts[-1]
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return so many bytes from there, or fewer where it ends.
-
-        Raises: SegmentError where a frame of them is damaged.
-        """
-        pieces = [*self._pieces(offset, length)]
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Put what stands there into the view; return how many bytes that are. Raises as `read`."""
-        done = 0
-        for piece in self._pieces(offset, len(view)):
-            view[done : done + len(piece)] = piece
-            done += len(piece)
-        return done
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = min(offset + length, self.size)

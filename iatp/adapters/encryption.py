@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from iatp._fast import trail
 from iatp.adapters.keys import KEY_BYTES, read_key_file
+from iatp.adapters.pieces import InPieces
 from iatp.adapters.read_once import ReadOnce
 from iatp.values.errors import StartError
 
@@ -243,7 +244,7 @@ class PlainFile:
             self._fd = -1
 
 
-class EncryptedFile:
+class EncryptedFile(InPieces):
     """What stands in an encrypted file. It is read block by block, each by itself.
 
     A file whose blocks are all of one size, as compressed segments are kept, is never walked
@@ -281,22 +282,6 @@ class EncryptedFile:
         if not self.complete:
             self._walk()
         return self._known_end
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return so many bytes from there, or fewer where it ends.
-
-        Raises: SegmentError where a block of them was changed.
-        """
-        pieces = [*self._pieces(offset, length)]
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Put what stands there into the view; return how many bytes that are. Raises as `read`."""
-        done = 0
-        for piece in self._pieces(offset, len(view)):
-            view[done : done + len(piece)] = piece
-            done += len(piece)
-        return done
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = offset + length
