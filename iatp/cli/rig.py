@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from iatp.cli.fetch import FetchError, fetch
 from iatp.cli.screen import plain
 from iatp.values.errors import StartError
 
+_PORTS = range(20_000, 32_000)
+"""No system gives these out by itself: Linux begins at 32768, others at 49152."""
 _READY_WITHIN_S = 30.0
 _ENDS_WITHIN_S = 5.0
 
@@ -212,12 +215,16 @@ def _sidecar(
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Ports of 127.0.0.1 that nobody listens on, nor is given by chance before a sidecar does."""
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for port in secrets.SystemRandom().sample(_PORTS, len(_PORTS)):
+            with suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise StartError(f"no port of 127.0.0.1 from {_PORTS[0]} to {_PORTS[-1]} is free")
 
 
 def _wait_until_ready(sidecar: Sidecar) -> None:
