@@ -122,7 +122,8 @@ class Worker:
         settings = self._settings
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGUSR1, self._rotate)
+        # Not the loop's handler: taking that away would let a late signal end the process.
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(self._rotate))
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._on_orphaned)
         views = self._memory.attach(self._number)
@@ -588,8 +589,6 @@ class Worker:
         self._recorder.close()
         if self._watch is not None:
             self._watch.close()
-        # With the loop its handler goes, and a late one would end the process at once.
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         self._syncs.shutdown(wait=False)
         if self._keeper is not None:

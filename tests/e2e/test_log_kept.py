@@ -176,6 +176,40 @@ def test_usr1_before_it_serves_does_not_end_it(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+@contextlib.contextmanager
+def signalled_all_the_time(running: Sidecar) -> Iterator[None]:
+    """Tell the sidecar and each of its workers to rotate, as fast as that goes."""
+    ended = threading.Event()
+
+    def signal_all() -> None:
+        while not ended.wait(0.0002):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                for pid in (running.process.pid, *running.workers()):
+                    os.kill(pid, signal.SIGUSR1)
+
+    thread = threading.Thread(target=signal_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_usr1_while_it_stops_does_not_end_it(tmp_path: Path, workers: str) -> None:
+    # What is looked for lasted microseconds in each worker: found in one stop of four.
+    for _ in range(4):
+        with (
+            agent() as behind,
+            sidecar(tmp_path, behind.url, TRUSTED | {"IATP_WORKERS": workers}) as running,
+        ):
+            assert running.post().status == 200
+            with signalled_all_the_time(running):
+                assert running.stop() == 0
+    check_sound(tmp_path / "logs")
+
+
 def test_an_old_segment_is_closed_without_traffic(tmp_path: Path) -> None:
     with (
         agent() as behind,
