@@ -82,6 +82,8 @@ def _arguments() -> argparse.Namespace:
     arguments.names = [name for name in proxies.NAMES if not wanted or name.lower() in wanted]
     bodies = [BY_NAME[name] for name in QUICK_BODIES] if arguments.quick else BODIES
     arguments.chosen = [body for body in bodies if body.name.startswith(arguments.bodies or "")]
+    if not arguments.chosen:
+        parser.error(f"--bodies takes the beginning of one of {', '.join(BY_NAME)}")
     if arguments.connections:
         arguments.counts = [int(count) for count in arguments.connections.split(",")]
     else:

@@ -26,12 +26,16 @@ cdef extern from "runs.h" nogil:
     Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
 
 cdef extern from "escape.h" nogil:
-    int escape_init()
+    int escape_init(int level)
     Py_ssize_t escape_quotes(
         const unsigned char* p, Py_ssize_t n, char* out, Py_ssize_t* written
     )
 
-escape_init()
+# The widest that escape.h knows.
+cdef enum:
+    WIDEST_ESCAPE = 2
+
+escape_init(WIDEST_ESCAPE)
 
 # How each byte is treated inside a string: 0 copied, 1 escaped by itself, 2 and 3 looked at
 # with the bytes behind it (U+0080-009F begin with C2, U+2028 and U+2029 with E2 80).
@@ -438,6 +442,14 @@ cdef bint is_utf8(bytes text) except -1:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def vectors(int level):
+    """Escape with vectors of at most this width from now on; return the one that is used.
+
+    0: byte by byte; 1: of 16 bytes; 2: of 64 bytes. For tests: all must write the same.
+    """
+    return escape_init(level)
 
 
 cpdef bytes json_string(bytes text):

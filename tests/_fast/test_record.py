@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iatp._fast.record import Line, cut_at, json_string, lines
+from iatp._fast import record
+from iatp._fast.record import Line, cut_at, lines
 from iatp.adapters.recorder import Join, join_lines
 
 HOSTILE = [
@@ -28,6 +29,24 @@ HOSTILE = [
     b"\xf4\x90\x80\x80",
     *(bytes([byte]) for byte in range(0x80, 0x100)),
 ]
+
+
+WIDEST = 2
+"""Of the widths that `vectors` knows; a machine may have less."""
+
+
+def json_string(data: bytes) -> bytes:
+    """Return what is written, which is the same with vectors of every width."""
+    widest = record.vectors(WIDEST)
+    try:
+        found = []
+        for level in range(widest + 1):
+            record.vectors(level)
+            found.append(record.json_string(data))
+    finally:
+        record.vectors(widest)
+    assert all(one == found[0] for one in found)
+    return found[0]
 
 
 def assert_safe(line: bytes) -> None:
@@ -58,6 +77,22 @@ def test_any_bytes_are_one_line_and_come_back(data: bytes) -> None:
     line = json_string(data)
     assert_safe(line)
     assert json.loads(line) == data.decode("utf-8", "backslashreplace")
+
+
+@given(st.text('ab"\\~', max_size=300), st.binary(max_size=3), st.text('a"\\', max_size=100))
+def test_long_texts_with_quotes_come_back(before: str, odd: bytes, behind: str) -> None:
+    data = before.encode() + odd + behind.encode()
+    line = json_string(data)
+    assert_safe(line)
+    assert json.loads(line) == data.decode("utf-8", "backslashreplace")
+
+
+@pytest.mark.parametrize("length", range(140))
+def test_quotes_at_every_place_come_back(length: int) -> None:
+    for at in range(length):
+        for quote in (b'"', b"\\"):
+            data = b"x" * at + quote * (length - at)
+            assert json.loads(json_string(data)) == data.decode()
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
