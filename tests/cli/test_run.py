@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import environment, iatp
+from tests.e2e.sidecars import free_ports
 
 SIDECAR = [
     sys.executable,
@@ -25,19 +26,12 @@ SIDECAR = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def serving(
     folder: Path, *arguments: str, env: dict[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A sidecar that answers, and its port."""
-    port = free_port()
+    (port,) = free_ports(1)
     process = subprocess.Popen(
         [*SIDECAR, *arguments],
         env=environment(
@@ -73,7 +67,7 @@ def answers(port: int) -> bool:
 
 
 def test_it_serves_with_the_agent_url_alone_and_ends_on_sigterm(tmp_path: Path) -> None:
-    agent = f"http://127.0.0.1:{free_port()}"
+    agent = f"http://127.0.0.1:{free_ports(1)[0]}"
     with serving(tmp_path, env={"IATP_AGENT_URL": agent}) as (process, _):
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=15)
@@ -90,7 +84,7 @@ def test_it_serves_with_the_agent_url_alone_and_ends_on_sigterm(tmp_path: Path) 
 
 
 def test_its_own_log_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
-    with serving(tmp_path, "--json", "--agent-url", f"http://127.0.0.1:{free_port()}") as (
+    with serving(tmp_path, "--json", "--agent-url", f"http://127.0.0.1:{free_ports(1)[0]}") as (
         process,
         _,
     ):
@@ -103,7 +97,7 @@ def test_its_own_log_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
-    closed = free_port()
+    (closed,) = free_ports(1)
     with serving(tmp_path, "--agent-url", f"http://127.0.0.1:{closed}") as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("POST", "/proxy", "{}", {"Content-Type": "application/json"})
@@ -138,7 +132,7 @@ def test_a_port_in_use_is_named_with_who_has_it(tmp_path: Path) -> None:
 def test_a_log_folder_in_use(tmp_path: Path) -> None:
     with serving(tmp_path, "--log-dir", "./logs") as (process, _):
         status, said = refusal(
-            *("--log-dir", "./logs", "--host", "127.0.0.1", "--port", str(free_port())),
+            *("--log-dir", "./logs", "--host", "127.0.0.1", "--port", str(free_ports(1)[0])),
             *("--admin-port", "0"),
             cwd=tmp_path,
         )
@@ -150,7 +144,8 @@ def test_a_log_folder_in_use(tmp_path: Path) -> None:
 def test_a_log_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     status, said = refusal(
-        *("--log-dir", "./file/logs", "--port", str(free_port()), "--admin-port", "0"), cwd=tmp_path
+        *("--log-dir", "./file/logs", "--port", str(free_ports(1)[0]), "--admin-port", "0"),
+        cwd=tmp_path,
     )
     assert status == 1
     assert "file/logs" in said

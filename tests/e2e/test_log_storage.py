@@ -145,7 +145,12 @@ def test_a_keeper_is_there_only_while_there_is_work(tmp_path: Path) -> None:
 
 def test_a_wrong_key_file_is_said_at_start(tmp_path: Path, key_file: Path) -> None:
     key_file.write_text("not a key\n")
-    variables = {"IATP_LOG_KEY_FILE": str(key_file), "IATP_LOG_DIR": str(tmp_path / "logs")}
+    variables = {
+        "IATP_LOG_KEY_FILE": str(key_file),
+        "IATP_LOG_DIR": str(tmp_path / "logs"),
+        "IATP_PORT": "0",
+        "IATP_ADMIN_PORT": "0",
+    }
     done = iatp("run", env=variables)
     assert done.returncode != 0
     assert "Line 1 of the log's key file" in done.stderr

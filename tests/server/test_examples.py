@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.sidecars import free_ports
+
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
 
 @contextlib.contextmanager
 def started(name: str, cwd: Path) -> Iterator[int]:
     """The port of the example, which must end cleanly on SIGTERM."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / name), "--port", str(port)],
         cwd=cwd,
