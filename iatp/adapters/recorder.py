@@ -1,10 +1,10 @@
 """The flight recorder's writer: one per worker, segments of JSON lines, append-only.
 
-`append` runs once per turn of the event loop, for all records of that turn: one `writev(2)`. It
-is all or nothing: a short or failed write is cut back to where it began, and `OSError` says that
-nothing of that turn may leave. Once a second it looks whether the file still is where it should
-be, so that nothing is written for long into a deleted one. After a failure every further call
-tries again, so it heals by itself.
+`append` runs once per turn of the event loop, for all records of that turn: one `writev(2)`. Its
+common case is compiled (iatp/_fast/append). It is all or nothing: a short or failed write is cut
+back to where it began, and `OSError` says that nothing of that turn may leave. Once a second it
+looks whether the file still is where it should be, so that nothing is written for long into a
+deleted one. After a failure every further call tries again, so it heals by itself.
 
 Where the disk shall have the records for good (`power`), `begin_sync` gives what another thread
 runs and `end_sync` says what came of it. While a sync runs no segment takes the place of another.
@@ -37,6 +37,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from iatp._fast.append import Appender
 from iatp.adapters.encryption import BlockWriter, EncryptedFile, PlainFile
 from iatp.adapters.log_folder import (
     LogFolder,
@@ -208,7 +209,7 @@ class _Here(Executor):
         return done
 
 
-class Recorder:
+class Recorder(Appender):
     """Appends records to the segments of one worker.
 
     Construction closes what a dead predecessor in this worker slot left (`leftovers`) and
@@ -247,6 +248,8 @@ class Recorder:
         self._entry_synced = False
         # Nothing more is written to the segment at hand: a sync of it has failed.
         self._left = False
+        # The common case of an append is for compiled code.
+        self._plain = False
         self._join = join
         self._middle = b',"worker":%d,"boot_id":"%s",' % (worker, boot_id.encode("ascii"))
         self._fd = -1
@@ -283,17 +286,8 @@ class Recorder:
         except OSError as error:
             self._failed(error)
 
-    def append(self, tails: list[bytes]) -> None:
-        """Write the records whose tails these are, in order: all of them, or none.
-
-        A tail is the text of a record from `"type":` to the closing brace, in one line.
-
-        Raises:
-            OSError: nothing was recorded, so nothing of this turn may be sent.
-            ValueError: a tail holds a line end; nothing was recorded.
-        """
-        if not tails:
-            return
+    def _append(self, tails: list[bytes]) -> None:
+        """Append where something is to be done before, or has gone wrong."""
         try:
             if time.monotonic() >= self._check_due or self._uncut or self._suspect:
                 self._check()
@@ -398,6 +392,7 @@ class Recorder:
         self._unfinished.append(self._closing())
         self._finish_all()
         self._segment = self._seal = None
+        self._plain = False
         self._fd = -1
         self._drop_behind.close()
 
@@ -416,8 +411,12 @@ class Recorder:
         if self._blocks is not None:
             self._blocks.written()
         if self._size >= self._drop_at:
-            self._drop_at = self._size + PIECE_BYTES
-            self._drop_behind.written()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Have what is old leave the page cache."""
+        self._drop_at = self._size + PIECE_BYTES
+        self._drop_behind.written()
 
     def _seal_later(self, pieces: list[bytes]) -> None:
         """Have the seal take in what stands in the file now."""
@@ -425,6 +424,11 @@ class Recorder:
             self._unsealed.append(pieces)
         elif self._seal is not None:
             self._seal.add(pieces)
+
+    def _enter(self) -> None:
+        """Have the index written, where much waits for it."""
+        assert self._seal is not None  # noqa: S101 - for the type checker
+        self._index_at = self._seal.enter()
 
     def _seal_unsealed(self) -> None:
         for pieces in self._unsealed:
@@ -672,6 +676,8 @@ class Recorder:
         self._drop_at -= self._size
         now = time.monotonic()
         self._fd, self._segment, self._seal, self._blocks = fd, segment, seal, blocks
+        self._plain = not self._power and blocks is None
+        self._take_in, self._index_at = seal.take_in, 0
         self._newest = segment.stem
         self._number += 1
         self._seq = self._size = self._checked_size = 0

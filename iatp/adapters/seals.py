@@ -372,6 +372,8 @@ class SealWriter:
         self._index = _File(stem + INDEX_SUFFIX)
         index_key = os.urandom(_INDEX_KEY_BYTES)
         self._trail = trail.Trail(first_digest(previous, stem), index_key)
+        self.take_in = self._trail.add
+        """Takes in whole records that stand in the file now; `enter` must follow in time."""
         # What is not in the index's file yet: one piece, but where that could not be written.
         self._entries = [trail.header(index_key)]
         self._gave_up = False
@@ -379,11 +381,16 @@ class SealWriter:
 
     def add(self, pieces: list[bytes]) -> None:
         """Take in whole records that stand in the file now."""
-        self._trail.add(pieces)
+        self.take_in(pieces)
+        self.enter()
+
+    def enter(self) -> int:
+        """Write the index where many records wait for it; return with how many to ask again."""
         if self._trail.records >= self._taken_records + _WAITING_RECORDS and self._index.size:
             # What is not written now is written with the mark, which also says what is wrong.
             with contextlib.suppress(OSError):
                 self._write(b"")
+        return self._taken_records + _WAITING_RECORDS
 
     def as_previous(self) -> Previous:
         """Return what the next segment names: this one, or where it is empty the one before."""
