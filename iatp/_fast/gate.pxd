@@ -1,7 +1,7 @@
 cimport cython
 from iatp._fast.answer cimport Answer
-from iatp._fast.mac cimport Mac
-from iatp._fast.record cimport Line
+from iatp._fast.reading cimport Scanner
+from iatp._fast.tails cimport Tails
 
 
 @cython.final
@@ -44,26 +44,18 @@ cdef class Gate:
     cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
-    cdef object _patterns                # the policy's own, as Patterns, or None
-    cdef tuple _keys                     # `names`, as keys of JSON
+    cdef Scanner _scanner
+    cdef Tails _tails
     cdef object _clear                   # the _Row where nothing is found
     cdef dict _rows                      # those of sets of findings that were met
-    # Sets of findings, a bit for each; gate.pyx says how.
-    cdef object _off                     # not judged
     cdef bint _observes
+    # Sets of findings, as reading.pyx has them.
     cdef object _answer_redacts
     cdef object _answer_blocks
     cdef object _mode
-    cdef bytes _agent                    # agent_id as JSON, and the keys around it
-    cdef bytes _score
     cdef bytes _secret
-    cdef Mac _mac
     cdef str _policy_version
-    cdef Py_ssize_t _keep
-    cdef Py_ssize_t _ahead               # how far beyond it is looked
-    cdef Py_ssize_t _max_body
-    cdef Line _line                      # every record and answer is written here
-    cdef bytes _clean_target             # the last target in which nothing was found
+    cdef Py_ssize_t _window              # how much of an answer is kept for its record
 
     cpdef str trace_id(self, object request)
     cpdef tuple closed(self, str method, bytes target)
@@ -81,8 +73,7 @@ cdef class Gate:
     cpdef object settle_head(
         self, Forward forward, int status, bytes content_type, bytes content_encoding
     )
-    cpdef object settle_piece(self, Forward forward, bytes piece)
-    # The same for bytes that are no object; they are copied as far as they are kept.
+    # A piece of the agent's answer, content-encoded as it came; copied as far as it is kept.
     cdef int settle_bytes(
         self, Forward forward, const unsigned char* data, Py_ssize_t length
     ) except -1

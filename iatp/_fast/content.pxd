@@ -1,0 +1,26 @@
+# What a head says of the body behind it; see content.pyx.
+cimport cython
+
+cdef enum:
+    CHARSET_UTF8 = 0
+    CHARSET_LATIN = 1
+    CHARSET_UNREADABLE = 2
+
+
+@cython.final
+cdef class ContentType:
+    # What a Content-Type says about how a body is read.
+    cdef bint json
+    cdef bint events
+    cdef bint form
+    cdef bint text                       # characters and nothing else, or not said
+    cdef int charset
+
+
+cdef ContentType type_of(bytes value)
+cdef bytes coding_of(bytes value)
+cdef str unreadable(bytes coding, ContentType content_type, bint strict)
+cdef object inflater_for(bytes data, bytes coding)
+cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit)
+cdef bytes from_latin(bytes data)
+cdef bytes to_latin(bytes text)
