@@ -15,5 +15,3 @@ class Body:
     size: int
 
     def __new__(cls, budget: Budget) -> Body: ...
-
-__pyx_capi__: dict[str, object]

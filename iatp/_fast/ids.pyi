@@ -5,5 +5,3 @@ class Ids:
     """Random bytes, and IDs made of them."""
 
     def new(self, time_ns: int) -> str: ...
-
-__pyx_capi__: dict[str, object]

@@ -6,8 +6,7 @@ what is begun is done before the next. Whatever a caller sent is scrubbed before
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from iatp._fast.mac cimport Mac
-from iatp._fast.reading cimport Reading, Scanner, replaced
+from iatp._fast.reading cimport Reading, replaced
 from iatp._fast.record cimport Line, is_utf8
 from iatp._fast.scan cimport mark
 from iatp._fast.text cimport AS_TEXT, Span, Spans

@@ -83,14 +83,20 @@ def test_what_may_be_repeated_is_repeated(tmp_path: Path, reply: object) -> None
         assert running.ask(target="/proxy/key", body="{}", headers=KEY).status == 200
         # A POST without a key is not repeated, whatever the manifest says.
         assert running.ask(target="/proxy/post", body="{}").status == 502
+        # An empty key is none.
+        with Caller(running.port) as caller:
+            bare = b"POST /proxy/bare HTTP/1.1\r\nHost: a\r\nX-Idempotency-Key: \r\n"
+            caller.send(bare + b"Content-Length: 2\r\n\r\n{}")
+            assert caller.read().status == 502
         assert [one.target for one in behind.seen] == [
             *("/get", "/get"),
             *("/put", "/put"),
             *("/key", "/key"),
             "/post",
+            "/bare",
         ]
         # Repeated for the caller, not for the record.
-        assert len(running.records()) == 8
+        assert len(running.records()) == 10
 
 
 KEY = {"X-Idempotency-Key": "k-1"}
