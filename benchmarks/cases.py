@@ -18,7 +18,8 @@ import msgspec
 
 from benchmarks.turn import Turn
 from iatp._fast import http, record, scan, trust
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import Request
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
@@ -140,8 +141,8 @@ def _decide(gate: Gate, request: Request) -> object:
     verdict = gate.admit(request)
     if not isinstance(verdict, Forward):
         return verdict
-    gate.settle_head(verdict, 200, b"application/json", b"")
-    gate.settle_piece(verdict, ANSWER)
+    verdict.settle_head(200, b"application/json", b"")
+    verdict.settle_piece(ANSWER)
     return gate.settle_end(verdict, "answered", 12_345, TIME_NS, 7)
 
 

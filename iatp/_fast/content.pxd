@@ -18,9 +18,27 @@ cdef class ContentType:
 
 
 cdef ContentType type_of(bytes value)
-cdef bytes coding_of(bytes value)
-cdef str unreadable(bytes coding, ContentType content_type, bint strict)
+cdef bytes read_coding(bytes value)
 cdef object inflater_for(bytes data, bytes coding)
 cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit)
 cdef bytes from_latin(bytes data)
 cdef bytes to_latin(bytes text)
+
+
+cdef inline bytes coding_of(bytes value):
+    """The normalized content coding; b"" for none, and None where it can't be read here."""
+    return read_coding(value) if value else b""
+
+
+cdef inline str unreadable(bytes coding, ContentType content_type, bint strict):
+    """The code of the 415 that follows from the head alone, or None.
+
+    `strict`: the body is JSON whatever its content type says.
+    """
+    if coding is None:
+        return "unsupported_coding"
+    if content_type.charset == CHARSET_UNREADABLE or (
+        strict and content_type.charset != CHARSET_UTF8
+    ):
+        return "unsupported_charset"
+    return None

@@ -95,29 +95,12 @@ cdef ContentType _read_content_type(bytes value):
     return found
 
 
-cdef bytes coding_of(bytes value):
-    """The normalized content coding; b"" for none, and None where it can't be read here."""
-    cdef bytes name
-    if not value:
-        return b""
-    name = value.strip().lower()
+cdef bytes read_coding(bytes value):
+    """What `coding_of` makes of a Content-Encoding that is not empty."""
+    cdef bytes name = value.strip().lower()
     if name == b"identity" or not name:
         return b""
     return name if name == b"gzip" or name == b"deflate" else None
-
-
-cdef str unreadable(bytes coding, ContentType content_type, bint strict):
-    """The code of the 415 that follows from the head alone, or None.
-
-    `strict`: the body is JSON whatever its content type says.
-    """
-    if coding is None:
-        return "unsupported_coding"
-    if content_type.charset == CHARSET_UNREADABLE or (
-        strict and content_type.charset != CHARSET_UTF8
-    ):
-        return "unsupported_charset"
-    return None
 
 
 cdef object inflater_for(bytes data, bytes coding):

@@ -26,7 +26,8 @@ from iatp._fast.counters cimport (
     POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
     UPSTREAM_TRUNCATED,
 )
-from iatp._fast.gate cimport Forward, Gate
+from iatp._fast.forward cimport Forward
+from iatp._fast.gate cimport Gate
 from iatp._fast.heads cimport (
     TOGETHER, Heads, RequestHead, add_field, copied, of_another_body,
 )
@@ -1003,7 +1004,7 @@ cdef class Door(Exchange):
             add_field(line, field)
         if self.governed:
             self.front.agent.answered()
-            self.front.gate.settle_head(self.forward, head.status, content_type, content_encoding)
+            self.forward.settle_head(head.status, content_type, content_encoding)
             line._raw(b"X-Agent-Trace-ID: ", 18)
             line.ascii(self.forward.trace_id)
             line._raw(b"\r\nX-Agent-Trust-Score: ", 23)
@@ -1066,7 +1067,7 @@ cdef class Door(Exchange):
     cdef int _hold(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Keeps a piece of an answer that the caller gets once all of it has been judged."""
         cdef bint crowded
-        self.front.gate.settle_bytes(self.forward, p, n)
+        self.forward.settle_bytes(p, n)
         if self.transport is None or self.gone:
             return 0
         self.held += p[:n]
@@ -1117,7 +1118,7 @@ cdef class Door(Exchange):
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Tells the gate of a piece of the answer: 1 where the caller gets it, 0 if it is gone."""
         if self.governed:
-            self.front.gate.settle_bytes(self.forward, p, n)
+            self.forward.settle_bytes(p, n)
         if self.transport is None or self.gone:
             return 0
         self.turn_bytes += n

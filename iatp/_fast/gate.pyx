@@ -10,12 +10,12 @@ Protocol sections 2 (trace ID), 6 (decision), 7 (records), 8 (errors).
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from iatp._fast.answer cimport Answer, scrub_deltas, settled
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from iatp._fast.content cimport (
-    CHARSET_LATIN, CHARSET_UNREADABLE, CHARSET_UTF8, ContentType, coding_of, decode,
-    from_latin, inflater_for, type_of, unreadable,
+    CHARSET_LATIN, CHARSET_UNREADABLE, CHARSET_UTF8, ContentType, coding_of, decode, from_latin,
+    type_of, unreadable,
 )
+from iatp._fast.forward cimport Forward, make_forward
 from iatp._fast.mac cimport Mac
 from iatp._fast.patterns cimport Patterns
 from iatp._fast.reading cimport Reading, Scanner, is_strict, is_unjudged, may_hold_json
@@ -23,12 +23,11 @@ from iatp._fast.record cimport Line, json_string
 from iatp._fast.slots cimport slot, slot_of
 from iatp._fast.tails cimport Tails, utf8
 from iatp._fast.text cimport (
-    AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, MOST_FINDINGS, SECRET_NAMES, Spans, finding_of,
+    AS_JSON, AS_TARGET, AS_TEXT, MOST_FINDINGS, SECRET_NAMES, Spans, finding_of,
 )
 
 import hmac
 import json
-import zlib
 
 from iatp._fast import trust
 from iatp._fast.content import CodingError
@@ -362,130 +361,14 @@ cdef tuple _closed(Gate gate, str method, bytes target):
     return ("method_not_allowed", methods) if methods else ("path_not_open", "")
 
 
-cdef int _begin_answer(
-    Gate gate, Forward forward, const unsigned char* data, Py_ssize_t length
-) except -1:
-    # From here on what passes is looked at as it comes: first what has been kept, which is all
-    # that came before, then `data`. What can't be read stays unread, as in the record.
-    cdef bytes coding = coding_of(forward._content_encoding)
-    cdef ContentType content_type = type_of(forward._content_type)
-    cdef bytes begun = _kept_of(forward)
-    cdef bytes piece
-    cdef int form = AS_TEXT
-    cdef object inflater = None
-    if coding is None or content_type.charset == CHARSET_UNREADABLE:
-        return 0
-    piece = PyBytes_FromStringAndSize(<const char*>data, length)
-    if coding:
-        inflater = inflater_for(begun + piece, coding)
-    if (
-        content_type.json or content_type.events
-        or (not coding and may_hold_json((begun + piece)[:gate._window]))
-    ):
-        form = AS_JSON
-    elif content_type.form:
-        form = AS_FORM
-    forward._answer = Answer(
-        form, content_type.events, inflater, gate._scanner.max_body, gate._scanner.patterns
-    )
-    if begun:
-        forward._answer.add(
-            <const unsigned char*>PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun)
-        )
-    return forward._answer.add(data, length)
-
-
-cdef bytes _kept_of(Forward forward):
-    if forward._kept is not None:
-        return bytes(forward._kept)
-    return b"" if forward._first is None else forward._first
-
-
-cdef int _answer(Gate gate, Line line, Forward forward, bint whole) except -1:
-    # Adds what is recorded of the agent's answer; `forward.answer_findings` is what is in it.
-    cdef bytes text = _kept_of(forward)
-    cdef list across = []
-    cdef int finding
-    cdef bytes coding
-    cdef Reading reading
-    cdef ContentType content_type
-    cdef Py_ssize_t limit = gate._tails.keep
-    if forward.answer_bytes > PyBytes_GET_SIZE(text):
-        whole = False
-    if forward._answer is not None:
-        forward.answer_findings = forward._answer.end()
-        forward._answer = None
-    if not text:
-        return line.literal(b',"response":null')
-    coding = coding_of(forward._content_encoding)
-    content_type = type_of(forward._content_type)
-    if coding is None or content_type.charset == CHARSET_UNREADABLE:
-        # What can't be read can't be scrubbed.
-        line.literal(b',"response":null,"response_omitted":')
-        return line.literal(b'"unknown_coding"' if coding is None else b'"unknown_charset"')
-    if coding:
-        try:
-            inflater = inflater_for(text, coding)
-            text = inflater.decompress(text, gate._window)
-            if not inflater.eof or inflater.unused_data:
-                whole = False
-        except zlib.error:
-            return line.literal(b',"response":null,"response_omitted":"malformed_coding"')
-    if content_type.charset == CHARSET_LATIN:
-        text = from_latin(text)
-    if content_type.events:
-        text = scrub_deltas(text, whole, across, gate._scanner.patterns)
-    reading = Reading.__new__(Reading)
-    gate._scanner.read_any(
-        reading, text, content_type, content_type.json and whole and PyBytes_GET_SIZE(text) <= limit
-    )
-    if reading.code is not None:
-        line.literal(b',"response":null,"response_omitted":')
-        return line.literal(
-            b'"patterns_too_slow"' if reading.detail else b'"too_much_encoded"'
-        )
-    for finding in across:
-        reading.add(finding)
-    # What is longer, or compressed, has been counted as it passed.
-    if reading.tally is not None and not coding and forward.answer_bytes <= gate._window:
-        forward.answer_findings = reading.tally.pairs()
-    if reading.json:
-        line.literal(b',"response":')
-        return gate._tails.json(reading.text, reading.spans)
-    if not whole:
-        limit = min(limit, settled(reading.text))
-    return gate._tails.text(
-        b"response", gate._scanner.cut(reading.text, reading.spans, limit), False
-    )
-
-
-cdef bint _making = False
-
-
-@cython.final
-@cython.no_gc
-@cython.freelist(8)
-cdef class Forward:
-    def __cinit__(self):
-        if not _making:
-            raise TypeError("only Gate.admit makes a Forward")
-
-
 cdef Forward _forward(
     Gate gate, object request, str trace_id, str request_id, Reading reading, object grant,
     const char* rule, bytes warning_json, bytes would
 ):
     # `would`: what the policy would have done, as JSON, where it only observes; else None.
-    global _making
-    cdef Forward forward
+    cdef Forward forward = make_forward(gate._tails)
     cdef Line line
     cdef long long time_ns, mono_ns
-    _making = True
-    try:
-        forward = Forward.__new__(Forward)
-    finally:
-        _making = False
-    forward._gate = gate
     forward.trace_id = trace_id
     forward.request_id = request_id
     forward.trust_score = gate.trust_score
@@ -494,13 +377,14 @@ cdef Forward _forward(
     if would is None:
         forward.body = reading.sent
     forward._method = reading.method
-    forward.answer_findings = ()
     forward._path = reading.path
     forward._caller = reading.caller
     forward._peer = reading.peer
     time_ns = slot(request, REQUEST, TIME_NS)
     mono_ns = slot(request, REQUEST, MONO_NS)
-    line = gate._tails.begin(b'"type":"request","trace_id":', trace_id, request_id, time_ns, mono_ns)
+    line = gate._tails.begin(
+        b'"type":"request","trace_id":', trace_id, request_id, time_ns, mono_ns
+    )
     gate._tails.describe(reading, b"allow", rule, forward.quarantined)
     if would is not None:
         line.literal(b',"would":')
@@ -553,7 +437,7 @@ def _by_place(row):
 
 
 cdef int _end(Gate gate, Forward forward) except -1:
-    if forward._gate is not gate:
+    if forward._tails is not gate._tails:
         raise RuntimeError("this Forward is another gate's")
     if forward.ended:
         raise RuntimeError("this Forward has ended before")
@@ -613,7 +497,7 @@ cdef class Gate:
         self._tails.score = str(self.trust_score).encode()
         self._tails.keys = tuple([f'"{name}":'.encode() for name in names])
         self._tails.keep = policy.record_body_bytes
-        self._window = policy.record_body_bytes + (
+        self._tails.window = policy.record_body_bytes + (
             OWN_LOOKAHEAD if table.patterns else LOOKAHEAD
         )
 
@@ -760,55 +644,6 @@ cdef class Gate:
             closes=failure.closes,
         )
 
-    cpdef object settle_head(
-        self, Forward forward, int status, bytes content_type, bytes content_encoding
-    ):
-        """Take the head of the agent's final answer; a retried one replaces the first."""
-        if forward.ended:
-            raise RuntimeError("this Forward has ended before")
-        forward.agent_status = status
-        forward._content_type = content_type
-        forward._content_encoding = content_encoding
-
-    def settle_piece(self, Forward forward not None, bytes piece not None):
-        """Take a piece of the agent's answer, content-encoded as it came."""
-        self.settle_bytes(
-            forward, <const unsigned char*>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece)
-        )
-
-    cdef int settle_bytes(
-        self, Forward forward, const unsigned char* data, Py_ssize_t length
-    ) except -1:
-        cdef Py_ssize_t room
-        if forward.ended:
-            raise RuntimeError("this Forward has ended before")
-        if length <= 0:
-            return 0
-        forward.answer_bytes += length
-        if forward._answer is not None:
-            forward._answer.add(data, length)
-        elif forward.answer_bytes > self._window or (
-            # Of two bytes it can be told which kind of deflate it is.
-            forward._content_encoding and forward.answer_bytes > 1
-            and coding_of(forward._content_encoding)
-        ):
-            # No longer what is looked at whole in the end.
-            _begin_answer(self, forward, data, length)
-        if forward._kept is None:
-            if forward._first is None:
-                room = min(length, self._window)
-                forward._first = PyBytes_FromStringAndSize(<const char*>data, room)
-                return 0
-            room = self._window - PyBytes_GET_SIZE(forward._first)
-            if room <= 0:
-                return 0
-            forward._kept = bytearray(forward._first)
-            forward._first = None
-        room = self._window - len(forward._kept)
-        if room > 0:
-            forward._kept += PyBytes_FromStringAndSize(<const char*>data, min(room, length))
-        return 0
-
     cpdef bint holds(self, bytes content_type, bint has_length) except -1:
         """Return whether an answer is judged before its caller gets it: where it does not stream.
 
@@ -885,7 +720,7 @@ cdef class Gate:
         line.integer(forward.agent_status)
         line.literal(b',"latency_ms":')
         line.milliseconds(latency_us)
-        _answer(self, line, forward, not truncated)
+        forward.tell_answer(not truncated)
         line.literal(b',"response_bytes":')
         line.integer(forward.answer_bytes)
         if forward.answer_findings:
@@ -896,8 +731,6 @@ cdef class Gate:
             line.literal(b',"truncated":true}')
         else:
             line.literal(b',"truncated":false}')
-        forward._first = None
-        forward._kept = None
         return line.done()
 
     def explain(self, request):

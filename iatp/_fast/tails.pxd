@@ -15,6 +15,7 @@ cdef class Tails:
     cdef bytes score
     cdef tuple keys                      # names of findings, as keys of JSON
     cdef Py_ssize_t keep                 # bytes of a payload, at most
+    cdef Py_ssize_t window               # of an answer, to find where it may be cut
 
     cdef Line begin(
         self, const char* start, str trace_id, str request_id, long long time_ns,

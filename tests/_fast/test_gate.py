@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy, OverrideMode
 from iatp.values import records
 from iatp.values.errors import FAILURES
@@ -107,9 +108,9 @@ def settle(
     gate = Gate(policy)
     forward = gate.admit(ask())
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, content_type, encoding)
+    forward.settle_head(200, content_type, encoding)
     for piece in pieces:
-        gate.settle_piece(forward, piece)
+        forward.settle_piece(piece)
     record = parse(gate.settle_end(forward, outcome, 12_345, TIME_NS, 7))
     answer = b"".join(pieces)
     expected = twin.common(
@@ -273,9 +274,9 @@ def test_one_gate_decides_like_a_new_one_each_time() -> None:
                 fresh.fail(again, "agent_reset", TIME_NS, 9)
             )
             continue
-        for gate, each in ((used, forward), (fresh, again)):
-            gate.settle_head(each, 200, request.content_type, b"")
-            gate.settle_piece(each, request.body + b" " + EMAIL)
+        for each in (forward, again):
+            each.settle_head(200, request.content_type, b"")
+            each.settle_piece(request.body + b" " + EMAIL)
         one = used.settle_end(forward, "answered", 1, TIME_NS, 9)
         assert one == fresh.settle_end(again, "answered", 1, TIME_NS, 9)
         assert EMAIL not in one
@@ -764,9 +765,9 @@ def test_no_found_value_in_any_sink(
         verdict = gate.admit(request, GRANTED)
     sinks = [*verdict.records, repr(verdict.findings).encode(), verdict.trace_id.encode()]
     if isinstance(verdict, Forward):
-        gate.settle_head(verdict, 200, request.content_type, b"")
+        verdict.settle_head(200, request.content_type, b"")
         sent = request.body if whole else request.body[: len(request.body) // 2]
-        gate.settle_piece(verdict, sent)
+        verdict.settle_piece(sent)
         sinks.append(gate.settle_end(verdict, "answered" if whole else "truncated", 1, 1, 1))
     else:
         sinks.append(verdict.body)
@@ -966,8 +967,8 @@ def test_a_packed_answer_buys_no_time() -> None:
     gate = Gate(SAFE)
     forward = gate.admit(ask())
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, b"text/plain", b"gzip")
-    gate.settle_piece(forward, packed)
+    forward.settle_head(200, b"text/plain", b"gzip")
+    forward.settle_piece(packed)
     record = parse(gate.settle_end(forward, "answered", 1, 1, 1))
     assert record["findings"] == {"credit_card": 400}
     assert time.perf_counter() - started < 1
@@ -1005,7 +1006,7 @@ def test_a_forward_ends_once() -> None:
     with pytest.raises(RuntimeError, match="no head"):
         gate.settle_end(forward, "answered", 1, 1, 1)
     assert not forward.ended
-    gate.settle_head(forward, 204, b"", b"")
+    forward.settle_head(204, b"", b"")
     with pytest.raises(ValueError, match="outcome"):
         gate.settle_end(forward, "lost", 1, 1, 1)
     assert parse(gate.settle_end(forward, "answered", 1, 1, 1))["response"] is None
@@ -1013,8 +1014,8 @@ def test_a_forward_ends_once() -> None:
     for again in (
         lambda: gate.settle_end(forward, "answered", 1, 1, 1),
         lambda: gate.fail(forward, "agent_reset", 1, 1),
-        lambda: gate.settle_head(forward, 200, b"", b""),
-        lambda: gate.settle_piece(forward, b"x"),
+        lambda: forward.settle_head(200, b"", b""),
+        lambda: forward.settle_piece(b"x"),
     ):
         with pytest.raises(RuntimeError, match="ended before"):
             again()
@@ -1043,7 +1044,7 @@ def test_a_failed_forward_ends_with_an_error_record(quarantined: bool) -> None:
     request = ask(target=b"/proxy/" + CARD, override=override)
     forward = gate.admit(request, grant)
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, b"", b"")
+    forward.settle_head(200, b"", b"")
     failed = gate.fail(forward, "agent_truncated", TIME_NS + 1000, 8, "reset")
     assert forward.ended
     failure = FAILURES["agent_truncated"]
