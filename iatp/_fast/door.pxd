@@ -121,4 +121,6 @@ cdef class Door(Exchange):
     cdef int _send_held(self, bytes body) except -1
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef int _broken(self) except -1
-    cdef int _record_gone(self) except -1
+    cdef int _answered(self) except -1
+    cdef int _unanswered(self, str code) except -1
+    cdef int _end_unheard(self, str code) except -1

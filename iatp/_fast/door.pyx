@@ -505,13 +505,14 @@ cdef class Door(Exchange):
                 self.link.detach()
             elif self.governed and self.state == WAITING:
                 self._give_up()
-            if self.state != ANSWERING and not self.head_out and self.state < LINGERING:
-                if self.forward is not None and not self.forward.ended:
-                    self._end_forward("internal_error")
-                else:
-                    self._refuse("internal_error", True, b"")
-            else:
+            if self.head_out or self.state >= LINGERING:
+                self._end_unheard("internal_error")
+                self.state = CLOSED
                 self.finish(ABORT)
+            elif self.forward is not None and not self.forward.ended:
+                self._end_forward("internal_error")
+            else:
+                self._refuse("internal_error", True, b"")
         except Exception:
             _log.exception("the connection is dropped")
             self.abort_transport()
@@ -1136,11 +1137,25 @@ cdef class Door(Exchange):
         return self.write(p[:n])
 
     cdef int answer_end(self) except -1:
+        # The link is free by now, and would not tell anybody of a failure.
+        try:
+            return self._answered()
+        except Exception:
+            return self._broken()
+
+    cdef int answer_failed(self, str code) except -1:
+        try:
+            return self._unanswered(code)
+        except Exception:
+            return self._broken()
+
+    cdef int _answered(self) except -1:
+        """The answer has come whole."""
         cdef long long now = self.outbox.now_ns()
         cdef bytes body = None
         if self.governed:
             if self.gone:
-                self._record_gone()
+                self._end_unheard("caller_gone")
                 return 0
             if self.held is not None:
                 body = self.front.gate.judge(self.forward, bytes(self.held))
@@ -1226,10 +1241,11 @@ cdef class Door(Exchange):
             return self._await_head()
         return 0
 
-    cdef int answer_failed(self, str code) except -1:
+    cdef int _unanswered(self, str code) except -1:
+        """No (whole) answer comes."""
         cdef long long now
         if self.gone:
-            self._record_gone()
+            self._end_unheard("caller_gone")
             return 0
         if not self.governed:
             if self.head_out:
@@ -1290,14 +1306,14 @@ cdef class Door(Exchange):
         respond = self.front.gate.fail(self.forward, code, wall_ns(), monotonic_ns())
         return self._respond(respond, b"")
 
-    cdef int _record_gone(self) except -1:
-        """The agent is done with a request whose caller went away."""
+    cdef int _end_unheard(self, str code) except -1:
+        """Ends a request whose caller hears nothing more of it; its record says why."""
         cdef Forward forward = self.forward
         if forward is not None and not forward.ended:
-            respond = self.front.gate.fail(forward, "caller_gone", wall_ns(), monotonic_ns())
+            respond = self.front.gate.fail(forward, code, wall_ns(), monotonic_ns())
             for record in respond.records:
                 self.outbox.record(record)
-            self._count(DECISION_REFUSE, 499)
+            self._count(_DECISIONS[respond.decision], respond.status)
         return self._done()
 
     cdef int _caller_gone(self) except -1:
@@ -1325,10 +1341,10 @@ cdef class Door(Exchange):
                 if self.waits:
                     self.front.agent.cancel(self)
                 self.abandoned = True
-                self._record_gone()
+                self._end_unheard("caller_gone")
             elif self.repeatable:
                 link.detach()
-                self._record_gone()
+                self._end_unheard("caller_gone")
             else:
                 # Not idempotent: the agent's side is finished, and read as fast as it comes.
                 link.resume()

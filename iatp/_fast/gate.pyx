@@ -436,12 +436,11 @@ def _by_place(row):
     return row[0] != "target", row[1:]
 
 
-cdef int _end(Gate gate, Forward forward) except -1:
+cdef int _check_open(Gate gate, Forward forward) except -1:
     if forward._tails is not gate._tails:
         raise RuntimeError("this Forward is another gate's")
     if forward.ended:
         raise RuntimeError("this Forward has ended before")
-    forward.ended = True
     return 0
 
 
@@ -618,7 +617,7 @@ cdef class Gate:
             RuntimeError: the Forward has ended before (a bug).
         """
         cdef Line line
-        _end(self, forward)
+        _check_open(self, forward)
         failure = FAILURES.get(code, UNKNOWN)
         line = self._tails.begin(
             b'"type":"error","trace_id":', forward.trace_id, forward.request_id, time_ns,
@@ -631,6 +630,7 @@ cdef class Gate:
         else:
             line.literal(b',"quarantined":false}')
         record = line.done()
+        forward.ended = True
         return Respond(
             status=failure.status,
             decision=failure.decision,
@@ -711,7 +711,7 @@ cdef class Gate:
             raise ValueError("outcome is 'answered' or 'truncated'")
         if not forward.agent_status:
             raise RuntimeError("no head was settled")
-        _end(self, forward)
+        _check_open(self, forward)
         line = self._tails.begin(
             b'"type":"response","trace_id":', forward.trace_id, forward.request_id,
             time_ns, mono_ns,
@@ -731,6 +731,8 @@ cdef class Gate:
             line.literal(b',"truncated":true}')
         else:
             line.literal(b',"truncated":false}')
+        # Only now: where it cannot be told, `fail` still can.
+        forward.ended = True
         return line.done()
 
     def explain(self, request):

@@ -1,7 +1,7 @@
 """What the gate is asked and what it answers, as values.
 
 The door fills a `Request` once the whole request has arrived; `Gate.admit` turns it into
-`Forward` (compiled, in iatp/_fast/gate), `Respond` or `Claim`. Records travel as *tails*:
+`Forward` (compiled, in iatp/_fast/forward), `Respond` or `Claim`. Records travel as *tails*:
 the JSON text of a record from its `"type"` on, without the leading brace, one line
 without its line end; the recorder puts `seq`, `worker` and `boot_id` in front.
 """

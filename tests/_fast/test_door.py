@@ -22,7 +22,7 @@ from iatp._fast.upstream import AgentPool, Pool
 from iatp.adapters.log_folder import LogFolder
 from iatp.adapters.recorder import Recorder, new_boot_id
 from iatp.adapters.shared_memory import SharedMemory
-from tests._fast.test_gate import SAFE
+from tests._fast.gates import SAFE
 
 REFUSED = b"POST /proxy HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{"
 COUNT = 250

@@ -14,7 +14,7 @@ from iatp._fast.forward import Forward
 from iatp._fast.gate import Gate
 from iatp.values.exchange import KINDS, kind_of
 from iatp.values.policy import DEFAULT, AnswerAction, Mode
-from tests._fast.test_gate import CARD, EMAIL, SAFE, SSN, ask
+from tests._fast.gates import CARD, EMAIL, SAFE, SSN, ask
 from tests.twins.gate import media, read_loose
 from tests.twins.scan import FORM, JSON, TEXT, scan
 from tests.twins.scan import redact as scrub

@@ -17,8 +17,8 @@ from iatp._fast.forward import Forward
 from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import FINDINGS
-from tests._fast.test_gate import CARD, TIME_NS, ask, parse, same
-from tests._fast.test_gate import SAFE as SMALL
+from tests._fast.gates import CARD, TIME_NS, ask, parse, same
+from tests._fast.gates import SAFE as SMALL
 from tests._fast.test_gate_policy import refused, sent, with_table
 from tests._fast.test_patterns import SLOW
 

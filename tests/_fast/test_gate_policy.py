@@ -21,7 +21,7 @@ from iatp.decisions.policy import GatePolicy, OverrideMode
 from iatp.values.exchange import KINDS, Claim, Respond
 from iatp.values.manifest import RetentionPolicy, TrustLevel
 from iatp.values.policy import Policy
-from tests._fast.test_gate import CARD, EMAIL, GRANTED, LOW, SAFE, SSN, ask, parse, plain, same
+from tests._fast.gates import CARD, EMAIL, GRANTED, LOW, SAFE, SSN, ask, parse, plain, same
 
 LAST = {"name": "rest", "action": "allow"}
 REDACTS = {"name": "masked", "kinds": ["credit_card", "ssn"], "action": "redact"}
