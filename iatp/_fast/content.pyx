@@ -117,7 +117,7 @@ cdef object inflater_for(bytes data, bytes coding):
 
 
 cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit):
-    """The whole decoded body; never holds more than `limit` + 1 decoded bytes.
+    """The whole decoded body; never decodes more than `limit` + 1 bytes.
 
     Raises:
         CodingError: it is not what its coding says, or longer than `limit`.

@@ -28,9 +28,7 @@ from iatp._fast.counters cimport (
 )
 from iatp._fast.forward cimport Forward
 from iatp._fast.gate cimport Gate
-from iatp._fast.heads cimport (
-    TOGETHER, Heads, RequestHead, add_field, copied, of_another_body,
-)
+from iatp._fast.heads cimport TOGETHER, Heads, RequestHead, add_field, copied, of_another_body
 from iatp._fast.http cimport (
     BAD_EXPECTATION, BAD_VERSION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
     HEAD_TOO_LARGE, HOP, NOT_IMPLEMENTED, OURS, TRACE_ID, TRANSFER_ENCODING, URI_TOO_LONG, Field,
@@ -204,7 +202,7 @@ cdef class Front:
         """Whether a caller is connected that has not sent its first request yet."""
         cdef Door door
         for door in self.doors:
-            if door.fresh and door.listener == "data":
+            if door.fresh and door.state == READ_HEAD and door.listener == "data":
                 return True
         return False
 

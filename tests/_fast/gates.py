@@ -15,7 +15,9 @@ from iatp.values import records
 from iatp.values.exchange import Claim, Grant, Request, Respond
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
 from tests._fast.test_record import assert_safe
+from tests.twins import forward as forward_twin
 from tests.twins import gate as twin
+from tests.twins import tails as tails_twin
 
 CARD = b"4111111111111111"
 SSN = b"123-45-6789"
@@ -155,7 +157,7 @@ def settle(
         forward.settle_piece(piece)
     record = parse(gate.settle_end(forward, outcome, 12_345, TIME_NS, 7))
     answer = b"".join(pieces)
-    expected = twin.common(
+    expected = tails_twin.common(
         policy, "response", (forward.trace_id, forward.request_id), TIME_NS, 7
     ) | {
         "status_code": 200,
@@ -163,7 +165,7 @@ def settle(
         "response_bytes": len(answer),
         "truncated": outcome == "truncated",
     }
-    expected |= twin.answer_fields(
+    expected |= forward_twin.answer_fields(
         policy, content_type, encoding, answer, whole=outcome == "answered"
     )
     assert record == expected

@@ -1,4 +1,4 @@
-"""Deadlines of a door: a real loop, real sockets and a real recorder; only the time is told."""
+"""Doors behind a real loop, real sockets and a real recorder; only the time is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,8 @@ class Behind:
         await asyncio.sleep(0.05)
 
 
-async def connected(recorder: Recorder, end: socket.socket, other: socket.socket) -> Behind:
+@contextlib.asynccontextmanager
+async def connected(recorder: Recorder) -> AsyncIterator[Behind]:
     loop = asyncio.get_running_loop()
     views = SharedMemory(1, 100).attach(0)
     counters = Counters(views.counters)
@@ -106,9 +107,24 @@ async def connected(recorder: Recorder, end: socket.socket, other: socket.socket
         max_buffered=100_000,
         max_connections=10,
     )
+    end, other = socket.socketpair()
+    end.setblocking(False)
     other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    await loop.connect_accepted_socket(lambda: front.door("data"), other)
-    return Behind(front, end)
+    with end:
+        await loop.connect_accepted_socket(lambda: front.door("data"), other)
+        yield Behind(front, end)
+
+
+def run(folder: Path, work: Callable[[Behind], Coroutine[None, None, None]]) -> None:
+    async def all_of_it(recorder: Recorder) -> None:
+        async with connected(recorder) as caller:
+            await work(caller)
+
+    with (
+        recording(folder) as recorder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(all_of_it(recorder))
 
 
 @pytest.mark.parametrize(
@@ -120,27 +136,29 @@ def test_answers_that_wait_change_no_deadline_of_what_is_sent(
 ) -> None:
     """A caller that has not taken its answers has begun another request."""
 
-    async def run(recorder: Recorder) -> None:
-        end, other = socket.socketpair()
-        end.setblocking(False)
-        with end:
-            caller = await connected(recorder, end, other)
-            await caller.send(REFUSED * COUNT + begun)
-            if not takes:
-                await caller.passes(59)
-                assert caller.front.connections == 1
-                await caller.passes(61)
-                assert caller.front.connections == 0
-                assert (await caller.hears()).count(b"HTTP/1.1 400") < COUNT
-                return
-            assert (await caller.hears()).count(b"HTTP/1.1 400") == COUNT
-            await caller.passes(within_s - 1)
-            assert await caller.hears() == b""
-            await caller.passes(within_s + 1)
-            assert (await caller.hears()).startswith(b"HTTP/1.1 408")
+    async def work(caller: Behind) -> None:
+        await caller.send(REFUSED * COUNT + begun)
+        if not takes:
+            await caller.passes(59)
+            assert caller.front.connections == 1
+            await caller.passes(61)
+            assert caller.front.connections == 0
+            assert (await caller.hears()).count(b"HTTP/1.1 400") < COUNT
+            return
+        assert (await caller.hears()).count(b"HTTP/1.1 400") == COUNT
+        await caller.passes(within_s - 1)
+        assert await caller.hears() == b""
+        await caller.passes(within_s + 1)
+        assert (await caller.hears()).startswith(b"HTTP/1.1 408")
 
-    with (
-        recording(tmp_path) as recorder,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        runner.run(run(recorder))
+    run(tmp_path, work)
+
+
+def test_no_first_request_is_expected_of_who_was_refused(tmp_path: Path) -> None:
+    async def work(caller: Behind) -> None:
+        assert caller.front.expecting
+        await caller.send(b"no request\r\n\r\n")
+        assert caller.front.connections == 1
+        assert not caller.front.expecting
+
+    run(tmp_path, work)

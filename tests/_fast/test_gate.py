@@ -40,6 +40,7 @@ from tests._fast.gates import (
     same,
 )
 from tests.twins import gate as twin
+from tests.twins import tails as tails_twin
 
 
 @pytest.mark.parametrize("mode", list(OverrideMode))
@@ -424,9 +425,9 @@ def test_a_failed_forward_ends_with_an_error_record(quarantined: bool) -> None:
     assert (failed.status, failed.decision, failed.code) == (502, "error", failure.code)
     assert failed.findings == forward.findings == ((0, 1),)
     record = parse(failed.records[0])
-    assert record == twin.common(
+    assert record == tails_twin.common(
         policy, "error", (forward.trace_id, forward.request_id), TIME_NS + 1000, 8
-    ) | twin.about(request) | {
+    ) | tails_twin.about(request) | {
         "decision": "error",
         "error": failure.sentence,
         "code": failure.code,

@@ -15,7 +15,8 @@ from iatp._fast.gate import Gate
 from iatp.values.exchange import KINDS, kind_of
 from iatp.values.policy import DEFAULT, AnswerAction, Mode
 from tests._fast.gates import CARD, EMAIL, SAFE, SSN, ask
-from tests.twins.gate import media, read_loose
+from tests.twins.content import media
+from tests.twins.reading import read_loose
 from tests.twins.scan import FORM, JSON, TEXT, scan
 from tests.twins.scan import redact as scrub
 
