@@ -9,7 +9,7 @@ TIME_NS = 1_732_100_000_123_456_789
 
 def test_an_id_is_a_uuid_of_version_7_and_of_its_time() -> None:
     ids = Ids()
-    for time_ns in (0, 999_999, TIME_NS, (2**48 - 1) * 10**6):
+    for time_ns in (0, 999_999, TIME_NS, 2**63 - 1):
         text = ids.new(time_ns)
         made = uuid.UUID(text)
         assert str(made) == text
