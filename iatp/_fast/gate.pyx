@@ -639,7 +639,6 @@ cdef class Gate:
             trace_id=forward.trace_id,
             trust_score=self.trust_score,
             records=(record,),
-            findings=forward.findings,
             retry_after_s=failure.retry_after_s,
             closes=failure.closes,
         )

@@ -52,7 +52,8 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     records: tuple[bytes, ...]
     """Tails of the records to write before anything is sent."""
     findings: tuple[tuple[int, int], ...] = ()
-    """What was found: pairs of a number in the gate's `names` and how many, in that order."""
+    """What was found: pairs of a number in the gate's `names` and how many, in that order. Empty
+    for a request that had been admitted: its Forward has them."""
     retry_after_s: int = 0
     closes: bool = False
 

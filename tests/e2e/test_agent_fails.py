@@ -108,6 +108,13 @@ def test_a_key_alone_does_not_make_a_post_repeatable(tmp_path: Path) -> None:
         assert len(behind.seen) == 1
 
 
+def test_what_was_found_counts_once_though_the_agent_fails(tmp_path: Path) -> None:
+    with agent(resets) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        for number in (1, 2):
+            assert running.post('{"to":"alice@example.com"}').status == 502
+            assert running.metric('iatp_findings_total{kind="email"}') == number
+
+
 def test_a_repeat_ends_too(tmp_path: Path) -> None:
     with agent(resets) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
         assert running.ask("GET", "/proxy/x").status == 502
