@@ -17,9 +17,20 @@ cdef class ContentType:
     cdef int charset
 
 
+@cython.final
+cdef class Inflater:
+    cdef bytes rest                      # of what was given, what is not decoded yet
+    cdef bint whole                      # what has been decoded is not cut off
+    cdef bytes _coding
+    cdef object _member
+    cdef int _members
+
+    cdef bytes take(self, bytes data, Py_ssize_t most)
+    cdef bytes beginning(self, bytes data, Py_ssize_t most)
+
+
 cdef ContentType type_of(bytes value)
 cdef bytes read_coding(bytes value)
-cdef object inflater_for(bytes data, bytes coding)
 cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit)
 cdef bytes from_latin(bytes data)
 cdef bytes to_latin(bytes text)

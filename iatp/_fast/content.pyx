@@ -6,6 +6,7 @@ and 6.
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 
 import codecs
 import zlib
@@ -103,17 +104,54 @@ cdef bytes read_coding(bytes value):
     return name if name == b"gzip" or name == b"deflate" else None
 
 
-cdef object inflater_for(bytes data, bytes coding):
-    """A zlib decompressor for what begins with these bytes, two of them where there are.
-
-    "deflate" is zlib (RFC 9110 8.4.1.2); many send it raw, and readers tell them apart by the
-    zlib header as is done here.
-    """
+cdef object _decompressor(bytes data, bytes coding):
+    # "deflate" is zlib (RFC 9110 8.4.1.2); many send it raw, and readers tell them apart by the
+    # zlib header as is done here.
     if coding == b"gzip":
         return zlib.decompressobj(31)
     if len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0:
         return zlib.decompressobj(15)
     return zlib.decompressobj(-15)
+
+
+@cython.final
+cdef class Inflater:
+    """Takes a content coding off what comes in pieces; the first has two bytes or is all."""
+
+    def __cinit__(self, bytes coding not None):
+        self._coding = coding
+
+    cdef bytes take(self, bytes data, Py_ssize_t most):
+        """At most `most` decoded bytes (above 0) of these; `rest` is what is left of them.
+
+        Raises:
+            CodingError: it is not what its coding says.
+        """
+        cdef bytes text
+        if self._member is None or self._member.eof:
+            # RFC 1952 2.2: a gzip file may have several members. Anything else is garbage.
+            self._members += 1
+            if self._members > (GZIP_MEMBERS if self._coding == b"gzip" else 1):
+                raise CodingError("malformed_coding")
+            self._member = _decompressor(data, self._coding)
+        try:
+            text = self._member.decompress(data, most)
+        except zlib.error:
+            raise CodingError("malformed_coding") from None
+        self.whole = self._member.eof
+        self.rest = self._member.unused_data if self.whole else self._member.unconsumed_tail
+        return text
+
+    cdef bytes beginning(self, bytes data, Py_ssize_t most):
+        """As `take`, through as many members as that needs; for what is short."""
+        cdef list pieces = []
+        cdef bytes piece
+        self.rest = data
+        while self.rest and most > 0:
+            piece = self.take(self.rest, most)
+            most -= PyBytes_GET_SIZE(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit):
@@ -125,31 +163,20 @@ cdef bytes decode(bytes data, bytes coding, Py_ssize_t limit):
     cdef list pieces = []
     cdef Py_ssize_t length = 0
     cdef Py_ssize_t at = 0
-    cdef int members = 1
-    cdef object inflater = inflater_for(data, coding)
-    cdef bytes taken
-    while True:
-        # Fed in parts, since `unused_data` is a copy of what is left of a part.
+    cdef Inflater inflater = Inflater(coding)
+    cdef bytes taken, piece
+    while at < PyBytes_GET_SIZE(data):
+        # Fed in parts, since `rest` is a copy of what is left of a part.
         taken = data[at:at + FEED_BYTES]
-        try:
-            piece = inflater.decompress(taken, limit + 1 - length)
-        except zlib.error:
-            raise CodingError("malformed_coding") from None
-        length += len(piece)
+        piece = inflater.take(taken, limit + 1 - length)
+        length += PyBytes_GET_SIZE(piece)
         if length > limit:
             raise CodingError("body_too_large")
         pieces.append(piece)
-        at += len(taken) - len(inflater.unused_data)
-        if inflater.eof:
-            if at == len(data):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            # RFC 1952 2.2: a gzip file may have several members. Anything else is garbage.
-            members += 1
-            if coding != b"gzip" or members > GZIP_MEMBERS:
-                raise CodingError("malformed_coding")
-            inflater = inflater_for(data, coding)
-        elif at == len(data):
-            raise CodingError("malformed_coding")
+        at += PyBytes_GET_SIZE(taken) - PyBytes_GET_SIZE(inflater.rest)
+    if not inflater.whole:
+        raise CodingError("malformed_coding")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 # WHATWG reads ISO-8859-1 as windows-1252, and so do most agents; its five holes are C1.

@@ -9,14 +9,14 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from iatp._fast.answer cimport Answer, scrub_deltas, settled
 from iatp._fast.content cimport (
-    CHARSET_LATIN, CHARSET_UNREADABLE, ContentType, coding_of, from_latin, inflater_for, type_of,
+    CHARSET_LATIN, CHARSET_UNREADABLE, ContentType, Inflater, coding_of, from_latin, type_of,
 )
 from iatp._fast.reading cimport Reading, Scanner, may_hold_json
 from iatp._fast.record cimport Line
 from iatp._fast.tails cimport Tails
 from iatp._fast.text cimport AS_FORM, AS_JSON, AS_TEXT
 
-import zlib
+from iatp._fast.content import CodingError
 
 cdef bint _making = False
 
@@ -90,12 +90,9 @@ cdef class Forward:
         cdef bytes begun = self._so_far()
         cdef bytes piece
         cdef int form = AS_TEXT
-        cdef object inflater = None
         if coding is None or content_type.charset == CHARSET_UNREADABLE:
             return 0
         piece = PyBytes_FromStringAndSize(<const char*>data, length)
-        if coding:
-            inflater = inflater_for(begun + piece, coding)
         if (
             content_type.json or content_type.events
             or (not coding and may_hold_json((begun + piece)[:self._tails.window]))
@@ -104,8 +101,11 @@ cdef class Forward:
         elif content_type.form:
             form = AS_FORM
         self._answer = Answer(
-            form, content_type.events, inflater, scanner.max_body, scanner.patterns
+            form, content_type.events, coding, scanner.max_body, scanner.patterns
         )
+        if coding:
+            begun += piece
+            length = 0
         if begun:
             self._answer.add(
                 <const unsigned char*>PyBytes_AS_STRING(begun), PyBytes_GET_SIZE(begun)
@@ -126,6 +126,7 @@ cdef class Forward:
         cdef list across = None
         cdef int finding
         cdef bytes coding
+        cdef Inflater inflater
         cdef Reading reading
         cdef ContentType content_type
         cdef Py_ssize_t limit = tails.keep
@@ -143,13 +144,12 @@ cdef class Forward:
             line.literal(b',"response":null,"response_omitted":')
             return line.literal(b'"unknown_coding"' if coding is None else b'"unknown_charset"')
         if coding:
+            inflater = Inflater(coding)
             try:
-                inflater = inflater_for(text, coding)
-                text = inflater.decompress(text, tails.window)
-                if not inflater.eof or inflater.unused_data:
-                    whole = False
-            except zlib.error:
+                text = inflater.beginning(text, tails.window)
+            except CodingError:
                 return line.literal(b',"response":null,"response_omitted":"malformed_coding"')
+            whole = whole and inflater.whole and not inflater.rest
         if content_type.charset == CHARSET_LATIN:
             text = from_latin(text)
         if content_type.events:

@@ -126,6 +126,19 @@ def test_what_is_found_behind_what_is_kept_counts() -> None:
     assert "findings" not in settle(SAFE, [b"word " * 5000], b"text/plain")
 
 
+@pytest.mark.parametrize("size", [1, 30, 1000])
+@pytest.mark.parametrize("filler", [b"", b"word " * 1000])
+def test_every_member_of_a_packed_answer_is_read(filler: bytes, size: int) -> None:
+    packed = gzip.compress(b"clean and " + filler) + gzip.compress(b"") + gzip.compress(CARD)
+    for tail in (b"", b"garbage", gzip.compress(b" and more")[:20]):
+        answer = packed + tail
+        pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
+        record = settle(SAFE, pieces, b"text/plain", b"gzip")
+        assert record["findings"] == {"credit_card": 1}
+        if not filler and not tail:
+            assert record["response"] == "clean and [CREDIT_CARD_REDACTED]"
+
+
 def test_a_packed_answer_buys_no_time() -> None:
     packed = gzip.compress(b"4111 1111 1111 1111 word " * 4_000_000, 1)
     started = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
 
 LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
 ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
@@ -50,6 +51,41 @@ def window_bits(data: bytes, name: str) -> int:
         return 31
     is_zlib = len(data) > 1 and data[0] % 16 == 8 and int.from_bytes(data[:2], "big") % 31 == 0
     return 15 if is_zlib else -15
+
+
+def inflated(data: bytes, name: str) -> Iterator[bytes]:
+    """Yield what each byte brings to light."""
+    inflater = None
+    members = 0
+    for at in range(len(data)):
+        if inflater is None or inflater.eof:
+            members += 1
+            if members > (1000 if name == "gzip" else 1):
+                raise RefusedError("malformed_coding")
+            inflater = zlib.decompressobj(window_bits(data[at:], name))
+        try:
+            yield inflater.decompress(data[at : at + 1])
+        except zlib.error:
+            raise RefusedError("malformed_coding") from None
+
+
+def beginning(data: bytes, name: str, most: int) -> tuple[bytes, bool]:
+    """Return at most so many decoded bytes, and whether that is all and nothing is cut off."""
+    out = b""
+    ended = False
+    while data and len(out) < most:
+        inflater = zlib.decompressobj(window_bits(data, name))
+        try:
+            out += inflater.decompress(data, most - len(out))
+        except zlib.error:
+            raise RefusedError("malformed_coding") from None
+        ended = inflater.eof
+        data = inflater.unused_data
+        if not ended:
+            break
+        if data and name == "deflate" and len(out) < most:
+            raise RefusedError("malformed_coding")
+    return out, ended and not data
 
 
 def decoded(data: bytes, name: str, limit: int) -> bytes:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
-import zlib
 from typing import Any
 
 from iatp.decisions.policy import GatePolicy
 from tests.twins.answer import DELTA, across, count, scrub_deltas
-from tests.twins.content import RefusedError, coding, from_latin, is_stream, media, window_bits
+from tests.twins.content import (
+    RefusedError,
+    beginning,
+    coding,
+    from_latin,
+    inflated,
+    is_stream,
+    media,
+)
 from tests.twins.reading import counts, cut, find, name_of, pairs, read_loose, scrub
 from tests.twins.scan import FORM, JSON, TEXT, characters, scan
 from tests.twins.scan import find as find_text
@@ -39,11 +46,10 @@ def answer_findings(
     begun = answer[: policy.record_body_bytes + LOOKAHEAD]
     form = FORM if is_form else TEXT
     if name := coding(encoding):
-        inflater = zlib.decompressobj(window_bits(answer, name))
         pieces: list[bytes] = []
         # Up to where it is broken.
-        with contextlib.suppress(zlib.error):
-            pieces.extend(inflater.decompress(bytes([byte])) for byte in answer)
+        with contextlib.suppress(RefusedError):
+            pieces.extend(inflated(answer, name))
         answer = b"".join(pieces)[: policy.max_body_bytes]
     elif begun.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in begun:
         form = JSON
@@ -73,12 +79,11 @@ def answer_fields(
     if (name and len(answer) > 1) or len(answer) > limit + LOOKAHEAD:
         found = answer_findings(policy, content_type, encoding, answer)
     if name:
-        inflater = zlib.decompressobj(window_bits(window, name))
         try:
-            window = inflater.decompress(window, limit + LOOKAHEAD)
-        except zlib.error:
-            return {"response": None, "response_omitted": "malformed_coding"} | counted(found)
-        whole = whole and inflater.eof and not inflater.unused_data
+            window, all_of_it = beginning(window, name, limit + LOOKAHEAD)
+        except RefusedError as refused:
+            return {"response": None, "response_omitted": refused.code} | counted(found)
+        whole = whole and all_of_it
     if charset == "latin":
         window = from_latin(window)
     if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
