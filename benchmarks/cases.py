@@ -18,12 +18,15 @@ import msgspec
 
 from benchmarks.turn import Turn
 from iatp._fast import http, record, scan, trust
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import Request
 from iatp.values.manifest import RetentionPolicy, ReversibilityLevel, TrustLevel
+from tests.twins import forward as forward_twin
 from tests.twins import gate as gate_twin
 from tests.twins import scan as scan_twin
+from tests.twins import tails as tails_twin
 from tests.twins import trust as trust_twin
 
 
@@ -140,8 +143,8 @@ def _decide(gate: Gate, request: Request) -> object:
     verdict = gate.admit(request)
     if not isinstance(verdict, Forward):
         return verdict
-    gate.settle_head(verdict, 200, b"application/json", b"")
-    gate.settle_piece(verdict, ANSWER)
+    verdict.settle_head(200, b"application/json", b"")
+    verdict.settle_piece(ANSWER)
     return gate.settle_end(verdict, "answered", 12_345, TIME_NS, 7)
 
 
@@ -151,13 +154,13 @@ def _decide_plainly(policy: GatePolicy, request: Request) -> object:
     if "status" in verdict:
         return json.dumps(verdict["body"]), records
     ids = (verdict["trace_id"], request.request_id)
-    answer = gate_twin.common(policy, "response", ids, TIME_NS, 7) | {
+    answer = tails_twin.common(policy, "response", ids, TIME_NS, 7) | {
         "status_code": 200,
         "latency_ms": 12.345,
         "response_bytes": len(ANSWER),
         "truncated": False,
     }
-    answer |= gate_twin.answer_fields(policy, b"application/json", b"", ANSWER, whole=True)
+    answer |= forward_twin.answer_fields(policy, b"application/json", b"", ANSWER, whole=True)
     return json.dumps(answer), records
 
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from iatp._fast.content cimport Inflater
 from iatp._fast.patterns cimport Patterns
 from iatp._fast.text cimport MOST_FINDINGS
 
@@ -26,7 +27,7 @@ cdef class Answer:
     cdef Flow _flow
     cdef object _patterns                # the PatternFlow of the same text, or None
     cdef object _deltas
-    cdef object _inflater
+    cdef Inflater _inflater              # None where it is not compressed
     cdef long long _left
 
     cdef int add(self, const unsigned char* data, Py_ssize_t length) except -1

@@ -18,7 +18,7 @@ class Answer:
         cls,
         form: int,
         events: bool,
-        inflater: object,
+        coding: bytes,
         most: int,
         patterns: Patterns | None = None,
     ) -> Answer: ...

@@ -14,13 +14,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
 import re
-import zlib
 
+from iatp._fast.content cimport Inflater
 from iatp._fast.patterns cimport PatternFlow, Patterns, join_deltas
 from iatp._fast.text cimport (
     AS_JSON, AS_TARGET, MOST_FINDINGS, Reader, Span, Spans, finding_of, read_text_from,
 )
 
+from iatp._fast.content import CodingError
 from iatp.values import exchange
 
 cdef enum:
@@ -245,20 +246,22 @@ cdef class _Deltas:
 cdef class Answer:
     """Counts the findings of one answer that comes in pieces.
 
-    `inflater`, where it is compressed, is a zlib decompressor; no more than `most` bytes are
-    read of what comes out of it, so that an answer can't buy time. `events`: a stream of them.
+    Where it has a content `coding` (not empty), its first piece has two bytes or is all, and no
+    more than `most` bytes are read of what comes out of it, so that an answer can't buy time.
+    `events`: a stream of them.
     `patterns`: the policy's own, if it has any.
     """
 
     def __cinit__(
-        self, int form, bint events, object inflater, long long most, patterns=None
+        self, int form, bint events, bytes coding not None, long long most, patterns=None
     ):
         self._flow = Flow(form)
         if patterns is not None:
             self._patterns = PatternFlow(patterns, form)
         if events:
             self._deltas = _Deltas(patterns)
-        self._inflater = inflater
+        if coding:
+            self._inflater = Inflater(coding)
         self._left = most
 
     cdef int add(self, const unsigned char* data, Py_ssize_t length) except -1:
@@ -278,13 +281,13 @@ cdef class Answer:
         cdef bytes text
         while data and self._left > 0:
             try:
-                text = self._inflater.decompress(data, min(self._left, INFLATED_AT_ONCE))
-            except zlib.error:
+                text = self._inflater.take(data, min(self._left, INFLATED_AT_ONCE))
+            except CodingError:
                 self._left = 0
                 return 0
             self._left -= len(text)
             self._take(<const unsigned char*>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
-            data = self._inflater.unconsumed_tail
+            data = self._inflater.rest
         return 0
 
     cdef tuple end(self):
@@ -318,7 +321,7 @@ cdef int _add_counts(long* counts, dict more) except -1:
 
 def count(list pieces not None, int form, *, bint events=False, Patterns patterns=None):
     """What is in the text that these pieces make, as `Answer.end` has it."""
-    cdef Answer answer = Answer(form, events, None, 0, patterns)
+    cdef Answer answer = Answer(form, events, b"", 0, patterns)
     cdef bytes piece
     for piece in pieces:
         answer.add(<const unsigned char*>PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))

@@ -1,7 +1,10 @@
 # The only parser of what comes from a socket; see door.pyx.
+from iatp._fast.body cimport Body, Budget
 from iatp._fast.counters cimport Counters
 from iatp._fast.gate cimport Gate
-from iatp._fast.http cimport Chunks, Head, Slice
+from iatp._fast.heads cimport Heads, RequestHead
+from iatp._fast.http cimport Head, Slice
+from iatp._fast.ids cimport Ids
 from iatp._fast.limits cimport RateLimiter
 from iatp._fast.outbox cimport Outbox
 from iatp._fast.record cimport Line
@@ -19,41 +22,28 @@ cdef class Front:
     cdef object head_buffer      # its beginning
     cdef unsigned char[::1] read_view
     cdef object settle_claim     # settle_claim(door, claim): asks the control state
-    cdef bytes to_agent          # behind the target: version and Host
-    cdef bytes post_line         # how a request for `POST /proxy` itself begins
-    cdef bytes via_line
-    cdef Line line               # heads are put together here
-    # The last one seen of each: mostly the next is the same.
-    cdef bytes content_type
-    cdef bytes readable_type     # one that the gate can read
-    cdef bytes target
-    cdef bytes host
-    cdef bytes agent_base
-    cdef bytes agent_target
-    cdef bytes via
+    cdef Ids ids
+    cdef Heads heads
+    cdef Budget budget
+    cdef bytes readable_type     # the last type of a body that the gate can read
     cdef set doors
     cdef public bint draining
     cdef readonly long long last_request_ns
     cdef bint idempotent_agent
     cdef long long max_body
-    cdef long long max_buffered
-    cdef long long buffered
     cdef int max_connections
     cdef dict refused            # peer -> refusals of unauthenticated framing this second
     cdef bytes date
     cdef long long date_s
-    cdef bytes entropy
-    cdef Py_ssize_t entropy_at
 
-    cdef const unsigned char* random(self, Py_ssize_t n) except NULL
-    cdef bytes same(self, bytes last, Slice s)
-    cdef str new_id(self, long long time_ns)
     cdef bytes date_line(self)
     cdef bint may_record_refusal(self, str peer) except -1
 
 
 cdef class Door(Exchange):
     cdef Front front
+    cdef RequestHead asked       # of the request being read or served
+    cdef Body body               # and its body
     cdef readonly str listener   # data, admin or metrics
     cdef bint tls
     cdef int state
@@ -70,33 +60,10 @@ cdef class Door(Exchange):
     # the request being read or served
     cdef object request
     cdef str request_id
-    cdef str method
-    cdef bint post
-    cdef bytes target
-    cdef bytes passed            # header lines for the upstream
-    cdef bytes content_type
-    cdef bytes content_encoding
-    cdef bytes trace_id
-    cdef bytes override
-    cdef bytes host
-    cdef bytes old_via
-    cdef bytes traceparent
-    cdef bytes tracestate
-    cdef bytes authorization
-    cdef int minor
     cdef bint governed           # a request to /proxy
     cdef bint keep
-    cdef bint has_length
-    cdef bint has_key
-    cdef bint forwarded          # came with Forwarded, X-Forwarded-*, X-Real-IP or Via
-    cdef bint safe_method
-    cdef bytearray body
-    cdef bytes whole             # or this, where the length is known and not large
-    cdef long long body_left
-    cdef char* read_into         # inside `whole`, between get_buffer and what it reads
-    cdef long long body_bytes
-    cdef Chunks chunks
-    cdef long long received_ns
+    cdef char* read_into         # inside of the body, between get_buffer and what it reads
+    cdef long long received_ns   # when its head had come, then its body; 0: no head was read
     cdef long long own_ns        # the sidecar's own share so far
     cdef long long answered_ns
     cdef long long dispatched_ns  # given to a link; it leaves once the disk has its record
@@ -113,10 +80,11 @@ cdef class Door(Exchange):
     cdef bint partly_out         # some of an answer has left, and not all of it
     cdef bint final              # the answer's last bytes leave with this turn
 
-    cdef bint _takes_body(self) noexcept
+    cdef char* _place(self, Py_ssize_t* room) noexcept
     cdef int _came(self, Py_ssize_t n) except -1
     cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1
     cdef bint _ended(self) except -1
+    cdef int _expect(self, long long deadline_ns) except -1
     cdef int _pause_input(self) except -1
     cdef int _resume_input(self) except -1
     cdef int _feed(self) except -1
@@ -145,7 +113,6 @@ cdef class Door(Exchange):
     cdef int _give_up(self) except -1
     cdef int _linger(self) except -1
     cdef int _caller_gone(self) except -1
-    cdef int _release_body(self) except -1
     cdef int _settle_end(self, object outcome, long long now) except -1
     cdef int _end_head(self, Line line) except -1
     cdef int _hold(self, const unsigned char* p, Py_ssize_t n) except -1
@@ -153,7 +120,7 @@ cdef class Door(Exchange):
     cdef int _release_held(self) except -1
     cdef int _send_held(self, bytes body) except -1
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1
-    cdef bytes _agent_message(self, bytes body)
-    cdef bytes _take_body(self)
-    cdef bytes _application_message(self, bytes body)
-    cdef int _add_trace_lines(self, Line line) except -1
+    cdef int _broken(self) except -1
+    cdef int _answered(self) except -1
+    cdef int _unanswered(self, str code) except -1
+    cdef int _end_unheard(self, str code) except -1

@@ -12,30 +12,29 @@ or `_respond` where the sidecar answers itself). Rules:
 """
 
 import logging
-import os
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.buffer cimport PyBUF_WRITE
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.unicode cimport PyUnicode_1BYTE_DATA, PyUnicode_New
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp
 
+from iatp._fast.body cimport Body, Budget
 from iatp._fast.counters cimport (
     CONNECTIONS_ACTIVE, Counters, DECISION_ALLOW, DECISION_BLOCK, DECISION_ERROR,
     DECISION_REFUSE, DECISION_WARN, OVERRIDE_GRANTED, OVERRIDE_INVALID, OVERRIDE_REFUSED,
     POLICY_ALLOW, POLICY_BLOCK, POLICY_OBSERVE, POLICY_QUARANTINE, POLICY_REDACT, POLICY_WARN,
     UPSTREAM_TRUNCATED,
 )
-from iatp._fast.gate cimport Forward, Gate
+from iatp._fast.forward cimport Forward
+from iatp._fast.gate cimport Gate
+from iatp._fast.heads cimport TOGETHER, Heads, RequestHead, add_field, copied, of_another_body
 from iatp._fast.http cimport (
-    AUTHORIZATION, BAD_EXPECTATION, BAD_VERSION, BROKEN, CONNECTION,
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DONE, FORWARDED, HEAD_TOO_LARGE,
-    HOP, HOST, IDEMPOTENCY_KEY, NOT_IMPLEMENTED, OTHER, OURS, OVERRIDE, SERVER, TRACE_ID,
-    TRACEPARENT, TRACESTATE, TRAILER_TOO_LARGE, TRANSFER_ENCODING, URI_TOO_LONG, VIA,
-    Field, Head, Slice, check_partial, chunks_begin, chunks_read, find_head_end, path_trouble,
-    read_request_head,
+    BAD_EXPECTATION, BAD_VERSION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    HEAD_TOO_LARGE, HOP, NOT_IMPLEMENTED, OURS, TRACE_ID, TRANSFER_ENCODING, URI_TOO_LONG, Field,
+    Head, Slice, check_partial, find_head_end, path_trouble, read_request_head,
 )
+from iatp._fast.ids cimport Ids
 from iatp._fast.limits cimport RateLimiter, caller_key
 from iatp._fast.record cimport Line
 from iatp._fast.outbox cimport ABORT, CLOSE, END, Outbox, monotonic_ns, wall_ns
@@ -60,8 +59,7 @@ _log = logging.getLogger("iatp")
 
 cdef enum:  # what a door is doing
     READ_HEAD = 0
-    READ_LENGTH
-    READ_CHUNKS
+    READ_BODY
     CLAIMING
     WAITING      # for the agent or the application
     ANSWERING
@@ -88,22 +86,13 @@ cdef long long LINGER_TOTAL_NS = 15_000_000_000
 cdef Py_ssize_t PIPELINED = 65536
 # Bytes of an answer that wait for the end of a turn; the event loop would read on to 4 MiB.
 cdef Py_ssize_t TURN_BYTES = 262144
-# A body up to this length gets its memory at once; what is not received of it is not touched.
-# A larger one grows as it comes, so that a declared length alone takes no memory.
-cdef enum:
-    WHOLE = 1 << 18
 # So much is read where a head is to come: with it a short body, of a long one not much that
-# would have to be copied. Of a body that has its memory and lacks DIRECT, what comes is read
-# into it.
+# would have to be copied.
 cdef enum:
     HEAD_READ = 1 << 14
-    DIRECT = 1 << 12
 # So often one connection is read before others have their turn.
 cdef enum:
     READS = 4
-# A body up to this length is sent in one piece with its head; a longer one is not copied.
-cdef enum:
-    TOGETHER = 4096
 # The largest body for an endpoint that is not /proxy.
 cdef long long MAX_CONTROL_BODY = 1 << 20
 # Protocol section 7: refusals before authentication that are recorded one by one.
@@ -114,8 +103,6 @@ cdef Head _head
 cdef dict FAILURES = errors.FAILURES
 cdef object ANSWERED = Outcome.ANSWERED
 cdef object TRUNCATED = Outcome.TRUNCATED
-
-cdef const char* HEX = "0123456789abcdef"
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS[449] = b"Retry With"
@@ -135,43 +122,8 @@ cdef dict _TROUBLES = {
 }
 
 
-cdef bytes _bytes(Slice s):
-    return PyBytes_FromStringAndSize(<const char*>s.p, s.n)
-
-
 cdef inline bytes _or_empty(bytes text):
     return b"" if text is None else text
-
-
-# RFC 9110 8.4, RFC 9530, and the older forms of its digests.
-cdef frozenset _OF_THE_BYTES = frozenset((
-    b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5"
-))
-
-
-cdef bytes _about_another_body(bytes fields):
-    # What still holds of these fields once the gate has changed the body, and decoded it.
-    return b"".join([
-        line for line in fields.splitlines(True)
-        if line.partition(b":")[0].lower() not in _OF_THE_BYTES
-    ])
-
-
-cdef int _add_field(Line line, Field* field) except -1:
-    # Name and value are copied as they came; they were checked when the head was read. Behind
-    # the value stands at least the CRLF of its line, so what is looked at here is of the head.
-    cdef const unsigned char* name = field.name.p
-    cdef const unsigned char* end = field.value.p + field.value.n
-    if (
-        field.value.p == name + field.name.n + 2 and name[field.name.n + 1] == c' '
-        and end[0] == c'\r'
-    ):
-        # The whole line is written as it would be here.
-        return line._raw(<const char*>name, end + 2 - name)
-    line._raw(<const char*>field.name.p, field.name.n)
-    line._raw(b": ", 2)
-    line._raw(<const char*>field.value.p, field.value.n)
-    return line._raw(b"\r\n", 2)
 
 
 cdef class Front:
@@ -194,17 +146,14 @@ cdef class Front:
         self.read_view = read_buffer
         self.head_buffer = self.read_buffer[:HEAD_READ]
         self.settle_claim = settle_claim
-        self.agent_base = agent_base
-        self.agent_target = agent_target
-        self.via = via
-        self.to_agent = b" HTTP/1.1\r\nHost: %b\r\n" % agent_host
-        self.post_line = b"POST " + agent_target + self.to_agent
-        self.via_line = b"1.1 %b\r\n" % via
-        self.line = Line()
-        self.content_type = self.target = self.host = b""
+        self.ids = Ids()
+        self.heads = Heads(
+            self.ids, agent_host=agent_host, agent_base=agent_base, agent_target=agent_target,
+            via=via,
+        )
+        self.budget = Budget(counters, max_buffered)
         self.idempotent_agent = idempotent_agent
         self.max_body = max_body
-        self.max_buffered = max_buffered
         self.max_connections = max_connections
         self.doors = set()
         self.refused = {}
@@ -238,7 +187,7 @@ cdef class Front:
         for peer, count in refused.items():
             if count > REFUSALS_A_SECOND:
                 request = Request(
-                    request_id=self.new_id(now), method="", target=b"", peer=peer, time_ns=now,
+                    request_id=self.ids.new(now), method="", target=b"", peer=peer, time_ns=now,
                     mono_ns=monotonic_ns(),
                 )
                 respond = self.gate.refuse(
@@ -253,7 +202,7 @@ cdef class Front:
         """Whether a caller is connected that has not sent its first request yet."""
         cdef Door door
         for door in self.doors:
-            if door.fresh and door.listener == "data":
+            if door.fresh and door.state == READ_HEAD and door.listener == "data":
                 return True
         return False
 
@@ -286,41 +235,6 @@ cdef class Front:
         for door in tuple(self.doors):
             door.abort_transport()
 
-    cdef const unsigned char* random(self, Py_ssize_t n) except NULL:
-        """`n` random bytes, at most 4096; good until the next call."""
-        if self.entropy is None or self.entropy_at + n > 4096:
-            self.entropy = os.urandom(4096)
-            self.entropy_at = 0
-        self.entropy_at += n
-        return <const unsigned char*>PyBytes_AS_STRING(self.entropy) + self.entropy_at - n
-
-    cdef str new_id(self, long long time_ns):
-        """A UUIDv7 (RFC 9562)."""
-        cdef unsigned char[16] id
-        cdef str made = PyUnicode_New(36, 127)
-        cdef unsigned char* text = <unsigned char*>PyUnicode_1BYTE_DATA(made)
-        cdef long long ms = time_ns // 1000000
-        cdef int i, at = 0
-        memcpy(&id[6], self.random(10), 10)
-        for i in range(6):
-            id[i] = <unsigned char>(ms >> (40 - 8 * i))
-        id[6] = 0x70 | (id[6] & 0x0f)
-        id[8] = 0x80 | (id[8] & 0x3f)
-        for i in range(16):
-            if i == 4 or i == 6 or i == 8 or i == 10:
-                text[at] = c'-'
-                at += 1
-            text[at] = HEX[id[i] >> 4]
-            text[at + 1] = HEX[id[i] & 15]
-            at += 2
-        return made
-
-    cdef bytes same(self, bytes last, Slice s):
-        """These bytes; `last` where it is the same, which spares making another."""
-        if PyBytes_GET_SIZE(last) == s.n and memcmp(PyBytes_AS_STRING(last), s.p, s.n) == 0:
-            return last
-        return _bytes(s)
-
     cdef bytes date_line(self):
         cdef long long now_s = wall_ns() // 1000000000
         if now_s != self.date_s:
@@ -344,6 +258,8 @@ cdef class Door(Exchange):
 
     def __init__(self, Front front not None, str listener not None):
         self.front = front
+        self.asked = RequestHead(front.heads)
+        self.body = Body(front.budget)
         self.outbox = front.outbox
         self.wheel = front.outbox.wheel
         self.listener = listener
@@ -369,40 +285,30 @@ cdef class Door(Exchange):
             self._refuse("too_many_connections", True, b"")
 
     def get_buffer(self, sizehint):
-        self.read_into = NULL
-        if self.state == READ_HEAD:
-            return self.front.head_buffer
-        if self._takes_body():
+        cdef Py_ssize_t room
+        self.read_into = self._place(&room)
+        if self.read_into != NULL:
             # What reads into it asks again each time.
-            self.read_into = PyBytes_AS_STRING(self.whole) + self.body_bytes
-            return PyMemoryView_FromMemory(
-                self.read_into, <Py_ssize_t>self.body_left, PyBUF_WRITE
-            )
-        return self.front.read_buffer
+            return PyMemoryView_FromMemory(self.read_into, room, PyBUF_WRITE)
+        return self.front.head_buffer if self.state == READ_HEAD else self.front.read_buffer
 
     def buffer_updated(self, Py_ssize_t n):
         self._came(n)
 
-    cdef bint _takes_body(self) noexcept:
-        """Whether a long body is received where it stays."""
-        return (
-            self.state == READ_LENGTH and self.body_left >= DIRECT and self.whole is not None
-            and self.pending is None
-        )
+    cdef char* _place(self, Py_ssize_t* room) noexcept:
+        """Where a long body is received, since it stays there; else NULL."""
+        if self.state == READ_BODY and self.pending is None:
+            return self.body.place(room)
+        return NULL
 
     cdef int readable(self) except -1:
         cdef Py_ssize_t room
         cdef Py_ssize_t n
         cdef int _again
         for _again in range(READS):
-            self.read_into = NULL
-            if self.state == READ_HEAD:
-                room = HEAD_READ
-            elif self._takes_body():
-                self.read_into = PyBytes_AS_STRING(self.whole) + self.body_bytes
-                room = <Py_ssize_t>self.body_left
-            else:
-                room = len(self.front.read_view)
+            self.read_into = self._place(&room)
+            if self.read_into == NULL:
+                room = HEAD_READ if self.state == READ_HEAD else len(self.front.read_view)
             n = self.receive(
                 self.read_into if self.read_into != NULL else &self.front.read_view[0], room
             )
@@ -410,7 +316,7 @@ cdef class Door(Exchange):
                 return 0
             self._came(n)
             # What may come behind a whole request is read once that is answered.
-            if n < room or not self.listened or self.state > READ_CHUNKS:
+            if n < room or not self.listened or self.state > READ_BODY:
                 return 0
         return 0
 
@@ -432,8 +338,8 @@ cdef class Door(Exchange):
     cdef int _read(self, const unsigned char* p, Py_ssize_t n) except -1:
         cdef Py_ssize_t used
         if self.state == LINGERING or self.state == CLOSED:
-            if self.state == LINGERING and not self.reading_paused:
-                arm(self, min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
+            if self.state == LINGERING:
+                self._expect(min(monotonic_ns() + LINGER_NS, self.linger_end_ns))
             return 0
         if self.pending is None and not self.feeding:
             used = self._feed_read(p, n)
@@ -443,9 +349,9 @@ cdef class Door(Exchange):
             if self.pending is None:
                 self.pending = bytearray()
                 if self.state == READ_HEAD and not self.feeding:
-                    arm(self, monotonic_ns() + HEAD_NS)
+                    self._expect(monotonic_ns() + HEAD_NS)
             self.pending += p[:n]
-            if self.state > READ_CHUNKS and len(self.pending) > PIPELINED:
+            if self.state > READ_BODY and len(self.pending) > PIPELINED:
                 self._pause_input()
         return self._feed()
 
@@ -457,7 +363,7 @@ cdef class Door(Exchange):
         """Whether the connection still has an answer to take to a caller that ended its side."""
         self.at_eof = True
         try:
-            if self.state == READ_LENGTH or self.state == READ_CHUNKS:
+            if self.state == READ_BODY:
                 self._caller_gone()
                 self.state = CLOSED
             if self.state == READ_HEAD or self.state >= LINGERING:
@@ -498,15 +404,29 @@ cdef class Door(Exchange):
         self._pause_input()
 
     def resume_writing(self):
+        cdef long long now = monotonic_ns()
         self.reading_paused = False
-        disarm(self)
+        # What it has to come by begins anew: nothing was read from it meanwhile.
         if self.state == READ_HEAD:
-            arm(self, monotonic_ns() + IDLE_NS)
+            arm(self, now + (IDLE_NS if self.pending is None else HEAD_NS))
+        elif self.state == READ_BODY:
+            arm(self, now + BODY_NS)
+        elif self.state == PROVING:
+            arm(self, now + PROOF_NS)
         elif self.state == LINGERING:
-            arm(self, monotonic_ns() + LINGER_NS)
+            self.linger_end_ns = now + LINGER_TOTAL_NS
+            arm(self, now + LINGER_NS)
+        else:
+            disarm(self)
         if self.link is not None:
             self.link.resume()
         self._resume_input()
+
+    cdef int _expect(self, long long deadline_ns) except -1:
+        """Sets when something has to come; while the caller takes nothing, that has its own."""
+        if not self.reading_paused:
+            arm(self, deadline_ns)
+        return 0
 
     cdef int _pause_input(self) except -1:
         if not self.input_paused and self.transport is not None and not self.at_eof:
@@ -523,17 +443,19 @@ cdef class Door(Exchange):
     cdef int late(self, long long now_ns) except -1:
         """What is late: a head, a body, an idle connection, a caller that takes nothing."""
         try:
-            if self.state == PROVING:
+            if self.reading_paused:
+                self.finish(ABORT)
+            elif self.state == PROVING:
                 self._proved()
-            elif self.reading_paused or self.state == LINGERING:
+            elif self.state == LINGERING:
                 # TLS is closed since `_linger`, and waits for the caller to say the same.
-                self.finish(ABORT if self.reading_paused or self.tls else CLOSE)
+                self.finish(ABORT if self.tls else CLOSE)
             elif self.state == READ_HEAD:
                 if self.pending is None:
                     self.finish(CLOSE)
                 else:
                     self._refuse("request_timeout", True, b"")
-            elif self.state == READ_LENGTH or self.state == READ_CHUNKS:
+            elif self.state == READ_BODY:
                 self._refuse("request_timeout", True, b"")
         except Exception:
             self._broken()
@@ -557,7 +479,7 @@ cdef class Door(Exchange):
             elif self.state == PROVING:
                 self._proved()
             elif self.state == CLAIMING or (
-                self.governed and (self.state == READ_LENGTH or self.state == READ_CHUNKS)
+                self.governed and self.state == READ_BODY
             ):
                 self._refuse("draining", True, b"")
             elif self.state != CLOSED:
@@ -572,8 +494,8 @@ cdef class Door(Exchange):
         self.abandoned = True
         return self.front.agent.released(self)
 
-    def _broken(self):
-        # What is not understood is refused: an unknown failure never forwards.
+    cdef int _broken(self) except -1:
+        """What is not understood is refused: an unknown failure never forwards."""
         _log.exception("a request failed inside the sidecar")
         self.keep = False
         try:
@@ -581,16 +503,18 @@ cdef class Door(Exchange):
                 self.link.detach()
             elif self.governed and self.state == WAITING:
                 self._give_up()
-            if self.state != ANSWERING and not self.head_out and self.state < LINGERING:
-                if self.forward is not None and not self.forward.ended:
-                    self._end_forward("internal_error")
-                else:
-                    self._refuse("internal_error", True, b"")
-            else:
+            if self.head_out or self.state >= LINGERING:
+                self._end_unheard("internal_error")
+                self.state = CLOSED
                 self.finish(ABORT)
+            elif self.forward is not None and not self.forward.ended:
+                self._end_forward("internal_error")
+            else:
+                self._refuse("internal_error", True, b"")
         except Exception:
             _log.exception("the connection is dropped")
             self.abort_transport()
+        return 0
 
     # Reading.
 
@@ -604,7 +528,7 @@ cdef class Door(Exchange):
         self.feeding = True
         self.more = False
         try:
-            while self.pending is not None and self.state <= READ_CHUNKS:
+            while self.pending is not None and self.state <= READ_BODY:
                 if self.state == READ_HEAD:
                     if not self._read_head():
                         break
@@ -614,17 +538,17 @@ cdef class Door(Exchange):
                 p = rest
                 used = 0
                 self.more = False
-                while used < len(rest) and (self.state == READ_LENGTH or self.state == READ_CHUNKS):
+                while used < len(rest) and self.state == READ_BODY:
                     used += self._read_body(p + used, len(rest) - used)
                 if used < len(rest) and self.state < LINGERING:
                     self.pending = bytearray(rest[used:])
                 self.more = False
             # Read on where a request is incomplete, or nothing waits behind the one being served.
-            if (self.pending is None or self.state <= READ_CHUNKS) and not self.reading_paused:
+            if (self.pending is None or self.state <= READ_BODY) and not self.reading_paused:
                 self._resume_input()
         finally:
             self.feeding = False
-        if self.at_eof and self.state <= READ_CHUNKS:
+        if self.at_eof and self.state <= READ_BODY:
             # The caller has ended its side, and what is left is not a whole request.
             self._caller_gone()
             self.state = CLOSED
@@ -638,7 +562,7 @@ cdef class Door(Exchange):
         cdef int found
         self.feeding = True
         try:
-            while at < n and self.state <= READ_CHUNKS:
+            while at < n and self.state <= READ_BODY:
                 if self.state == READ_HEAD:
                     found = self._take_head(p + at, n - at, &used)
                     if not found:
@@ -700,85 +624,27 @@ cdef class Door(Exchange):
         self.searched = 0
         self.line_seen = 0
         if trouble:
-            if _head.method.n:
-                self.method = _bytes(_head.method).decode("ascii")
-            if _head.target.n:
-                self.target = _bytes(_head.target)
+            self.asked.keep_line(&_head)
             self._refuse(_TROUBLES.get(trouble, "malformed_request"), True, b"")
             return TAKEN
         self._keep_head(&_head)
         return ROUTED
 
     cdef int _keep_head(self, Head* head) except -1:
-        """Keeps what outlives the head: facts, and the lines that are passed on."""
-        cdef Front front = self.front
-        cdef Line passed = front.line
-        cdef Field* field
-        cdef int i
-        passed.clear()
+        """Keeps what outlives the head."""
+        cdef RequestHead asked = self.asked
+        asked.keep(head)
         self.fresh = False
-        self.request = None
-        self.forward = None
-        self.request_id = None
-        self.head_out = self.chunked_out = self.until_close = self.final = self.counted = False
-        self.own_ns = 0
-        self.cell = -1
-        self.abandoned = False
-        self.post = head.method.n == 4 and memcmp(head.method.p, b"POST", 4) == 0
-        if self.post:
-            self.method = "POST"
-        else:
-            self.method = _bytes(head.method).decode("ascii")
-        self.target = front.target = front.same(front.target, head.target)
-        self.minor = head.minor
-        self.head_request = not self.post and self.method == "HEAD"
+        self.head_request = not asked.post and asked.method == "HEAD"
         self.keep = not head.close and (head.minor == 1 or head.keep_alive)
-        self.content_type = self.content_encoding = self.trace_id = self.override = b""
-        self.host = self.old_via = self.traceparent = self.tracestate = b""
-        self.authorization = None
-        self.has_key = self.forwarded = False
-        self.has_length = head.content_length >= 0 or head.chunked
-        self.body = None
-        self.whole = None
-        self.body_bytes = 0
-        for i in range(head.count):
-            field = &head.fields[i]
-            if field.known == HOST:
-                self.host = front.host = front.same(front.host, field.value)
-            elif field.known == VIA:
-                self.forwarded = True
-                self.old_via += (b", " if self.old_via else b"") + _bytes(field.value)
-            elif field.known == FORWARDED:
-                self.forwarded = True
-            elif field.known == TRACE_ID:
-                self.trace_id = _bytes(field.value)
-            elif field.known == OVERRIDE:
-                # An empty override is still one that is not valid.
-                self.override = _bytes(field.value) or b" "
-            elif field.known == TRACEPARENT:
-                self.traceparent = _bytes(field.value)
-            elif field.known == TRACESTATE:
-                self.tracestate += (b"," if self.tracestate else b"") + _bytes(field.value)
-            elif (
-                field.known == OTHER or field.known == CONTENT_TYPE
-                or field.known == CONTENT_ENCODING or field.known == AUTHORIZATION
-                or field.known == IDEMPOTENCY_KEY or field.known >= SERVER
-            ):
-                if field.known == CONTENT_TYPE:
-                    self.content_type = front.same(front.content_type, field.value)
-                    front.content_type = self.content_type
-                elif field.known == CONTENT_ENCODING:
-                    self.content_encoding = _bytes(field.value)
-                elif field.known == IDEMPOTENCY_KEY:
-                    self.has_key = True
-                if not field.dropped:
-                    _add_field(passed, field)
-        self.passed = passed.done()
+        self.chunked_out = self.final = False
+        self.own_ns = 0
         return 0
 
     cdef int _route(self, Head* head) except -1:
         """Where this request goes, and what can be said before its body is read."""
-        cdef bytes target = self.target
+        cdef RequestHead asked = self.asked
+        cdef bytes target = asked.target
         cdef const unsigned char* p = target
         cdef const void* query = memchr(p, c'?', PyBytes_GET_SIZE(target))
         cdef Py_ssize_t path = PyBytes_GET_SIZE(target)
@@ -793,57 +659,48 @@ cdef class Door(Exchange):
             self.outbox.busy += 1
             self.front.last_request_ns = self.received_ns
             self.counted = True
-            if not self.post and (self.method == "CONNECT" or self.method == "TRACE"):
+            if not asked.post and (asked.method == "CONNECT" or asked.method == "TRACE"):
                 return self._refuse("not_implemented", True, b"")
-            if path == 6 and not self.post:
-                return self._refuse("method_not_allowed", self.has_length, b"Allow: POST\r\n")
+            if path == 6 and not asked.post:
+                return self._refuse("method_not_allowed", asked.has_length, b"Allow: POST\r\n")
             if path > 6 and path_trouble(p + 6, path - 6):
-                return self._refuse("bad_path", self.has_length, b"")
+                return self._refuse("bad_path", asked.has_length, b"")
             if path > 6 and self.front.gate.limits_paths:
-                closed = self.front.gate.closed(self.method, target)
+                closed = self.front.gate.closed(asked.method, target)
                 if closed is not None:
                     return self._refuse(
-                        closed[0], self.has_length,
+                        closed[0], asked.has_length,
                         b"Allow: %b\r\n" % closed[1].encode() if closed[1] else b"",
                     )
-            if self.old_via and self.front.via in self.old_via:
-                return self._refuse("loop_detected", self.has_length, b"")
+            if asked.old_via and self.front.heads.via in asked.old_via:
+                return self._refuse("loop_detected", asked.has_length, b"")
             if self.front.limiter is not None and self.front.limiter.is_on():
                 key = caller_key("anonymous", self.peer)
                 retry_after = self.front.limiter.check(key, self.received_ns)
             if (
-                retry_after or head.content_length > self.front.max_body or self.content_encoding
+                retry_after or head.content_length > self.front.max_body or asked.content_encoding
                 or not self._readable()
-            ) and (retry_after or (self.has_length and head.content_length)):
+            ) and (retry_after or (asked.has_length and head.content_length)):
                 respond = self.front.gate.admit_head(
                     self._as_request(b""),
                     head.content_length if head.content_length >= 0 else None, retry_after,
                 )
                 self.request = None
                 if respond is not None:
-                    if self.has_length:
+                    if asked.has_length:
                         self.keep = False
                     return self._respond(respond, b"")
             if self.outbox.refusing:
-                return self._refuse("recorder_unavailable", self.has_length, b"")
+                return self._refuse("recorder_unavailable", asked.has_length, b"")
             if not self.front.agent.has_room():
-                return self._refuse("queue_full", self.has_length, b"")
+                return self._refuse("queue_full", asked.has_length, b"")
         elif head.content_length > MAX_CONTROL_BODY:
             return self._refuse("body_too_large", True, b"")
-        if head.chunked:
-            chunks_begin(&self.chunks)
-            self.state = READ_CHUNKS
-            self.body = bytearray()
-        elif head.content_length > 0:
-            self.body_left = head.content_length
-            self.state = READ_LENGTH
-            if head.content_length <= WHOLE:
-                self.whole = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>head.content_length)
-            else:
-                self.body = bytearray()
-        else:
+        if not head.chunked and head.content_length <= 0:
             return self._arrived()
-        arm(self, self.received_ns + BODY_NS)
+        self.body.begin(head.content_length)
+        self.state = READ_BODY
+        self._expect(self.received_ns + BODY_NS)
         if head.expect_continue and self.pending is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return 0
@@ -851,50 +708,22 @@ cdef class Door(Exchange):
     cdef bint _readable(self) except -1:
         """Whether the gate can read a body of this type."""
         cdef Front front = self.front
-        if self.content_type is not front.readable_type:
-            if PyBytes_GET_SIZE(self.content_type) and not front.gate.reads(self.content_type):
+        cdef bytes content_type = self.asked.content_type
+        if content_type is not front.readable_type:
+            if PyBytes_GET_SIZE(content_type) and not front.gate.reads(content_type):
                 return False
-            front.readable_type = self.content_type
+            front.readable_type = content_type
         return True
 
     cdef Py_ssize_t _read_body(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Bytes of the body that were used, at least 1."""
-        cdef Py_ssize_t used
-        cdef Slice data
-        cdef char* whole
-        cdef long long limit = self.front.max_body if self.governed else MAX_CONTROL_BODY
-        if self.state == READ_LENGTH:
-            used = n if n < self.body_left else <Py_ssize_t>self.body_left
-            data.p = p
-            data.n = used
-            self.body_left -= used
-        else:
-            used = chunks_read(&self.chunks, p, n, &data)
-            if self.chunks.state == BROKEN:
-                self._refuse("malformed_request", True, b"")
-                return n
-            if self.chunks.state == TRAILER_TOO_LARGE:
-                self._refuse("headers_too_large", True, b"")
-                return n
-        if data.n:
-            self.body_bytes += data.n
-            self.front.buffered += data.n
-            self.front.counters.buffered(data.n)
-            if self.body_bytes > limit:
-                self._refuse("body_too_large", True, b"")
-                return n
-            if self.front.buffered > self.front.max_buffered:
-                self._refuse("buffers_full", True, b"")
-                return n
-            if self.whole is not None:
-                whole = PyBytes_AS_STRING(self.whole) + self.body_bytes - data.n
-                if whole != <char*>data.p:
-                    memcpy(whole, data.p, data.n)
-            else:
-                self.body += data.p[:data.n]
-        if (self.state == READ_LENGTH and self.body_left == 0) or (
-            self.state == READ_CHUNKS and self.chunks.state == DONE
-        ):
+        cdef Body body = self.body
+        cdef Py_ssize_t used = body.read(
+            p, n, self.front.max_body if self.governed else MAX_CONTROL_BODY
+        )
+        if body.trouble is not None:
+            self._refuse(body.trouble, True, b"")
+        elif body.complete:
             self.received_ns = self.outbox.now_ns()
             self.more = used < n
             self._arrived()
@@ -902,7 +731,8 @@ cdef class Door(Exchange):
 
     cdef int _arrived(self) except -1:
         """The request is complete."""
-        disarm(self)
+        if not self.reading_paused:
+            disarm(self)
         self.state = WAITING
         if self.governed:
             return self._decide(None)
@@ -911,15 +741,16 @@ cdef class Door(Exchange):
     # Deciding.
 
     cdef object _as_request(self, bytes body):
+        cdef RequestHead asked = self.asked
         cdef long long now = wall_ns()
         if self.request_id is None:
-            self.request_id = self.front.new_id(now)
+            self.request_id = self.front.ids.new(now)
         # Where no head could be read, some of these are None.
         self.request = Request(
-            request_id=self.request_id, method="" if self.method is None else self.method,
-            target=_or_empty(self.target), content_type=_or_empty(self.content_type),
-            content_encoding=_or_empty(self.content_encoding), body=body,
-            trace_id=_or_empty(self.trace_id), override=_or_empty(self.override),
+            request_id=self.request_id, method="" if asked.method is None else asked.method,
+            target=_or_empty(asked.target), content_type=_or_empty(asked.content_type),
+            content_encoding=_or_empty(asked.content_encoding), body=body,
+            trace_id=_or_empty(asked.trace_id), override=_or_empty(asked.override),
             peer=self.peer, time_ns=now, mono_ns=self.outbox.now_ns(),
         )
         return self.request
@@ -927,7 +758,7 @@ cdef class Door(Exchange):
     cdef int _decide(self, object grant) except -1:
         """Asks the gate; a Claim comes back here with its grant."""
         if grant is None:
-            self._as_request(self._take_body())
+            self._as_request(self.body.take())
         verdict = self.front.gate.admit(self.request, grant)
         if isinstance(verdict, Forward):
             self.forward = verdict
@@ -963,10 +794,10 @@ cdef class Door(Exchange):
     cdef int _govern(self) except -1:
         """Sends what the gate let pass to the agent."""
         cdef Forward forward = self.forward
+        cdef RequestHead asked = self.asked
         cdef bytes body
         cdef int finding
         cdef long long count
-        cdef Py_ssize_t grown
         self.front.counters.trust(forward.trust_score)
         if forward.quarantined:
             self.front.counters.policy(POLICY_QUARANTINE)
@@ -984,121 +815,31 @@ cdef class Door(Exchange):
         if forward.body is not None:
             body = forward.body
             forward.body = None
-            self.passed = _about_another_body(self.passed)
+            asked.passed = of_another_body(asked.passed)
             # Decoded, or with longer text in place of short values, it may need more room.
-            grown = PyBytes_GET_SIZE(body) - self.body_bytes
-            self.body_bytes += grown
-            self.front.buffered += grown
-            self.front.counters.buffered(grown)
-            if self.front.buffered > self.front.max_buffered:
+            if self.body.resize(PyBytes_GET_SIZE(body)):
                 return self._end_forward("buffers_full")
         # What is sent is kept for a second try; the forward knows all else that is still asked.
         self.request = None
-        self.message = self._agent_message(body)
+        self.message = asked.for_agent(body, forward.trace_id, self.peer, self.tls)
         if PyBytes_GET_SIZE(body) > TOGETHER:
             self.message_body = body
-        self.passed = self.host = self.old_via = self.traceparent = self.tracestate = None
-        self.content_type = self.content_encoding = self.trace_id = self.override = None
-        self.target = None
-        self.repeatable = (not self.post and self.method in _REPEATABLE) or (
-            self.front.idempotent_agent and self.has_key
+        self.repeatable = (not asked.post and asked.method in _REPEATABLE) or (
+            self.front.idempotent_agent and asked.has_key
         )
+        asked.forget()
         self.own_ns = monotonic_ns() - self.received_ns
         return self.front.agent.submit(self)
 
     cdef int _ask_application(self) except -1:
-        cdef bytes body = self._take_body()
+        cdef bytes body = self.body.take()
         self._as_request(b"")
-        self.message = self._application_message(body)
+        self.message = self.asked.for_application(
+            body, self.listener, self.peer, self.front.gate.trace_id(self.request),
+            self.request_id,
+        )
         self.repeatable = False
         return self.front.application.submit(self)
-
-    cdef bytes _agent_message(self, bytes body):
-        """The head for the agent, and the body with it where that is not long."""
-        cdef Line line = self.front.line
-        cdef bytes rest
-        line.clear()
-        if self.post and PyBytes_GET_SIZE(self.target) == 6:
-            line.raw(self.front.post_line)
-        else:
-            rest = self.target[6:]
-            line.ascii(self.method)
-            line._raw(b" ", 1)
-            # The agent's URL itself, or a path below it.
-            if not rest or rest.startswith(b"?"):
-                line.raw(self.front.agent_target)
-            else:
-                line.raw(self.front.agent_base)
-            line.raw(rest)
-            line.raw(self.front.to_agent)
-        line.raw(self.passed)
-        line._raw(b"Accept-Encoding: identity\r\nX-Agent-Trace-ID: ", 45)
-        line.ascii(self.forward.trace_id)
-        line._raw(b"\r\n", 2)
-        self._add_trace_lines(line)
-        line._raw(b"Via: ", 5)
-        if self.old_via:
-            line.raw(self.old_via)
-            line._raw(b", ", 2)
-        line.raw(self.front.via_line)
-        # The other end of a Unix socket has no address, and a name in its place would be taken
-        # for one.
-        if self.peer != "unix":
-            line._raw(b"X-Forwarded-For: ", 17)
-            line.ascii(self.peer)
-            line._raw(b"\r\n", 2)
-        if self.tls:
-            line._raw(b"X-Forwarded-Proto: https\r\n", 26)
-        else:
-            line._raw(b"X-Forwarded-Proto: http\r\n", 25)
-        if self.host:
-            line._raw(b"X-Forwarded-Host: ", 18)
-            line.raw(self.host)
-            line._raw(b"\r\n", 2)
-        if self.has_length or self.post or self.method in ("PUT", "PATCH"):
-            line._raw(b"Content-Length: ", 16)
-            line.integer(PyBytes_GET_SIZE(body))
-            line._raw(b"\r\n", 2)
-        line._raw(b"\r\n", 2)
-        if PyBytes_GET_SIZE(body) <= TOGETHER:
-            line.raw(body)
-        return line.done()
-
-    cdef int _add_trace_lines(self, Line line) except -1:
-        """W3C trace context: the caller's trace with a new parent, or a new trace."""
-        cdef bytes given = self.traceparent
-        cdef bytes span
-        if not given:
-            line._raw(b"traceparent: 00-", 16)
-            line.hex(self.front.random(16), 16)
-            line._raw(b"-", 1)
-            line.hex(self.front.random(8), 8)
-            return line._raw(b"-01\r\n", 5)
-        span = self.front.random(8)[:8].hex().encode()
-        if (
-            len(given) == 55 and given.startswith(b"00-") and given[35:36] == b"-"
-            and given[52:53] == b"-" and not given[3:35].strip(b"0123456789abcdef")
-            and not given[36:52].strip(b"0123456789abcdef") and given[3:35].strip(b"0")
-            and given[36:52].strip(b"0") and not given[53:].strip(b"0123456789abcdef")
-        ):
-            line.raw(b"traceparent: %b%b-%b\r\n" % (given[:36], span, given[53:]))
-            if self.tracestate:
-                line.raw(b"tracestate: %b\r\n" % self.tracestate)
-            return 0
-        trace = self.front.random(16)[:16].hex().encode()
-        return line.raw(b"traceparent: 00-%b-%b-01\r\n" % (trace, span))
-
-    cdef bytes _application_message(self, bytes body):
-        trace_id = self.front.gate.trace_id(self.request)
-        return b"".join((
-            self.method.encode(), b" ", self.target, b" HTTP/1.1\r\nHost: ", self.host or b"-",
-            b"\r\n", self.passed, b"X-IATP-Listener: ", self.listener.encode(),
-            b"\r\nX-IATP-Peer: ", self.peer.encode(),
-            b"\r\nX-IATP-Forwarded: ", b"1" if self.forwarded else b"0",
-            b"\r\nX-IATP-Trace-ID: ", trace_id.encode(),
-            b"\r\nX-IATP-Request-ID: ", self.request_id.encode(),
-            b"\r\nContent-Length: %d\r\n\r\n" % len(body), body,
-        ))
 
     # Answering for the sidecar itself.
 
@@ -1110,7 +851,7 @@ cdef class Door(Exchange):
         failure = FAILURES[code]
         if closes or failure.closes:
             self.keep = False
-        framing = failure.closes and self.state <= READ_CHUNKS
+        framing = failure.closes and self.state <= READ_BODY
         respond = self.front.gate.refuse(self.request, code)
         if framing and not self.front.may_record_refusal(self.peer):
             respond = _without_records(respond)
@@ -1120,42 +861,39 @@ cdef class Door(Exchange):
 
     cdef int _respond(self, object respond, bytes extra) except -1:
         """Sends an answer of the sidecar's own, its records before it."""
-        cdef bint lingers = not self.keep
-        cdef bytes body = respond.body
+        cdef Line line = self.front.heads.line
         cdef int finding
         cdef long long count
         if respond.closes:
             self.keep = False
-            lingers = True
         for record in respond.records:
             self.outbox.record(record)
         for finding, count in <tuple>respond.findings:
             self.front.counters.finding(finding, count)
         if self.governed or respond.closes:
             self._count(_DECISIONS[respond.decision], respond.status)
-        if self.front.draining or (self.at_eof and self.pending is None and not self.more):
-            self.keep = False
-        self._release_body()
         self.head_out = True
-        head = b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n" % (
-            respond.status, _REASONS.get(respond.status, b""), self.front.date_line(), len(body)
-        )
-        lines = b"X-Agent-Trace-ID: %b\r\nX-Agent-Trust-Score: %d\r\nX-IATP-Decision: %b\r\n" % (
-            respond.trace_id.encode(), respond.trust_score, respond.decision.encode()
+        line.clear()
+        line.raw(
+            b"HTTP/1.1 %d %b\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"X-Agent-Trace-ID: %b\r\nX-Agent-Trust-Score: %d\r\nX-IATP-Decision: %b\r\n" % (
+                respond.status, _REASONS.get(respond.status, b""), self.front.date_line(),
+                len(respond.body), respond.trace_id.encode(), respond.trust_score,
+                respond.decision.encode(),
+            )
         )
         if respond.retry_after_s:
-            lines += b"Retry-After: %d\r\n" % respond.retry_after_s
-        lines += extra
-        if not self.keep:
-            lines += b"Connection: close\r\n"
-        elif self.minor == 0:
-            lines += b"Connection: keep-alive\r\n"
+            line.raw(b"Retry-After: %d\r\n" % respond.retry_after_s)
+        line.raw(extra)
+        self._end_head(line)
+        if not self.head_request:
+            line.raw(respond.body)
         if self.transport is not None:
             if respond.records and respond.code != "recorder_unavailable":
-                self.write_recorded(head + lines + b"\r\n" + (b"" if self.head_request else body))
+                self.write_recorded(line.done())
             else:
-                self.write(head + lines + b"\r\n" + (b"" if self.head_request else body))
-        if lingers or not self.keep:
+                self.write(line.done())
+        if not self.keep:
             return self._linger()
         return self._next()
 
@@ -1174,7 +912,7 @@ cdef class Door(Exchange):
         self.pending = None
         self.linger_end_ns = monotonic_ns() + LINGER_TOTAL_NS
         # Over TLS what the caller still sends is thrown away unseen.
-        arm(self, self.linger_end_ns - (0 if self.tls else LINGER_TOTAL_NS - LINGER_NS))
+        self._expect(self.linger_end_ns - (0 if self.tls else LINGER_TOTAL_NS - LINGER_NS))
         if self.transport is None:
             return 0
         if self.at_eof:
@@ -1186,20 +924,22 @@ cdef class Door(Exchange):
         if self.counted:
             self.counted = False
             self.outbox.busy -= 1
-        self._release_body()
+        self.body.release()
         self._release_held()
         self.request = None
         self.message = self.message_body = None
-        self.method = None
-        self.target = None
         self.request_id = None
+        if self.asked.method is not None:
+            self.asked.forget()
         return 0
 
     cdef int _next(self) except -1:
         """Ready for the next request of this connection."""
         self._done()
         self.forward = None
-        self.governed = False
+        self.governed = self.head_request = self.head_out = False
+        # What is refused before its head is read has come at no time.
+        self.received_ns = 0
         if self.outbox.defers and self.recorded:
             self.state = LEAVING
             return 0 if self.queued else self.outbox.touch(self)
@@ -1209,28 +949,10 @@ cdef class Door(Exchange):
         self.state = READ_HEAD
         self.searched = 0
         self.line_seen = 0
-        arm(self, self.outbox.now_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
+        self._expect(self.outbox.now_ns() + (IDLE_NS if self.pending is None else HEAD_NS))
         if self.watch is None and self.pending is None and not self.input_paused:
             self.adopt(self.outbox.watch)
         return self._feed()
-
-    cdef bytes _take_body(self):
-        """The complete body."""
-        cdef bytes body = self.whole
-        if body is None:
-            body = bytes(self.body) if self.body is not None else b""
-        self.body = None
-        self.whole = None
-        return body
-
-    cdef int _release_body(self) except -1:
-        self.body = None
-        self.whole = None
-        if self.body_bytes:
-            self.front.buffered -= self.body_bytes
-            self.front.counters.buffered(-self.body_bytes)
-            self.body_bytes = 0
-        return 0
 
     # The upstream's side.
 
@@ -1246,7 +968,8 @@ cdef class Door(Exchange):
         return 0
 
     cdef int answer_head(self, Link link, Head* head, Slice begun) except -1:
-        cdef Line line = self.front.line
+        cdef Heads heads = self.front.heads
+        cdef Line line = heads.line
         cdef Field* field
         cdef long long now = self.outbox.now_ns()
         cdef bytes content_type = b""
@@ -1266,9 +989,9 @@ cdef class Door(Exchange):
         for i in range(head.count):
             field = &head.fields[i]
             if field.known == CONTENT_TYPE:
-                content_type = self.front.same(self.front.content_type, field.value)
+                content_type = heads.same(heads.content_type, field.value)
             elif field.known == CONTENT_ENCODING:
-                content_encoding = _bytes(field.value)
+                content_encoding = copied(field.value)
             if (
                 field.dropped or field.known == HOP or field.known == CONNECTION
                 or field.known == TRANSFER_ENCODING or field.known == CONTENT_LENGTH
@@ -1277,10 +1000,10 @@ cdef class Door(Exchange):
                 continue
             if field.known == OURS and self.governed:
                 continue
-            _add_field(line, field)
+            add_field(line, field)
         if self.governed:
             self.front.agent.answered()
-            self.front.gate.settle_head(self.forward, head.status, content_type, content_encoding)
+            self.forward.settle_head(head.status, content_type, content_encoding)
             line._raw(b"X-Agent-Trace-ID: ", 18)
             line.ascii(self.forward.trace_id)
             line._raw(b"\r\nX-Agent-Trust-Score: ", 23)
@@ -1311,7 +1034,7 @@ cdef class Door(Exchange):
                 line.integer(head.content_length)
                 line._raw(b"\r\n", 2)
         elif has_body:
-            if self.minor == 1:
+            if self.asked.minor == 1:
                 self.chunked_out = True
                 line._raw(b"Transfer-Encoding: chunked\r\n", 28)
             else:
@@ -1336,21 +1059,21 @@ cdef class Door(Exchange):
             self.keep = False
         if not self.keep:
             line._raw(b"Connection: close\r\n", 19)
-        elif self.minor == 0:
+        elif self.asked.minor == 0:
             line._raw(b"Connection: keep-alive\r\n", 24)
         return line._raw(b"\r\n", 2)
 
     cdef int _hold(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Keeps a piece of an answer that the caller gets once all of it has been judged."""
-        self.front.gate.settle_bytes(self.forward, p, n)
+        cdef bint crowded
+        self.forward.settle_bytes(p, n)
         if self.transport is None or self.gone:
             return 0
         self.held += p[:n]
-        self.front.buffered += n
-        self.front.counters.buffered(n)
+        crowded = self.front.budget.take(n)
         if len(self.held) > self.front.max_body:
             return self._withhold("it is longer than IATP_MAX_BODY")
-        if self.front.buffered > self.front.max_buffered:
+        if crowded:
             self.link.detach()
             return self.answer_failed("buffers_full")
         return 0
@@ -1367,18 +1090,17 @@ cdef class Door(Exchange):
 
     cdef int _release_held(self) except -1:
         if self.held is not None:
-            self.front.buffered -= len(self.held)
-            self.front.counters.buffered(-len(self.held))
+            self.front.budget.take(-len(self.held))
             self.held = None
             self.held_head = None
         return 0
 
     cdef int _send_held(self, bytes body) except -1:
         """Lets an answer go that has been judged."""
-        cdef Line line = self.front.line
+        cdef Line line = self.front.heads.line
         cdef bytes head = self.held_head
         if self.forward.answer_redacted:
-            head = _about_another_body(head)
+            head = of_another_body(head)
         self._release_held()
         line.clear()
         line.raw(head)
@@ -1395,7 +1117,7 @@ cdef class Door(Exchange):
     cdef int _pass(self, const unsigned char* p, Py_ssize_t n) except -1:
         """Tells the gate of a piece of the answer: 1 where the caller gets it, 0 if it is gone."""
         if self.governed:
-            self.front.gate.settle_bytes(self.forward, p, n)
+            self.forward.settle_bytes(p, n)
         if self.transport is None or self.gone:
             return 0
         self.turn_bytes += n
@@ -1413,11 +1135,25 @@ cdef class Door(Exchange):
         return self.write(p[:n])
 
     cdef int answer_end(self) except -1:
+        # The link is free by now, and would not tell anybody of a failure.
+        try:
+            return self._answered()
+        except Exception:
+            return self._broken()
+
+    cdef int answer_failed(self, str code) except -1:
+        try:
+            return self._unanswered(code)
+        except Exception:
+            return self._broken()
+
+    cdef int _answered(self) except -1:
+        """The answer has come whole."""
         cdef long long now = self.outbox.now_ns()
         cdef bytes body = None
         if self.governed:
             if self.gone:
-                self._record_gone()
+                self._end_unheard("caller_gone")
                 return 0
             if self.held is not None:
                 body = self.front.gate.judge(self.forward, bytes(self.held))
@@ -1466,7 +1202,7 @@ cdef class Door(Exchange):
             self.out = held[:8]
             self.held_back = held[8:]
         self.state = PROVING
-        arm(self, monotonic_ns() + PROOF_NS)
+        self._expect(monotonic_ns() + PROOF_NS)
         return 0
 
     cdef int _proved(self) except -1:
@@ -1503,10 +1239,11 @@ cdef class Door(Exchange):
             return self._await_head()
         return 0
 
-    cdef int answer_failed(self, str code) except -1:
+    cdef int _unanswered(self, str code) except -1:
+        """No (whole) answer comes."""
         cdef long long now
         if self.gone:
-            self._record_gone()
+            self._end_unheard("caller_gone")
             return 0
         if not self.governed:
             if self.head_out:
@@ -1567,15 +1304,15 @@ cdef class Door(Exchange):
         respond = self.front.gate.fail(self.forward, code, wall_ns(), monotonic_ns())
         return self._respond(respond, b"")
 
-    def _record_gone(self):
-        """The agent is done with a request whose caller went away."""
+    cdef int _end_unheard(self, str code) except -1:
+        """Ends a request whose caller hears nothing more of it; its record says why."""
         cdef Forward forward = self.forward
         if forward is not None and not forward.ended:
-            respond = self.front.gate.fail(forward, "caller_gone", wall_ns(), monotonic_ns())
+            respond = self.front.gate.fail(forward, code, wall_ns(), monotonic_ns())
             for record in respond.records:
                 self.outbox.record(record)
-            self._count(DECISION_REFUSE, 499)
-        self._done()
+            self._count(_DECISIONS[respond.decision], respond.status)
+        return self._done()
 
     cdef int _caller_gone(self) except -1:
         """The connection is lost; what waits is taken out, what works is finished."""
@@ -1588,7 +1325,7 @@ cdef class Door(Exchange):
                 link.detach()
             self._done()
             return 0
-        if self.state == READ_LENGTH or self.state == READ_CHUNKS or self.state == CLAIMING:
+        if self.state == READ_BODY or self.state == CLAIMING:
             if self.request is None:
                 self._as_request(b"")
             for record in self.front.gate.refuse(self.request, "caller_gone").records:
@@ -1602,10 +1339,10 @@ cdef class Door(Exchange):
                 if self.waits:
                     self.front.agent.cancel(self)
                 self.abandoned = True
-                self._record_gone()
+                self._end_unheard("caller_gone")
             elif self.repeatable:
                 link.detach()
-                self._record_gone()
+                self._end_unheard("caller_gone")
             else:
                 # Not idempotent: the agent's side is finished, and read as fast as it comes.
                 link.resume()

@@ -1,38 +1,7 @@
 cimport cython
-from iatp._fast.answer cimport Answer
-from iatp._fast.mac cimport Mac
-from iatp._fast.record cimport Line
-
-
-@cython.final
-cdef class Forward:
-    # Only Gate makes one; only a Forward may be sent to the agent.
-    cdef readonly str trace_id
-    cdef readonly str request_id
-    cdef readonly int trust_score
-    cdef readonly bint quarantined
-    cdef readonly tuple records
-    cdef readonly tuple findings
-    cdef readonly bytes body             # to send in place of what was received, or None
-    cdef readonly bint spared            # it only passes because the policy observes
-    cdef readonly bint ended
-    cdef readonly int agent_status       # 0 until settle_head
-    cdef readonly long long answer_bytes
-    cdef readonly bint answer_redacted   # the caller got it with values replaced
-    cdef readonly str withheld           # why the caller did not get the answer
-    cdef readonly tuple answer_findings  # as `findings`; known once the answer is settled
-
-    cdef Gate _gate
-    # What `fail` has to know of the request; its body is not held.
-    cdef str _method
-    cdef bytes _path
-    cdef str _caller
-    cdef str _peer
-    cdef bytes _content_type
-    cdef bytes _content_encoding
-    cdef bytes _first
-    cdef bytearray _kept
-    cdef Answer _answer                  # counts what passes, where it is not all kept
+from iatp._fast.forward cimport Forward
+from iatp._fast.reading cimport Scanner
+from iatp._fast.tails cimport Tails
 
 
 @cython.final
@@ -44,26 +13,17 @@ cdef class Gate:
     cdef readonly bint judges_answers    # some are not passed on as they are
     cdef readonly bint limits_paths      # not every path below /proxy is open
 
-    cdef object _patterns                # the policy's own, as Patterns, or None
-    cdef tuple _keys                     # `names`, as keys of JSON
+    cdef Scanner _scanner
+    cdef Tails _tails
     cdef object _clear                   # the _Row where nothing is found
     cdef dict _rows                      # those of sets of findings that were met
-    # Sets of findings, a bit for each; gate.pyx says how.
-    cdef object _off                     # not judged
     cdef bint _observes
+    # Sets of findings, as reading.pyx has them.
     cdef object _answer_redacts
     cdef object _answer_blocks
     cdef object _mode
-    cdef bytes _agent                    # agent_id as JSON, and the keys around it
-    cdef bytes _score
     cdef bytes _secret
-    cdef Mac _mac
     cdef str _policy_version
-    cdef Py_ssize_t _keep
-    cdef Py_ssize_t _ahead               # how far beyond it is looked
-    cdef Py_ssize_t _max_body
-    cdef Line _line                      # every record and answer is written here
-    cdef bytes _clean_target             # the last target in which nothing was found
 
     cpdef str trace_id(self, object request)
     cpdef tuple closed(self, str method, bytes target)
@@ -78,14 +38,6 @@ cdef class Gate:
     cpdef object fail(
         self, Forward forward, str code, long long time_ns, long long mono_ns, str detail=*
     )
-    cpdef object settle_head(
-        self, Forward forward, int status, bytes content_type, bytes content_encoding
-    )
-    cpdef object settle_piece(self, Forward forward, bytes piece)
-    # The same for bytes that are no object; they are copied as far as they are kept.
-    cdef int settle_bytes(
-        self, Forward forward, const unsigned char* data, Py_ssize_t length
-    ) except -1
     cpdef bint holds(self, bytes content_type, bint has_length) except -1
     cpdef bytes judge(self, Forward forward, bytes body)
     cpdef bytes settle_end(

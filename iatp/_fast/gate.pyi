@@ -1,26 +1,8 @@
 from typing import Any, final
 
+from iatp._fast.forward import Forward
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import Claim, Grant, Request, Respond
-
-@final
-class Forward:
-    """Permission to send one request to the agent, and what settles it afterwards."""
-
-    trace_id: str
-    request_id: str
-    trust_score: int
-    quarantined: bool
-    records: tuple[bytes, ...]
-    findings: tuple[tuple[int, int], ...]
-    body: bytes | None
-    spared: bool
-    ended: bool
-    agent_status: int
-    answer_bytes: int
-    answer_findings: tuple[tuple[int, int], ...]
-    answer_redacted: bool
-    withheld: str | None
 
 @final
 class Gate:
@@ -57,10 +39,6 @@ class Gate:
     def fail(
         self, forward: Forward, code: str, time_ns: int, mono_ns: int, detail: str = ""
     ) -> Respond: ...
-    def settle_head(
-        self, forward: Forward, status: int, content_type: bytes, content_encoding: bytes
-    ) -> None: ...
-    def settle_piece(self, forward: Forward, piece: bytes) -> None: ...
     def holds(self, content_type: bytes, has_length: bool) -> bool: ...
     def judge(self, forward: Forward, body: bytes) -> bytes | None: ...
     def settle_end(

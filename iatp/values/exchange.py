@@ -1,7 +1,7 @@
 """What the gate is asked and what it answers, as values.
 
 The door fills a `Request` once the whole request has arrived; `Gate.admit` turns it into
-`Forward` (compiled, in iatp/_fast/gate), `Respond` or `Claim`. Records travel as *tails*:
+`Forward` (compiled, in iatp/_fast/forward), `Respond` or `Claim`. Records travel as *tails*:
 the JSON text of a record from its `"type"` on, without the leading brace, one line
 without its line end; the recorder puts `seq`, `worker` and `boot_id` in front.
 """
@@ -52,7 +52,8 @@ class Respond(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     records: tuple[bytes, ...]
     """Tails of the records to write before anything is sent."""
     findings: tuple[tuple[int, int], ...] = ()
-    """What was found: pairs of a number in the gate's `names` and how many, in that order."""
+    """What was found: pairs of a number in the gate's `names` and how many, in that order. Empty
+    for a request that had been admitted: its Forward has them."""
     retry_after_s: int = 0
     closes: bool = False
 

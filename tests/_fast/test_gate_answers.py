@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp.values.exchange import KINDS, kind_of
 from iatp.values.policy import DEFAULT, AnswerAction, Mode
-from tests._fast.test_gate import CARD, EMAIL, SAFE, SSN, ask
-from tests.twins.gate import media, read_loose
+from tests._fast.gates import CARD, EMAIL, SAFE, SSN, ask
+from tests.twins.content import media
+from tests.twins.reading import read_loose
 from tests.twins.scan import FORM, JSON, TEXT, scan
 from tests.twins.scan import redact as scrub
 
@@ -35,7 +37,7 @@ def judged(
 ) -> tuple[bytes | None, Forward]:
     forward = gate.admit(ask())
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, content_type, b"")
+    forward.settle_head(200, content_type, b"")
     return gate.judge(forward, body), forward
 
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import FINDINGS
-from tests._fast.test_gate import CARD, TIME_NS, ask, parse, same
-from tests._fast.test_gate import SAFE as SMALL
+from tests._fast.gates import CARD, TIME_NS, ask, parse, same
+from tests._fast.gates import SAFE as SMALL
 from tests._fast.test_gate_policy import refused, sent, with_table
 from tests._fast.test_patterns import SLOW
 
@@ -228,7 +229,7 @@ def judged(policy: GatePolicy, body: bytes, content_type: bytes = b"application/
     gate = Gate(policy)
     forward = gate.admit(ask())
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, content_type, b"")
+    forward.settle_head(200, content_type, b"")
     return gate.judge(forward, body), forward.withheld
 
 
@@ -249,9 +250,9 @@ def settled(
     gate = Gate(policy)
     forward = gate.admit(ask())
     assert isinstance(forward, Forward)
-    gate.settle_head(forward, 200, content_type, encoding)
+    forward.settle_head(200, content_type, encoding)
     for piece in pieces:
-        gate.settle_piece(forward, piece)
+        forward.settle_piece(piece)
     return parse(gate.settle_end(forward, "answered", 1, TIME_NS, 7))
 
 

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iatp._fast.gate import Forward, Gate
+from iatp._fast.forward import Forward
+from iatp._fast.gate import Gate
 from iatp._fast.scan import FORM, JSON, TEXT, counts, scan
 from iatp.decisions.policy import GatePolicy, OverrideMode
 from iatp.values.exchange import KINDS, Claim, Respond
 from iatp.values.manifest import RetentionPolicy, TrustLevel
 from iatp.values.policy import Policy
-from tests._fast.test_gate import CARD, EMAIL, GRANTED, LOW, SAFE, SSN, ask, parse, plain, same
+from tests._fast.gates import CARD, EMAIL, GRANTED, LOW, SAFE, SSN, ask, parse, plain, same
 
 LAST = {"name": "rest", "action": "allow"}
 REDACTS = {"name": "masked", "kinds": ["credit_card", "ssn"], "action": "redact"}
@@ -116,7 +117,7 @@ def test_an_answer_with_one_secret() -> None:
     ):
         forward = gate.admit(ask())
         assert isinstance(forward, Forward)
-        gate.settle_head(forward, 200, b"application/json", b"")
+        forward.settle_head(200, b"application/json", b"")
         assert gate.judge(forward, body) == answer
         assert forward.withheld == withheld
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from iatp._fast import scan as compiled_scan
 from iatp._fast.gate import Gate
 from iatp.values.exchange import REDACTED, Respond
-from tests._fast.test_gate import SAFE, ask
+from tests._fast.gates import SAFE, ask
 from tests._fast.test_scan import as_bytes, both, redacted
 from tests.twins import layers
 from tests.twins import scan as twin

@@ -83,14 +83,20 @@ def test_what_may_be_repeated_is_repeated(tmp_path: Path, reply: object) -> None
         assert running.ask(target="/proxy/key", body="{}", headers=KEY).status == 200
         # A POST without a key is not repeated, whatever the manifest says.
         assert running.ask(target="/proxy/post", body="{}").status == 502
+        # An empty key is none.
+        with Caller(running.port) as caller:
+            bare = b"POST /proxy/bare HTTP/1.1\r\nHost: a\r\nX-Idempotency-Key: \r\n"
+            caller.send(bare + b"Content-Length: 2\r\n\r\n{}")
+            assert caller.read().status == 502
         assert [one.target for one in behind.seen] == [
             *("/get", "/get"),
             *("/put", "/put"),
             *("/key", "/key"),
             "/post",
+            "/bare",
         ]
         # Repeated for the caller, not for the record.
-        assert len(running.records()) == 8
+        assert len(running.records()) == 10
 
 
 KEY = {"X-Idempotency-Key": "k-1"}
@@ -100,6 +106,13 @@ def test_a_key_alone_does_not_make_a_post_repeatable(tmp_path: Path) -> None:
     with agent(resets) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
         assert running.ask(body="{}", headers=KEY).status == 502
         assert len(behind.seen) == 1
+
+
+def test_what_was_found_counts_once_though_the_agent_fails(tmp_path: Path) -> None:
+    with agent(resets) as behind, sidecar(tmp_path, behind.url, TRUSTED) as running:
+        for number in (1, 2):
+            assert running.post('{"to":"alice@example.com"}').status == 502
+            assert running.metric('iatp_findings_total{kind="email"}') == number
 
 
 def test_a_repeat_ends_too(tmp_path: Path) -> None:

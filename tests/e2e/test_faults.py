@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import ROOT
-from tests.e2e.agents import Seen, agent
+from tests.e2e.agents import Seen, agent, sends
 from tests.e2e.sidecars import TRUSTED, Caller, Sidecar, request, sidecar, wait_until
 
 Change = Callable[[Sidecar], None]
@@ -129,8 +129,11 @@ def test_f19_a_folder_that_cannot_be_written_is_no_start(tmp_path: Path) -> None
 
 
 FAULTS = """
+import base64
 import os
+import types
 import iatp._fast.door as door
+import iatp._fast.tails as tails
 import iatp.adapters.recorder as recorder
 import iatp.sidecar.connector as connector
 
@@ -150,24 +153,31 @@ match os.environ["FAULT"]:
         connector.AgentConnector.__call__ = broken(connector.AgentConnector.__call__)
     case "connect":
         connector.AgentConnector._connect = broken(connector.AgentConnector._connect)
+    case "settle":
+        tails.base64 = types.SimpleNamespace(b64encode=broken(base64.b64encode))
 """
 """A sitecustomize for the sidecar: replaces one callable, which raises while a file exists."""
+
+
+def faulty(folder: Path, fault: str) -> tuple[Path, dict[str, str]]:
+    """The file that makes this fault happen, and the settings of a sidecar that has it."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(FAULTS)
+    trigger = folder / "fault"
+    return trigger, TRUSTED | {
+        "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
+        "FAULT": fault,
+        "FAULT_FILE": str(trigger),
+        "IATP_CONCURRENCY_LIMIT": "2",
+    }
 
 
 @pytest.mark.parametrize("fault", ["read", "record", "forward", "connect"])
 def test_f27_what_raises_is_a_generic_answer_and_the_process_lives(
     tmp_path: Path, fault: str
 ) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(FAULTS)
-    trigger = tmp_path / "fault"
-    settings = TRUSTED | {
-        "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
-        "FAULT": fault,
-        "FAULT_FILE": str(trigger),
-        "IATP_CONCURRENCY_LIMIT": "2",
-    }
+    trigger, settings = faulty(tmp_path, fault)
     with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
         for _ in range(3):
             trigger.touch()
@@ -185,4 +195,26 @@ def test_f27_what_raises_is_a_generic_answer_and_the_process_lives(
         assert running.post().status == 200
         assert running.get("/readyz").status == 200
         assert "RuntimeError" in running.log()
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_f27_what_raises_at_the_end_of_an_answer_ends_its_connection(
+    tmp_path: Path, begun: bool
+) -> None:
+    trigger, settings = faulty(tmp_path, "settle")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    # What is cut short ends the same way.
+    answer = head % 10 + b"\xff,and so" if begun else head % 2 + b"\xff\xfe"
+
+    with agent(sends(answer)) as behind, sidecar(tmp_path, behind.url, settings) as running:
+        trigger.touch()
+        for number in range(3):
+            with Caller(running.port, 5.0) as caller:
+                caller.send(request(body="{}", headers={"X-Agent-Trace-ID": f"t{number}"}))
+                with pytest.raises(ConnectionError):
+                    caller.read()
+        trigger.unlink()
+        wait_until(lambda: running.metric("iatp_inflight") == 0)
+        assert [ending["code"] for ending in running.endings()] == ["internal_error"] * 3
         assert running.stop() == 0

@@ -497,6 +497,22 @@ def test_a40_a_caller_that_expects_continue_is_told_once(pair: Pair) -> None:
             assert [caller.read().status, caller.read().status] == [200, 403]
 
 
+def test_what_is_no_request_is_told_so_behind_head_too(pair: Pair) -> None:
+    running, _ = pair
+    name = "iatp_request_duration_seconds_sum"
+    with Caller(running.port) as caller:
+        for _ in range(2):
+            caller.send(request("HEAD", "/proxy/x"))
+            assert caller.read("HEAD").status == 200
+        before = running.metric(name)
+        time.sleep(1)
+        caller.send(b"no request\r\n\r\n")
+        answer = caller.read()
+        assert (answer.status, answer.json()["code"]) == (400, "malformed_request")
+    # Nor did it take since the request before it came.
+    assert running.metric(name) - before < 0.9
+
+
 def test_an_empty_line_behind_each_request_is_passed_over(pair: Pair) -> None:
     """As some old callers send; but not two, and not for ever."""
     running, _ = pair

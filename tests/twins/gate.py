@@ -5,45 +5,36 @@ Verdicts are dicts, records are parsed. The scan is its twin too, so nothing her
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import json
 import re
-import zlib
-from contextvars import ContextVar
-from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from iatp.decisions import tickets
 from iatp.decisions.policy import GatePolicy, OverrideMode, override_message, session_id
 from iatp.values.errors import FAILURES
-from iatp.values.exchange import FINDINGS, KINDS, REDACTED, Grant, Request, kind_of
-from iatp.values.policy import Pattern, Rule
-from tests.twins import patterns as own
-from tests.twins.answer import DELTA, across, count, scrub_deltas
+from iatp.values.exchange import KINDS, Grant, Request, kind_of
+from iatp.values.policy import Rule
+from tests.twins.content import RefusedError, decoded, from_latin
 from tests.twins.layers import TOO_MUCH
 from tests.twins.mac import mac
-from tests.twins.scan import FORM, JSON, TARGET, TEXT, Seen, characters, scan
-from tests.twins.scan import find as find_text
-from tests.twins.scan import redact as redact_spans
+from tests.twins.reading import (
+    PATTERNS,
+    all_names,
+    check_head,
+    counts,
+    cut,
+    find,
+    is_entry,
+    name_of,
+    pairs,
+    read_loose,
+    scrub,
+    without,
+)
+from tests.twins.scan import FORM, JSON, TARGET, TEXT, scan
+from tests.twins.tails import about, as_string, common, parsed
 
-LOOKAHEAD = 512
-BREAKS = b"\"'`,;<>()[]{}|" + bytes(range(33))
 POINTS = {"verified_partner": 10, "trusted": 7, "standard": 5, "unknown": 2, "untrusted": 0}
-LATIN = {"iso-8859-1", "iso8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
-ASCII = {"utf-8", "utf8", "us-ascii", "ascii"}
-
-Found = list[Seen]
-
-PATTERNS: ContextVar[tuple[Pattern, ...]] = ContextVar("patterns", default=())
-"""Those of the policy that is in force while one call lasts."""
-
-
-class RefusedError(Exception):
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.code, self.detail = code, detail
 
 
 def score(policy: GatePolicy) -> int:
@@ -56,169 +47,6 @@ def score(policy: GatePolicy) -> int:
     return min(10, max(0, points))
 
 
-def find(data: bytes, form: int) -> Found:
-    found = scan(data, form)
-    if found.error == TOO_MUCH:
-        raise RefusedError("body_too_large")
-    if patterns := PATTERNS.get():
-        return own.find(data, form, [pattern.regex for pattern in patterns])
-    return [(*span, which) for span, which in zip(found.spans, found.secrets, strict=True)]
-
-
-def name_of(span: Seen) -> str:
-    return own.name_of(span, [pattern.name for pattern in PATTERNS.get()])
-
-
-def all_names() -> list[str]:
-    return [*FINDINGS, *(pattern.finding for pattern in PATTERNS.get())]
-
-
-def pairs(names: list[str]) -> tuple[tuple[int, int], ...]:
-    """Return how many there are of each, by their numbers in the gate's `names`."""
-    return tuple(
-        (number, names.count(name)) for number, name in enumerate(all_names()) if name in names
-    )
-
-
-def counts(numbered: tuple[tuple[int, int], ...]) -> dict[str, int]:
-    return {all_names()[number]: count for number, count in numbered}
-
-
-def scrub(data: bytes, spans: Found) -> bytes:
-    """Return the text with every span replaced, those of one range by one mark."""
-    return redact_spans(data, list({span[1:3]: span for span in reversed(spans)}.values())[::-1])
-
-
-def readable(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def cut_at(data: bytes, limit: int) -> int:
-    if len(data) <= limit:
-        return len(data)
-    for at in range(limit, max(limit - 4, -1), -1):
-        if data[at] & 0xC0 != 0x80:
-            width = 4 if data[at] >= 0xF0 else 3 if data[at] >= 0xE0 else 2
-            splits = data[at] >= 0xC2 and at < limit < at + width
-            return at if splits else limit
-    return limit
-
-
-def cut(data: bytes, spans: Found, limit: int) -> bytes:
-    end = cut_at(data, limit)
-    spans = [span for span in spans if span[1] < end]
-    if spans:
-        end = max(end, spans[-1][2])
-    out = scrub(data[:end], spans)
-    if end == len(data) and len(out) <= limit:
-        return out
-    out = out[: cut_at(out, limit)]
-    end = cut_at(out, len(out) - 1024)
-    tail = out[end:]
-    out = out[:end] + scrub(tail, find(tail, TEXT))
-    return out[: cut_at(out, limit)]
-
-
-def media(content_type: bytes) -> tuple[bool, bool, str]:
-    """Return whether it is JSON, whether a form, and "utf-8", "latin" or "unreadable"."""
-    text = content_type.decode("latin-1")
-    kind = text.split(";")[0].strip(" \t\n\r\x0b\x0c").lower()
-    is_json = kind in ("application/json", "text/json") or bool(
-        re.fullmatch(r"application/.*\+json", kind, re.DOTALL)
-    )
-    is_form = kind == "application/x-www-form-urlencoded"
-    names = []
-    for parameter in text.lower().split(";")[1:]:
-        if match := re.search("charset(.*)", parameter, re.DOTALL):
-            suffix, _, name = match[1].partition("=")
-            names.append((suffix.strip(" \t\n\r\x0b\x0c"), name.strip(" \t\"'")))
-    if any(suffix or name not in LATIN | ASCII for suffix, name in names):
-        return is_json, is_form, "unreadable"
-    kinds = {name in LATIN for _, name in names}
-    if len(kinds) == 2 or (kinds == {True} and is_json):
-        return is_json, is_form, "unreadable"
-    return is_json, is_form, "latin" if kinds == {True} else "utf-8"
-
-
-def coding(value: bytes) -> str:
-    name = value.strip().lower()
-    if name in (b"", b"identity"):
-        return ""
-    if name in (b"gzip", b"deflate"):
-        return name.decode()
-    raise RefusedError("unsupported_coding")
-
-
-def window_bits(data: bytes, name: str) -> int:
-    if name == "gzip":
-        return 31
-    is_zlib = len(data) > 1 and data[0] % 16 == 8 and int.from_bytes(data[:2], "big") % 31 == 0
-    return 15 if is_zlib else -15
-
-
-def decoded(data: bytes, name: str, limit: int) -> bytes:
-    out = b""
-    members = 0
-    while data:
-        members += 1
-        if members > 1000:
-            raise RefusedError("malformed_coding")
-        inflater = zlib.decompressobj(window_bits(data, name))
-        try:
-            out += inflater.decompress(data, limit + 1 - len(out))
-        except zlib.error:
-            raise RefusedError("malformed_coding") from None
-        if len(out) > limit:
-            raise RefusedError("body_too_large")
-        if not inflater.eof or (inflater.unused_data and name == "deflate"):
-            raise RefusedError("malformed_coding")
-        data = inflater.unused_data
-    return out
-
-
-def from_latin(data: bytes) -> bytes:
-    holes = b"\x81\x8d\x8f\x90\x9d"
-    return "".join(
-        chr(byte) if byte in holes else bytes([byte]).decode("cp1252") for byte in data
-    ).encode()
-
-
-def may_hold_json(text: bytes) -> bool:
-    return text.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in text
-
-
-def read_loose(text: bytes, form: int) -> tuple[bytes, Found, list[str]]:
-    """Return the text for the record, its spans, and the names of all that was found."""
-    names: list[str] = []
-    if may_hold_json(text):
-        spans = find(text, JSON)
-        names += map(name_of, spans)
-        text = scrub(text, spans)
-    if b"\0" in text and find(text.replace(b"\0", b""), TEXT):
-        text = text.replace(b"\0", b"")
-    spans = find(text, form)
-    return text, spans, names + [name_of(span) for span in spans]
-
-
-def as_string(name: str, text: bytes) -> dict[str, Any]:
-    try:
-        return {name: text.decode()}
-    except UnicodeDecodeError:
-        return {name: base64.b64encode(text).decode(), f"{name}_encoding": "base64"}
-
-
-def is_entry(request: Request) -> bool:
-    return request.method == "POST" and request.target.split(b"?")[0] == b"/proxy"
-
-
-def check_head(request: Request) -> tuple[str, bool, bool, str]:
-    name = coding(request.content_encoding)
-    is_json, is_form, charset = media(request.content_type)
-    if charset == "unreadable" or (charset == "latin" and is_entry(request)):
-        raise RefusedError("unsupported_charset")
-    return name, is_json, is_form, charset
-
-
 LABELS = {
     "credit_card": "a credit card number",
     "ssn": "a social security number",
@@ -228,7 +56,6 @@ LABELS = {
     "custom": "what a pattern of its policy names",
 }
 STRENGTHS = ["allow", "redact", "warn", "block"]
-TEXTS = ("application/xml", "application/yaml", "application/x-ndjson", "application/jsonl")
 
 
 def rules(policy: GatePolicy) -> list[Rule]:
@@ -295,60 +122,6 @@ def block_text(policy: GatePolicy, rule: Rule, spoken: dict[str, Rule]) -> str:
     return f"Privacy Violation: {labels[0]} may not be sent to {whose}"
 
 
-def replaced(data: bytes, spans: Found, names: set[str], *, form: bool = False) -> bytes:
-    chosen = {span[1:3]: span for span in reversed(spans) if name_of(span) in names}
-    for span in sorted(chosen.values(), key=lambda span: span[1], reverse=True):
-        kind, start, end, quoted, _ = span
-        if name_of(span) in names:
-            mark = REDACTED[kind].encode()
-            quotes = b"\\" * (2 ** (quoted - 1) - 1) + b'"' if quoted else b""
-            mark = quotes + mark + quotes
-            if form:
-                mark = quote(mark).encode()
-            data = data[:start] + mark + data[end:]
-    return data
-
-
-def without(policy: GatePolicy, request: Request, names: set[str], stay: set[str]) -> bytes | None:
-    """Return the decoded body without these findings, or None where that cannot be done.
-
-    `stay`: the others that were found, or are off. No further one may appear.
-    """
-    name, is_json, is_form, charset = check_head(request)
-    body = decoded(request.body, name, policy.max_body_bytes) if name else request.body
-    if named(find(request.target, TARGET)) & names:
-        return None
-    if is_entry(request) or (is_json and body):
-        out = replaced(body, find(body, JSON), names)
-        return None if scan(out, JSON).error or named(find(out, JSON)) - stay else out
-    text_type = request.content_type.decode("latin-1").split(";")[0]
-    text_type = text_type.strip(" \t\n\r\x0b\x0c").lower()
-    is_text = (
-        text_type in ("", *TEXTS)
-        or text_type.startswith("text/")
-        or re.fullmatch(r"application/.*\+xml", text_type, re.DOTALL)
-    )
-    if not (is_form or is_text) or b"\0" in body:
-        return None
-    out = from_latin(body) if charset == "latin" else body
-    if may_hold_json(out):
-        out = replaced(out, find(out, JSON), names, form=is_form)
-    form = FORM if is_form else TEXT
-    out = replaced(out, find(out, form), names, form=is_form)
-    if set(read_loose(out, form)[2]) - stay:
-        return None
-    if charset != "latin":
-        return out
-    return b"".join(
-        letter.encode("latin-1" if "\x80" <= letter < "\xa0" else "cp1252")
-        for letter in out.decode()
-    )
-
-
-def named(spans: Found) -> set[str]:
-    return {name_of(span) for span in spans}
-
-
 def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], list[str]]:
     """Return the payload fields of a record and the names of what is found in the body."""
     if len(request.body) > policy.max_body_bytes:
@@ -382,40 +155,10 @@ def read_body(policy: GatePolicy, request: Request) -> tuple[dict[str, Any], lis
     return fields, names
 
 
-def parsed(data: bytes) -> Any:
-    """Return JSON as a value in which duplicate keys stay visible."""
-    return json.loads(data, object_pairs_hook=lambda pairs: ["object", *pairs])
-
-
 def trace_id(request: Request) -> str:
     given = request.trace_id
     shaped = re.fullmatch(rb"[A-Za-z0-9._-]{1,128}", given) and given not in (b".", b"..")
     return given.decode() if shaped and not find(given, TEXT) else request.request_id
-
-
-def common(policy: GatePolicy, kind: str, ids: tuple[str, str], ns: int, mono: int) -> Any:
-    time = datetime(1970, 1, 1) + timedelta(microseconds=ns // 1000)
-    return {
-        "type": kind,
-        "trace_id": ids[0],
-        "request_id": ids[1],
-        "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "agent_id": policy.agent_id,
-        "mono_ns": mono,
-    }
-
-
-def about(request: Request) -> dict[str, str]:
-    def clean(text: str) -> str:
-        data = text.encode("utf-8", "backslashreplace")
-        return readable(scrub(data, find(data, TEXT)))
-
-    return {
-        "method": clean(request.method),
-        "path": readable(scrub(request.target, find(request.target, TARGET))),
-        "caller": clean(request.caller),
-        "peer": request.peer,
-    }
 
 
 def refusal(
@@ -659,113 +402,3 @@ def admitted(policy: GatePolicy, request: Request, grant: Grant | None) -> dict[
         "body": said,
         "records": [record("warning", described | more)],
     }
-
-
-def settled(text: bytes) -> int:
-    """Return how much of a text that goes on can hold no part of a value cut off at its end."""
-    words = re.split(rb"(?<=[" + re.escape(BREAKS) + rb"])", text)
-    words.pop()
-    while words and words[-1][-1:] <= b" " and words[-1]:
-        # The word that ends with this break is made of all before it back to the last break.
-        if not re.search(rb"[0-9\x80-\xff]", words[-1]):
-            break
-        words.pop()
-    return sum(map(len, words))
-
-
-def is_stream(content_type: bytes) -> bool:
-    kind = content_type.split(b";")[0].strip().lower()
-    return bool(
-        re.fullmatch(rb"text/event-stream|application/((x-)?ndjson|jsonl|x-jsonlines)", kind)
-    )
-
-
-def answer_findings(
-    policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes
-) -> tuple[tuple[int, int], ...]:
-    """Return how many there are of each finding in an answer that is read as it passes."""
-    is_json, is_form, _ = media(content_type)
-    begun = answer[: policy.record_body_bytes + LOOKAHEAD]
-    form = FORM if is_form else TEXT
-    if name := coding(encoding):
-        inflater = zlib.decompressobj(window_bits(answer, name))
-        pieces: list[bytes] = []
-        # Up to where it is broken.
-        with contextlib.suppress(zlib.error):
-            pieces.extend(inflater.decompress(bytes([byte])) for byte in answer)
-        answer = b"".join(pieces)[: policy.max_body_bytes]
-    elif begun.lstrip(b" \t\r\n")[:1] in (b"{", b"[", b'"') or b"\\u" in begun:
-        form = JSON
-    if is_json or is_stream(content_type):
-        form = JSON
-    return count(answer, form, events=is_stream(content_type))
-
-
-def answer_fields(
-    policy: GatePolicy, content_type: bytes, encoding: bytes, answer: bytes, *, whole: bool
-) -> dict[str, Any]:
-    """Return the fields of a `response` record that hold the agent's answer."""
-    limit = policy.record_body_bytes
-    window = answer[: limit + LOOKAHEAD]
-    whole = whole and len(window) == len(answer)
-    is_json, is_form, charset = media(content_type)
-    events = is_stream(content_type)
-    if not window:
-        return {"response": None}
-    try:
-        name = coding(encoding)
-    except RefusedError:
-        return {"response": None, "response_omitted": "unknown_coding"}
-    if charset == "unreadable":
-        return {"response": None, "response_omitted": "unknown_charset"}
-    found: tuple[tuple[int, int], ...] | None = None
-    if (name and len(answer) > 1) or len(answer) > limit + LOOKAHEAD:
-        found = answer_findings(policy, content_type, encoding, answer)
-    if name:
-        inflater = zlib.decompressobj(window_bits(window, name))
-        try:
-            window = inflater.decompress(window, limit + LOOKAHEAD)
-        except zlib.error:
-            return {"response": None, "response_omitted": "malformed_coding"} | counted(found)
-        whole = whole and inflater.eof and not inflater.unused_data
-    if charset == "latin":
-        window = from_latin(window)
-    if is_json and whole and len(window) <= limit and scan(window, JSON).error is None:
-        spans = find(window, JSON)
-        names = [name_of(span) for span in spans]
-        return {"response": parsed(scrub(window, spans))} | counted(found, names)
-    more: list[str] = []
-    if events:
-        if not whole:
-            window = window[: settled_deltas(window)]
-        more = [name_of(span) for span, _ in across(window)]
-        window = scrub_deltas(window)
-    try:
-        text, spans, names = read_loose(window, FORM if is_form else TEXT)
-    except RefusedError:
-        return {"response": None, "response_omitted": "too_much_encoded"} | counted(found)
-    if not whole:
-        limit = min(limit, settled(text))
-    return as_string("response", cut(text, spans, limit)) | counted(found, names + more)
-
-
-def counted(
-    found: tuple[tuple[int, int], ...] | None, names: list[str] | None = None
-) -> dict[str, Any]:
-    """Return `findings`, of what was read as it passed or else of `names`, where there are any."""
-    if found is None:
-        found = pairs(names or [])
-    return {"findings": counts(found)} if found else {}
-
-
-def settled_deltas(text: bytes) -> int:
-    """Return how much of a stream that goes on has no delta that may be part of a value."""
-    places = [place for match in DELTA.finditer(text) for place in range(*match.span(1))]
-    if not places:
-        return len(text)
-    joined = bytes(text[place] for place in places)
-    cut = settled(joined)
-    for _, start, end, _, _ in find_text(characters(joined, JSON)):
-        if start < cut < end:
-            cut = start
-    return places[cut] if cut < len(places) else len(text)
