@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 64
 BLOCK_BYTES = 256 << 10
-"""Of a closed file, and the most that is kept decrypted."""
+"""Of a closed file. Of smaller ones as many as make up so much are decrypted at once, and kept."""
 
 _MAGIC = b"IATPENC1"
 _SALT_BYTES = 32
