@@ -43,7 +43,10 @@ class Source(Protocol):
         """Return so many bytes from there, or fewer where it ends."""
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Put what stands there into the view; return how many bytes that are."""
+        """Put what stands there into the view, as much as is had at once; return how many bytes.
+
+        None where it ends.
+        """
 
     def close(self) -> None:
         """Give it up."""
@@ -92,12 +95,31 @@ class CompressedFile(InPieces):
         packed, plain, self._checks = self._table()
         self._places = array("Q", accumulate(packed, initial=0))
         self._starts = array("Q", accumulate(plain, initial=0))
-        self._kept = (-1, b"")
+        self._kept = (-1, bytearray())
 
     @property
     def size(self) -> int:
         """Bytes of plain text."""
         return self._starts[-1]
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Put frames that stand there into the view, or a part of one; return how many bytes.
+
+        Frames that fit whole are decompressed where they go. Raises as `read`.
+        """
+        if offset >= self.size:
+            return 0
+        number = bisect.bisect_right(self._starts, offset) - 1
+        past = bisect.bisect_right(self._starts, offset + len(view)) - 1
+        start = self._starts[number]
+        if offset > start or past == number:
+            part = memoryview(self._frame(number))[offset - start :][: len(view)]
+            view[: len(part)] = part
+            return len(part)
+        for whole in range(number, past):
+            at = self._starts[whole] - start
+            self._decompress(whole, view[at : self._starts[whole + 1] - start])
+        return self._starts[past] - start
 
     def _pieces(self, offset: int, length: int) -> Iterator[memoryview]:
         end = min(offset + length, self.size)
@@ -110,7 +132,7 @@ class CompressedFile(InPieces):
     def close(self) -> None:
         """Give up the file."""
         self._file.close()
-        self._kept = (-1, b"")
+        self._kept = (-1, bytearray())
 
     def _table(self) -> tuple[list[int], list[int], list[int]]:
         size = self._file.size
@@ -136,25 +158,26 @@ class CompressedFile(InPieces):
             raise SegmentError(self._name, "has a damaged seek table")
         return packed, plain, [each[2] for each in entries] if entry is _ENTRY_CHECKED else []
 
-    def _frame(self, number: int) -> bytes:
-        if self._kept[0] == number:
-            return self._kept[1]
+    def _frame(self, number: int) -> bytearray:
+        if self._kept[0] != number:
+            plain = bytearray(self._starts[number + 1] - self._starts[number])
+            self._decompress(number, memoryview(plain))
+            self._kept = (number, plain)
+        return self._kept[1]
+
+    def _decompress(self, number: int, view: memoryview) -> None:
+        """Put a frame into the view, which has room for it and no more."""
         at = self._places[number]
-        length = self._starts[number + 1] - self._starts[number]
         packed = self._file.read(at, self._places[number + 1] - at)
         try:
-            # Before anything is made room for: what a frame says of itself is as it was found.
-            sound = self._content_size(packed) == length
+            # Before anything is decompressed: what a frame says of itself is as it was found.
+            sound = self._content_size(packed) == len(view)
             if sound and self._checks:
                 sound = packed[-_CHECK.size :] == _CHECK.pack(self._checks[number])
-            plain = (
-                self._decompressor.decompress(packed, read_across_frames=False) if sound else b""
-            )
+            sound = sound and self._decompressor.stream_reader(packed).readinto(view) == len(view)
         except self._error:
-            plain = b""
-        if len(plain) != length:
+            sound = False
+        if not sound:
             raise SegmentError(
                 self._name, f"is damaged in frame {number} (byte {at} of the compressed file)"
             )
-        self._kept = (number, plain)
-        return plain

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 64
 BLOCK_BYTES = 256 << 10
-"""Of a closed file, and the most that is kept decrypted."""
+"""Of a closed file. Of smaller ones as many as make up so much are decrypted at once, and kept."""
 
 _MAGIC = b"IATPENC1"
 _SALT_BYTES = 32
@@ -266,9 +266,8 @@ class EncryptedFile(InPieces):
         if self._place_behind_known() > file.size:
             # It was cut: its writer ends it then, so nothing else stands there.
             self._starts, self._known_end = array("Q"), 0
-        self._kept = (-1, b"")
-        self._ahead = (0, b"")
-        """Of the file, from where on and what was read of it beyond the block at hand."""
+        self._kept = (0, b"")
+        """What was decrypted last, and where that begins."""
         self.complete = False
         """Its last block says that it is the last."""
         self._each = self._uniform(file.size)
@@ -288,11 +287,9 @@ class EncryptedFile(InPieces):
         if end > self._known_end:
             end = min(end, self.size)
         while offset < end:
-            number, start, stop = self._block_at(offset)
-            data = self._block(number, start, stop, end - offset)
-            yield memoryview(data)[offset - start : end - start]
-            offset = min(stop, end)
-        self._ahead = (0, b"")
+            start, run = self._run(offset, end)
+            yield memoryview(run)[offset - start : end - start]
+            offset = start + len(run)
 
     def sound_size(self) -> int:
         """Return how many bytes are to be had from the first on: up to a block that was changed.
@@ -301,13 +298,14 @@ class EncryptedFile(InPieces):
         """
         offset = 0
         size = self.size
-        while offset < size:
-            number, start, stop = self._block_at(offset)
-            try:
-                self._block(number, start, stop)
-            except SegmentError:
-                break
-            offset = stop
+        # Many blocks at once; of those of which one was changed, each by itself.
+        for wanted in (BLOCK_BYTES, 1):
+            while offset < size:
+                try:
+                    start, run = self._run(offset, offset + wanted)
+                except SegmentError:
+                    break
+                offset = start + len(run)
         return offset
 
     def place_behind(self, offset: int) -> int:
@@ -323,8 +321,7 @@ class EncryptedFile(InPieces):
     def close(self) -> None:
         """Give up the file."""
         self._file.close()
-        self._kept = (-1, b"")
-        self._ahead = (0, b"")
+        self._kept = (0, b"")
 
     def _uniform(self, size: int) -> int:
         """Return the length of each block, where all but the last have the same; else 0."""
@@ -378,42 +375,56 @@ class EncryptedFile(InPieces):
             start = number * self._each
             return number, start, min(start + self._each, self._known_end)
         number = bisect.bisect_right(self._starts, offset) - 1
-        following = number + 1
-        stop = self._starts[following] if following < len(self._starts) else self._known_end
-        return number, self._starts[number], stop
+        return number, self._starts[number], self._end_of(number)
 
-    def _block(self, number: int, start: int, stop: int, wanted: int = 0) -> bytes:
-        """Return what a block holds; `wanted`: so many bytes will be, of it and those behind it."""
+    def _end_of(self, number: int) -> int:
+        following = number + 1
+        return self._starts[following] if following < len(self._starts) else self._known_end
+
+    def _run(self, offset: int, end: int) -> tuple[int, bytes]:
+        """Return what the block at this place holds, with others behind it, and where that begins.
+
+        Those that begin before `end`, of 256 KiB together or little more: of small blocks each by
+        itself would cost several times as much.
+        """
+        start, run = self._kept
+        if start <= offset < start + len(run):
+            return self._kept
+        first, start, stop = self._block_at(offset)
+        ends = [stop]
+        if not self._each:
+            past = bisect.bisect_left(self._starts, min(end, start + BLOCK_BYTES), first + 1)
+            ends = [*self._starts[first + 1 : past], self._end_of(past - 1)]
+        self._kept = (start, self._decrypted(first, start, ends))
+        return self._kept
+
+    def _decrypted(self, number: int, start: int, ends: list[int]) -> bytes:
+        """Return what the blocks from this one on hold, of which it is known where each ends."""
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - loaded with the key
 
-        if self._kept[0] == number:
-            return self._kept[1]
-        at = HEADER_BYTES + number * _OVERHEAD + start
-        whole = stop - start + _OVERHEAD
-        data = self._stored(at, whole, wanted)
-        if len(data) != whole:
-            raise SegmentError(self._name, f"was cut off in block {number}")
-        nonce = number.to_bytes(_NONCE_BYTES, "little")
-        try:
-            plain = self._cipher.decrypt(
-                nonce, data[_LENGTH.size :], bytes(data[: _LENGTH.size]) + self._header
-            )
-        except InvalidTag:
-            raise SegmentError(
-                self._name,
-                f"cannot be decrypted from block {number} (byte {at} of the file): it was "
-                "changed, or belongs to another segment",
-            ) from None
-        self._kept = (number, plain)
-        return plain
-
-    def _stored(self, at: int, length: int, wanted: int) -> memoryview:
-        """Return what stands in the file there; small blocks are read many at once."""
-        first, data = self._ahead
-        if not first <= at <= at + length <= first + len(data):
-            read = self._file.read(at, max(length, min(wanted, BLOCK_BYTES)))
-            first, data = self._ahead = at, read
-        return memoryview(data)[at - first : at - first + length]
+        place = HEADER_BYTES + number * _OVERHEAD + start
+        data = self._file.read(place, ends[-1] - start + len(ends) * _OVERHEAD)
+        # Of small blocks a copy of each costs less than a view.
+        stored = data if len(ends) > 1 else memoryview(data)
+        decrypt, header = self._cipher.decrypt, self._header
+        blocks = []
+        at = 0
+        for end in ends:
+            behind = at + end - start + _OVERHEAD
+            if behind > len(data):
+                raise SegmentError(self._name, f"was cut off in block {number}")
+            nonce = number.to_bytes(_NONCE_BYTES, "little")
+            sealed = at + _LENGTH.size
+            try:
+                blocks.append(decrypt(nonce, stored[sealed:behind], data[at:sealed] + header))
+            except InvalidTag:
+                raise SegmentError(
+                    self._name,
+                    f"cannot be decrypted from block {number} (byte {place + at} of the file): it "
+                    "was changed, or belongs to another segment",
+                ) from None
+            number, start, at = number + 1, end, behind
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 _NO_PLACES = array("Q")

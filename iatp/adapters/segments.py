@@ -88,18 +88,24 @@ class SegmentText:
         A new block costs as much as reading it: its memory comes from the system page by page.
         A line that is longer than the buffer gets a larger one.
         """
-        start, end = 0, self.size
-        while start < end:
+        at, end = 0, self.size
+        rest = 0
+        while at < end:
             view = memoryview(buffer)
-            length = self._source.read_into(start, view[: end - start])
-            stop = buffer.rfind(b"\n", 0, length) + 1
+            length = self._source.read_into(at, view[rest : rest + end - at])
+            if not length:
+                return
+            at += length
+            filled = rest + length
+            stop = buffer.rfind(b"\n", 0, filled) + 1
             if stop:
                 yield view[:stop]
-                start += stop
-            elif not length or start + length >= end:
-                return
-            else:
-                buffer = bytearray(2 * len(buffer))
+            rest = filled - stop
+            if stop:
+                # What stands behind the last line end is the beginning of the next line.
+                view[:rest] = view[stop:filled]
+            elif rest == len(buffer):
+                buffer = buffer + bytes(rest)
 
     def close(self) -> None:
         """Close the file."""

@@ -184,6 +184,28 @@ def test_one_equal_block_and_a_longer_one_is_walked_through(tmp_path: Path) -> N
     file.close()
 
 
+def test_small_blocks_are_read_and_decrypted_many_at_once(tmp_path: Path) -> None:
+    blocks = [b"%d" % number * 100 for number in range(2000)]
+    whole = b"".join(blocks)
+    write(tmp_path / "f", blocks, last=False)
+
+    class Counted(PlainFile):
+        reads = 0
+
+        def read(self, offset: int, length: int) -> bytes:
+            Counted.reads += 1
+            return super().read(offset, length)
+
+    file = EncryptedFile(Counted(os.open(tmp_path / "f", os.O_RDONLY)), KEYS, STEM, "f")
+    Counted.reads = 0
+    assert file.read(0, len(whole)) == whole
+    assert Counted.reads <= -(-len(whole) // BLOCK_BYTES)
+    # Where little is wanted, little is.
+    assert file.read(70_000, 10) == whole[70_000:70_010]
+    assert len(file._kept[1]) <= len(max(blocks, key=len))
+    file.close()
+
+
 def test_an_open_file_grows(tmp_path: Path) -> None:
     writer = KEYS.writer(STEM)
     path = tmp_path / "f"
@@ -324,6 +346,25 @@ def test_swapped_blocks(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data[:64] + second + first + data[112:])
     with pytest.raises(SegmentError, match="cannot be decrypted from block 0"):
         read_all(tmp_path / "f")
+
+
+@pytest.mark.parametrize("changed", [0, 1, 299, 300, 1200, 1999])
+def test_one_changed_block_of_many(tmp_path: Path, changed: int) -> None:
+    # Of several runs of 256 KiB, which are decrypted at once.
+    blocks = [b"%04d" % number * (50 + number % 90) for number in range(2000)]
+    data = bytearray(write(tmp_path / "f", blocks, last=False))
+    place = HEADER_BYTES + sum(map(len, blocks[:changed])) + changed * 20
+    data[place + 9] ^= 1
+    (tmp_path / "f").write_bytes(data)
+    sound = b"".join(blocks[:changed])
+    file = opened(tmp_path / "f")
+    assert file.read(0, len(sound)) == sound
+    behind = len(sound) + len(blocks[changed])
+    assert file.read(behind, 10**9) == b"".join(blocks[changed + 1 :])
+    with pytest.raises(SegmentError, match=rf"block {changed} \(byte {place} of the file\)"):
+        file.read(0, 10**9)
+    assert file.sound_size() == len(sound)
+    file.close()
 
 
 def test_a_block_of_another_file_of_the_same_segment(tmp_path: Path) -> None:
