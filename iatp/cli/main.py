@@ -84,7 +84,8 @@ def _run(name: str, arguments: list[str], *, program: str) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    as_json = getattr(module, "AS_JSON", "print one JSON document")
+    parser.add_argument("--json", action="store_true", help=as_json)
     module.add_arguments(parser)
     try:
         try:

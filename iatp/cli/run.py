@@ -10,6 +10,8 @@ import argparse
 
 from iatp.adapters.configuration import add_flags, given_flags, load
 
+AS_JSON = "write the sidecar's own log as JSON: the same as --log-format json"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every setting."""
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until a signal ends it. --json is `--log-format json`."""
+    """Serve until a signal ends it."""
     flags = given_flags(arguments)
     if arguments.json:
         flags.setdefault("log_format", "json")
