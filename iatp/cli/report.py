@@ -343,7 +343,7 @@ _OUTCOMES = (("answered", GREEN), ("blocked", RED), ("warned", YELLOW), ("refuse
 def _because(row: dict[str, Any]) -> str:
     why = row["reason"] or row["code"]
     shown = why if len(why) <= _REASON_CHARACTERS else why[: _REASON_CHARACTERS - 1] + "…"
-    return ": ".join(text for text in (row["rule"], shown) if text)
+    return ": ".join(text for text in dict.fromkeys((row["rule"], shown)) if text)
 
 
 def _percent(part: int, whole: int) -> str:

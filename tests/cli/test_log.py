@@ -85,7 +85,7 @@ def fill_day(made: Log, worker: int, day: int) -> None:
         type="warning",
         caller="caller-1",
         decision="warn",
-        rule="trust_score",
+        rule="low_trust",
         trust_score=3,
         findings={},
         code="low_trust",
@@ -359,6 +359,7 @@ def test_a_report_for_people(log: Log) -> None:
     assert "176 requests" in done.stdout
     assert "█" in done.stdout
     assert "\u202e" not in done.stdout
+    assert done.stdout.split("\nwarned\n")[1].split()[:2] == ["low_trust", "11"]
     # A column for all secrets, and each by its name.
     shown = done.stdout.split("sensitive data in requests")[1].split()
     assert shown[:3] == ["credit_card", "email", "secret"]
