@@ -68,7 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder_arguments(parser)
     add_span_arguments(parser)
     for flag, metavar, meaning in (
-        ("--type", "TYPE", "request, response, blocked, warning, user_override, error, access, retention"),
+        (
+            "--type",
+            "TYPE",
+            "request, response, blocked, warning, user_override, error, access, retention",
+        ),
         ("--decision", "NAME", "allow, warn, block, refuse or error"),
         ("--caller", "NAME", "who asked"),
         ("--agent", "ID", "the agent_id"),

@@ -71,7 +71,7 @@ def test_a_host_that_is_not_here_is_said_by_its_setting() -> None:
 
 def test_a_socket_without_a_folder_is_said(tmp_path: Path) -> None:
     path = tmp_path / "none" / "socket"
-    with pytest.raises(StartError, match="No such file.*; make its folder .* or set IATP_HOST"):
+    with pytest.raises(StartError, match=r"No such file.*; make its folder .* or set IATP_HOST"):
         open_listeners(settings(host=f"unix:{path}", port=None))
 
 
