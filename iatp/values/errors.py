@@ -159,3 +159,7 @@ class StartError(Exception):
 
     The message is one sentence that says what to do.
     """
+
+
+class UsageError(Exception):
+    """A command was given what does not go together; exit status 2."""

@@ -309,6 +309,13 @@ def test_a_follower_ends_at_ctrl_c(log: Log) -> None:
 # Report
 
 
+@pytest.mark.parametrize("arguments", [("query", "--csv", "--json"), ("export", "-", "--json")])
+def test_what_does_not_go_together_is_wrong_usage(log: Log, arguments: tuple[str, ...]) -> None:
+    done = run("log", *arguments, log=log)
+    assert done.returncode == 2
+    assert done.stderr.startswith("iatp-sidecar: ")
+
+
 def test_a_report(log: Log) -> None:
     done = run("report", "--since", "2025-11-24", "--json", log=log)
     assert (done.returncode, done.stderr) == (0, "")
