@@ -1134,7 +1134,7 @@ def _questionable_limits(manifest: CapabilityManifest) -> Iterable[tuple[bool, s
     hour = limits.requests_per_hour
     yield (
         limits.burst_limit is not None and not (second or minute or hour),
-        ("rate_limiting.burst_limit is set, but no rate that it would belong to"),
+        ("rate_limiting.burst_limit stands alone: it is taken as requests per second"),
     )
     yield (
         bool(second and minute and second * 60 <= minute),

@@ -1235,8 +1235,8 @@ def test_questionable_choices(path: str, value: object, said: str) -> None:
 def test_more_questionable_choices() -> None:
     claims = {"identity": {"agent_id": "a"}, "reversibility": {"level": "full"}}
     assert "says how to undo" in review(load_manifest(claims))[0]
-    idle = {"identity": {"agent_id": "a"}, "rate_limiting": {"burst_limit": 5}}
-    assert "no rate" in "\n".join(review(load_manifest(idle)))
+    lone = {"identity": {"agent_id": "a"}, "rate_limiting": {"burst_limit": 5}}
+    assert "taken as requests per second" in "\n".join(review(load_manifest(lone)))
     late = {"agent_id": "a", "reversibility": {"level": "none", "compensation_sla_ms": 5}}
     assert "say nothing then" in "\n".join(review(load_manifest(late)))
     bare = changed(NESTED, "privacy.retention_policy", "permanent")
