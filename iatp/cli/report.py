@@ -165,7 +165,8 @@ def summary(review: Review) -> dict[str, Any]:
             "answered": answers,
             "blocked": review.types["blocked"],
             "warned": warned,
-            "refused": review.refused,
+            "refused": errors - review.failed,
+            "failed": review.failed,
         },
         "trust_scores": {str(score): review.scores[score] for score in sorted(review.scores)},
         "blocked": _reasons(review.blocked),
@@ -337,7 +338,13 @@ class _Page:
         self.screen.table([head, *rows])
 
 
-_OUTCOMES = (("answered", GREEN), ("blocked", RED), ("warned", YELLOW), ("refused", RED))
+_OUTCOMES = (
+    ("answered", GREEN),
+    ("blocked", RED),
+    ("warned", YELLOW),
+    ("refused", RED),
+    ("failed", RED),
+)
 
 
 def _because(row: dict[str, Any]) -> str:

@@ -327,6 +327,7 @@ def test_a_report(log: Log) -> None:
         "blocked": 11,
         "warned": 11,
         "refused": 44,
+        "failed": 0,
     }
     assert found["records"] == sum(len(made.lines) for made in log.made)
     assert found["trust_scores"] == {"3": 22, "8": 110}
@@ -351,6 +352,26 @@ def test_a_report(log: Log) -> None:
     assert found["bytes"] == sum(len(made.text) for made in log.made)
 
 
+def test_what_the_agent_never_saw_and_what_it_broke_are_requests_too(log: Log) -> None:
+    before = document(run("report", "--since", "2025-11-24", "--json", log=log))
+    common = {"caller": "caller-9", "peer": "10.0.0.1", "method": "POST", "path": "/proxy"}
+    broken = common | {"type": "error", "decision": "error", "error": "…", "quarantined": False}
+    for _ in range(3):
+        log.append(0, code="agent_unreachable", status_code=502, **broken)
+    log.append(0, type="request", decision="allow", rule="trust_score", trust_score=8, **common)
+    log.append(0, code="agent_reset", status_code=502, **broken)
+    log.append(0, code="answer_withheld", status_code=403, **broken | {"decision": "block"})
+    log.append(0, code="caller_gone", status_code=499, **broken | {"decision": "refuse"})
+    found = document(run("report", "--since", "2025-11-24", "--json", log=log))
+    more = {"all": 6, "forwarded": 1, "refused": 2, "failed": 4}
+    assert found["requests"] == {
+        name: count + more.get(name, 0) for name, count in before["requests"].items()
+    }
+    (caller,) = (each for each in found["callers"] if each["caller"] == "caller-9")
+    assert caller["errors"] == 6
+    assert caller["requests"] == 4
+
+
 def test_the_edges_of_its_time_are_exact(log: Log) -> None:
     middle = query(log, "--type", "response")[5]["timestamp"]
     for arguments in (("--since", middle), ("--since", "2025-11-24", "--until", middle)):
@@ -364,6 +385,14 @@ def test_a_report_for_people(log: Log) -> None:
     done = run("report", "--since", "2025-11-24", "--processes", "2", log=log)
     assert done.returncode == 0
     assert "176 requests" in done.stdout
+    outcomes = done.stdout.split("176 requests\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[:2] for line in outcomes] == [
+        ["answered", "110"],
+        ["blocked", "11"],
+        ["warned", "11"],
+        ["refused", "44"],
+        ["failed", "0"],
+    ]
     assert "█" in done.stdout
     assert "\u202e" not in done.stdout
     assert done.stdout.split("\nwarned\n")[1].split()[:2] == ["low_trust", "11"]
@@ -478,7 +507,7 @@ def test_a_report_of_callers_without_end_is_bounded(log: Log) -> None:
     review = Review()
     rest = b"\x1f" * (len(FIELDS) - 10)
     for number in range(100_000):
-        review.add({b'"request"' + b"\x1f" * 9 + b'"%d"' % number + rest: 2 if number < 9 else 1})
+        review.add({b'"blocked"' + b"\x1f" * 9 + b'"%d"' % number + rest: 2 if number < 9 else 1})
     assert len(review.callers) <= 40_000
     assert review.callers_dropped
     assert review.requests() == 100_009
