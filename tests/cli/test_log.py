@@ -254,6 +254,19 @@ def test_for_people(log: Log) -> None:
     first = done.stdout.splitlines()[0]
     assert first.startswith("2025-11-24 16:00:")
     assert "POST /proxy, block (credit_card_retention), score 3/10, found 1 credit_card" in first
+    log.append(
+        1,
+        type="error",
+        decision="refuse",
+        error="The body is not valid JSON.",
+        code="invalid_json",
+        status_code=400,
+        detail="expected a value at byte 1",
+    )
+    done = run("log", "query", "--code", "invalid_json", log=log)
+    assert "status 400, refuse (invalid_json), The body is not valid JSON, expected a value at" in (
+        done.stdout
+    )
     assert log.of(0)[0].lines[20].split(b'"trace_id":"')[1].split(b'"')[0].decode() in first
 
 
