@@ -773,7 +773,7 @@ def test_wrong_manifest_file() -> None:
     found = problems({"IATP_MANIFEST": "/m.json", "IATP_PORT": "x"}, read=files({"/m.json": data}))
     assert len(found) == 3
     assert sum(text.startswith("IATP_MANIFEST, /m.json: ") for text in found) == 2
-    assert any("did you mean trusted?" in text for text in found)
+    assert any(text.endswith("; meant: trusted.") for text in found)
 
 
 @pytest.mark.parametrize(
