@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import os
+import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -55,11 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_span_arguments(parser, since="7d")
     parser.add_argument(
         "--processes",
-        type=int,
-        choices=range(1, 65),
+        type=_processes,
         metavar="N",
-        help="how many read at once; default: one for each core",
+        help="how many read at once, 1 to 64; default: one for each core",
     )
+
+
+def _processes(text: str) -> int:
+    if not re.fullmatch(r"[1-9]|[1-5]\d|6[0-4]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -322,6 +322,13 @@ def test_a_follower_ends_at_ctrl_c(log: Log) -> None:
 # Report
 
 
+@pytest.mark.parametrize("given", ["0", "65", "two"])
+def test_how_many_read_a_report_has_bounds(log: Log, given: str) -> None:
+    done = run("report", "--processes", given, log=log)
+    assert done.returncode == 2
+    assert f"--processes: '{given}' is not a number from 1 to 64" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("query", "--csv", "--json"), ("export", "-", "--json")])
 def test_what_does_not_go_together_is_wrong_usage(log: Log, arguments: tuple[str, ...]) -> None:
     done = run("log", *arguments, log=log)
