@@ -91,6 +91,6 @@ lock:
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .benchmarks iatp-logs
+	    .benchmarks iatp-logs iatp-logs.key iatp-logs.signing.key iatp-logs.signing.key.pub
 	rm -f iatp/_fast/*.c iatp/_fast/*.html iatp/_fast/*.so
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -279,8 +279,8 @@ def build_app() -> web.Application:
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description="A bank's agent.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000")
     arguments = parser.parse_args()
     web.run_app(build_app(), host=arguments.host, port=arguments.port, access_log=None)
 

@@ -46,8 +46,10 @@ _FAILURES = """\
 ## Failures
 
 *Fault* is whose turn it is to change something. *Again* says after how many seconds the same
-request may succeed (`Retry-After`). Where *closes* is yes, the connection ends with the
-answer, since what follows on it cannot be trusted.
+request may succeed (`Retry-After`); of `rate_limited` that is the least, and the answer says how
+long. Where *closes* is yes, the connection ends with the answer, since what follows on it cannot
+be trusted. So it does where the answer is given before the body has come, as `body_too_large` and
+`rate_limited` often are.
 
 | Code | Status | Decision | Fault | Again | Closes | Sentence |
 |---|---|---|---|---|---|---|

@@ -86,12 +86,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--config", metavar="PATH", help="a TOML file with any of the settings")
     for setting in SETTINGS:
-        names = f"{setting.env}; default: {setting.default_text.replace('`', '')}"
+        facts = f"{setting.env}; default: {setting.default_text}; allowed: {setting.reader.allowed}"
         group.add_argument(
             setting.flag,
             dest=setting.key,
             metavar=setting.reader.metavar,
-            help=f"{setting.meaning} ({names})".replace("%", "%%").replace("`", ""),
+            help=f"{setting.meaning} ({facts})".replace("%", "%%").replace("`", ""),
         )
         if setting.secret:
             group.add_argument(

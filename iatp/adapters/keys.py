@@ -23,11 +23,6 @@ KEY_BYTES = 32
 _READ_LIMIT = 64 << 10
 
 
-def default_key_path(log_dir: str | os.PathLike[str]) -> Path:
-    """Return where the key lives if IATP_KEY_FILE is not set: beside the log folder."""
-    return Path(os.path.abspath(log_dir) + ".key")  # noqa: PTH100 - must not resolve links
-
-
 def installation_key(path: str | os.PathLike[str]) -> bytes:
     """Return the 32 bytes of the key file, which is made if there is none.
 

@@ -1,6 +1,7 @@
 """Validate the configuration without opening a socket; show what is in force, and from where.
 
-Secrets are masked. Exit status 78 where something is wrong, with every problem at once.
+Secrets are masked. Ports, key files and the log folder are tried by the start alone. Exit status
+78 where something is wrong, with every problem at once.
 """
 
 from __future__ import annotations

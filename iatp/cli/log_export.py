@@ -24,7 +24,7 @@ from iatp.cli.folder import add_folder_arguments, open_log
 from iatp.cli.moments import add_span_arguments
 from iatp.cli.progress import ByteProgress, in_units
 from iatp.cli.screen import Screen, plain, print_json
-from iatp.values.errors import StartError
+from iatp.values.errors import StartError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     log = open_log(arguments)
     is_pipe = arguments.file == "-"
     if is_pipe and (arguments.json or sys.stdout.isatty()):
-        raise StartError("the archive goes to standard output, so nothing else can, nor a terminal")
+        raise UsageError("the archive goes to standard output, so nothing else can, nor a terminal")
     manifest = Manifest(
         timestamp=stamp(datetime.now(UTC)),
         since=stamp(arguments.since) if arguments.since else "",

@@ -24,7 +24,7 @@ from iatp.cli.folder import Log, add_folder_arguments, open_log
 from iatp.cli.moments import add_span_arguments
 from iatp.cli.records import show_records
 from iatp.cli.screen import Screen, plain
-from iatp.values.errors import StartError
+from iatp.values.errors import StartError, UsageError
 from iatp.values.exchange import FINDINGS, KINDS, OWN_NAME
 from iatp.values.texts import nearest
 
@@ -68,8 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_folder_arguments(parser)
     add_span_arguments(parser)
     for flag, metavar, meaning in (
-        ("--type", "TYPE", "request, response, blocked, warning, error, user_override, …"),
-        ("--decision", "NAME", "allow, warn, block, refuse, …"),
+        (
+            "--type",
+            "TYPE",
+            "request, response, blocked, warning, user_override, error, access, retention",
+        ),
+        ("--decision", "NAME", "allow, warn, block, refuse or error"),
         ("--caller", "NAME", "who asked"),
         ("--agent", "ID", "the agent_id"),
         ("--code", "CODE", "of an error, a block or a warning"),
@@ -124,7 +128,7 @@ def _limit(text: str) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Print what fits."""
     if arguments.csv and arguments.json:
-        raise StartError("--csv and --json do not go together")
+        raise UsageError("--csv and --json do not go together")
     log = open_log(arguments)
     losses = Losses()
     show = _printer(arguments)

@@ -84,7 +84,8 @@ def _run(name: str, arguments: list[str], *, program: str) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    as_json = getattr(module, "AS_JSON", "print one JSON document")
+    parser.add_argument("--json", action="store_true", help=as_json)
     module.add_arguments(parser)
     try:
         try:
@@ -105,12 +106,14 @@ def _run(name: str, arguments: list[str], *, program: str) -> int:
 
 def _explain(error: Exception, *, as_json: bool) -> int:
     """Print the sentences of a failure that a person can mend; raise any other again."""
-    from iatp.values.errors import ConfigurationError, StartError  # noqa: PLC0415
+    from iatp.values.errors import ConfigurationError, StartError, UsageError  # noqa: PLC0415
 
     if isinstance(error, ConfigurationError):
         problems, status = error.problems, EX_CONFIG
     elif isinstance(error, StartError):
         problems, status = [str(error)], 1
+    elif isinstance(error, UsageError):
+        problems, status = [str(error)], 2
     else:
         raise error
     for problem in problems:

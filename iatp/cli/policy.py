@@ -27,7 +27,7 @@ from iatp.adapters.configuration import add_flags, given_flags, load
 from iatp.cli.decide import STYLES, gate_policy
 from iatp.cli.screen import BOLD, Screen, plain
 from iatp.decisions.policy import Decision, GatePolicy, closed, decide
-from iatp.values.errors import StartError
+from iatp.values.errors import UsageError
 from iatp.values.exchange import Request
 from iatp.values.policy import DEFAULT_FILE, Action, Mode
 from iatp.values.records import envelope
@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     flags = given_flags(arguments)
     if arguments.file is None:
-        raise StartError("iatp policy test needs the FILE of a policy")
+        raise UsageError("iatp policy test needs the FILE of a policy")
     if "policy" in flags:
-        raise StartError("the policy to test is FILE; leave --policy out")
+        raise UsageError("the policy to test is FILE; leave --policy out")
     loaded = load(flags | {"policy": arguments.file})
     policy = gate_policy(loaded)
     # What it would decide is the question, also of one that is to observe at first.

@@ -61,14 +61,15 @@ def _summary(record: dict[str, Any]) -> str:
     if "status_code" in record:
         said.append(f"status {record['status_code']}")
     if "decision" in record:
-        said.append(f"{record['decision']} ({record.get('rule', '')})")
+        said.append(f"{record['decision']} ({record.get('rule') or record.get('code', '')})")
     if isinstance(would := record.get("would"), dict):
         said.append(f"would {would.get('decision')} ({would.get('rule', '')})")
     if "trust_score" in record:
         said.append(f"score {record['trust_score']}/10")
     said += _measures(record)
     said += [name for name in ("truncated", "quarantined", "redacted") if record.get(name)]
-    said += [str(record[name]) for name in ("reason", "error") if record.get(name)]
+    sentences = (record.get(name) for name in ("reason", "error", "detail"))
+    said += [str(sentence).removesuffix(".") for sentence in sentences if sentence]
     return plain(", ".join(said))
 
 

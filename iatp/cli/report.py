@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import os
+import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -55,11 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_span_arguments(parser, since="7d")
     parser.add_argument(
         "--processes",
-        type=int,
-        choices=range(1, 65),
+        type=_processes,
         metavar="N",
-        help="how many read at once; default: one for each core",
+        help="how many read at once, 1 to 64; default: one for each core",
     )
+
+
+def _processes(text: str) -> int:
+    if not re.fullmatch(r"[1-9]|[1-5]\d|6[0-4]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -165,7 +171,8 @@ def summary(review: Review) -> dict[str, Any]:
             "answered": answers,
             "blocked": review.types["blocked"],
             "warned": warned,
-            "refused": review.refused,
+            "refused": errors - review.failed,
+            "failed": review.failed,
         },
         "trust_scores": {str(score): review.scores[score] for score in sorted(review.scores)},
         "blocked": _reasons(review.blocked),
@@ -337,13 +344,19 @@ class _Page:
         self.screen.table([head, *rows])
 
 
-_OUTCOMES = (("answered", GREEN), ("blocked", RED), ("warned", YELLOW), ("refused", RED))
+_OUTCOMES = (
+    ("answered", GREEN),
+    ("blocked", RED),
+    ("warned", YELLOW),
+    ("refused", RED),
+    ("failed", RED),
+)
 
 
 def _because(row: dict[str, Any]) -> str:
     why = row["reason"] or row["code"]
     shown = why if len(why) <= _REASON_CHARACTERS else why[: _REASON_CHARACTERS - 1] + "…"
-    return ": ".join(text for text in (row["rule"], shown) if text)
+    return ": ".join(text for text in dict.fromkeys((row["rule"], shown)) if text)
 
 
 def _percent(part: int, whole: int) -> str:

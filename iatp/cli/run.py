@@ -1,7 +1,9 @@
 """Serve: stand before one agent, decide on each request, forward it and record it.
 
-No argument is needed beyond the environment. Exit status 78 where the configuration is
-wrong; each of its problems is one line.
+No argument is needed beyond the environment. SIGTERM or Ctrl-C lets accepted requests end
+(IATP_DRAIN), a second one ends at once; SIGUSR1 begins new files of the log. Exit status 0 when
+it was told to end, 1 where it could not start, 78 where the configuration is wrong; each of its
+problems is one line.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import argparse
 
 from iatp.adapters.configuration import add_flags, given_flags, load
 
+AS_JSON = "write the sidecar's own log as JSON: the same as --log-format json"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Every setting."""
@@ -17,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until a signal ends it. --json is `--log-format json`."""
+    """Serve until a signal ends it."""
     flags = given_flags(arguments)
     if arguments.json:
         flags.setdefault("log_format", "json")

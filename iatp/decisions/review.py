@@ -33,6 +33,8 @@ PERCENTILES = (50, 90, 95, 99, 99.9)
 _MOST_CALLERS = 20_000
 """Kept of all that were seen; above twice as many those with the fewest requests are dropped."""
 _REQUEST_TYPES = frozenset({"request", "blocked", "warning", "error"})
+_NEVER_SENT = frozenset({"agent_unreachable", "agent_failing", "queue_full", "queue_timeout"})
+"""Errors of requests that were let through and have no record of type `request` all the same."""
 
 
 class Review:
@@ -49,8 +51,8 @@ class Review:
         self.warned: collections.Counter[tuple[str, str, str]] = collections.Counter()
         self.errors: collections.Counter[tuple[str, int]] = collections.Counter()
         """By code and status."""
-        self.refused = 0
-        """Of the errors, those whose request the agent never saw."""
+        self.failed = 0
+        """Of the errors, those that broke; all others were turned away, or their answer was."""
         self.statuses: collections.Counter[int] = collections.Counter()
         """Of the agent's answers."""
         self.findings: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -75,7 +77,7 @@ class Review:
                 getattr(self, name).update(value)
         self.records += other.records
         self.lost += other.lost
-        self.refused += other.refused
+        self.failed += other.failed
         self.callers_dropped |= other.callers_dropped
         for caller, counts in other.callers.items():
             self.callers.setdefault(caller, collections.Counter()).update(counts)
@@ -107,10 +109,11 @@ class Review:
             times *= max(_whole(record.get("count", 1)), 1)
             self.errors[code, _whole(record.get("status_code"))] += times
             counts["errors"] += times
+            if record.get("decision") == "error":
+                self.failed += times
             # Of one that had been forwarded a record of type `request` was counted already.
-            if "quarantined" in record:
+            if "quarantined" in record and code not in _NEVER_SENT:
                 return
-            self.refused += times
         else:
             self.scores[_whole(record.get("trust_score"))] += times
             why = (str(record.get("rule", "")), code, str(record.get("reason", "")))
@@ -131,9 +134,9 @@ class Review:
             self.callers_dropped = True
 
     def requests(self) -> int:
-        """How many requests there were, whatever became of them."""
+        """How many requests ended, whatever became of them: each has one record that ends it."""
         types = self.types
-        return types["request"] + types["blocked"] + types["warning"] + self.refused
+        return types["response"] + types["blocked"] + types["warning"] + self.errors.total()
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> int | None:

@@ -105,12 +105,17 @@ def open_listeners(settings: Settings) -> list[Listener]:
     if settings.metrics_port is not None:
         host = settings.metrics_host
         wanted.append(("metrics", host, settings.metrics_port, "IATP_METRICS_PORT"))
-    opened = [
-        _open(name, host, port, variable, settings.workers) for name, host, port, variable in wanted
-    ]
-    if path := socket_path(settings.host):
-        # Last: nothing that fails after it leaves a file behind.
-        opened.insert(0, _open_unix(path, settings.workers))
+    opened: list[Listener] = []
+    try:
+        for name, host, port, variable in wanted:
+            opened.append(_open(name, host, port, variable, settings.workers))
+        if path := socket_path(settings.host):
+            # Last: nothing that fails after it leaves a file behind.
+            opened.insert(0, _open_unix(path, settings.workers))
+    except StartError:
+        for listener in opened:
+            listener.close()
+        raise
     return opened
 
 
@@ -166,7 +171,10 @@ def _open_unix(path: str, workers: int) -> Listener:
     except OSError as error:
         made.close()
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise StartError(f"cannot listen on {UNIX}{path}: {why}") from None
+        raise StartError(
+            f"cannot listen on {UNIX}{path} ({why}); make its folder one that this user may write "
+            "to, or set IATP_HOST to another path"
+        ) from None
     except StartError:
         made.close()
         raise
@@ -220,9 +228,8 @@ def _why(error: OSError, host: str, port: int, variable: str) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} needs privileges; set {variable} to a port above 1023"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{host} is not an address of this machine; set the host of {variable} to one that is"
-        )
+        of_host = "IATP_ADMIN_HOST" if variable == "IATP_ADMIN_PORT" else "IATP_HOST"
+        return f"{host} is not an address of this machine; set {of_host} to one that is"
     return f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}"
 
 

@@ -61,7 +61,7 @@ __all__ = [
 FILE_SUFFIX = "_FILE"
 WISE_TOKEN_LENGTH = 16
 """Below it a token can be guessed by who may try often."""
-IDLE_BYTES = 48 << 20
+IDLE_BYTES = 56_000_000
 """What one worker holds when idle, at most; a benchmark keeps it so."""
 LEAST_MEMORY_BYTES = 64 << 20
 """Memory limit that the design asks for."""
@@ -444,8 +444,8 @@ class _Parsing:
             )
         elif token is None and mode == OverrideMode.SECRET:
             self.problems.append(
-                f"{source} is 'secret', but IATP_OVERRIDE_TOKEN is not set, nor is "
-                "IATP_OVERRIDE_TOKEN_FILE."
+                f"{source} is 'secret', but neither IATP_OVERRIDE_TOKEN nor "
+                "IATP_OVERRIDE_TOKEN_FILE is set; set one of them."
             )
         elif mode == OverrideMode.HEADER:
             self.warnings.append(

@@ -88,7 +88,6 @@ _ALL = (
     ),
     # Who may.
     _caller("unauthenticated", 401, "Authentication is required."),
-    _caller("forbidden", 403, "This caller may not do this."),
     _caller("control_forbidden", 403, "This endpoint is closed to this caller."),
     _caller("bad_host", 403, "The Host header is not one that this listener serves."),
     _caller("cross_site", 403, "Requests from web pages are not served here."),
@@ -138,7 +137,6 @@ _ALL = (
     _agent("agent_invalid_answer", 502, "The agent's answer is not valid HTTP."),
     _agent("agent_timeout", 504, "The agent did not answer in time."),
     _agent("agent_failing", 503, "The agent failed repeatedly; it is probed.", retry_after_s=1),
-    _agent("agent_truncated", 502, "The agent's answer ended early."),
     # Not sent to anybody: recorded only (nginx's 499).
     _caller("caller_gone", 499, "The caller went away."),
     _sidecar("internal_error", 500, "Something failed inside the sidecar."),
@@ -161,3 +159,7 @@ class StartError(Exception):
 
     The message is one sentence that says what to do.
     """
+
+
+class UsageError(Exception):
+    """A command was given what does not go together; exit status 2."""

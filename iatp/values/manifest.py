@@ -102,9 +102,11 @@ LEAST_SCORE, MOST_SCORE = 0, 10
 class _UnfitError(Exception):
     """A value that its rule does not allow."""
 
-    def __init__(self, meant: str = "") -> None:
+    def __init__(self, meant: str = "", shown: str = "") -> None:
         super().__init__(meant)
         self.meant = meant
+        self.shown = shown
+        """Of it, where that is only a part of the value."""
 
 
 class _Rule:
@@ -222,7 +224,13 @@ class _Texts(_Rule):
     def read(self, value: object) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple) or len(value) > self.most:
             raise _UnfitError
-        return tuple(self.item.read(item) for item in value)
+        return tuple(self._read_item(item) for item in value)
+
+    def _read_item(self, item: object) -> Any:
+        try:
+            return self.item.read(item)
+        except _UnfitError as unfit:
+            raise _UnfitError(unfit.meant, f"{_shown(item)} in the list") from None
 
 
 class _Span(_Rule):
@@ -904,7 +912,7 @@ class _Reading:
                 return
             name = f"{prefix}{_bare(key)}"
             meant = _nearest_field(path, _bare(key))
-            hint = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
+            hint = f"meant: {meant}" if meant else f"known are {', '.join(sorted(known))}"
             self.problems.append(f"{name}: there is no such field; {hint}")
 
     def manifest(self) -> CapabilityManifest | None:
@@ -1134,7 +1142,7 @@ def _questionable_limits(manifest: CapabilityManifest) -> Iterable[tuple[bool, s
     hour = limits.requests_per_hour
     yield (
         limits.burst_limit is not None and not (second or minute or hour),
-        ("rate_limiting.burst_limit is set, but no rate that it would belong to"),
+        ("rate_limiting.burst_limit stands alone: it is taken as requests per second"),
     )
     yield (
         bool(second and minute and second * 60 <= minute),
@@ -1204,8 +1212,9 @@ def _require_part(holder: object, name: str, part: type[_Part]) -> None:
 
 
 def _complaint(path: str, value: object, rule: _Rule, unfit: _UnfitError) -> str:
-    hint = f"; did you mean {unfit.meant}?" if unfit.meant else ""
-    return f"{path}: {_shown(value)} is not allowed; it must be {rule.allowed}{hint}"
+    hint = f"; meant: {unfit.meant}" if unfit.meant else ""
+    shown = unfit.shown or _shown(value)
+    return f"{path}: {shown} is not allowed; it must be {rule.allowed}{hint}"
 
 
 def _shown(value: object) -> str:

@@ -164,7 +164,7 @@ class ErrorRecord(_Recorded, frozen=True, kw_only=True, tag="error"):
     count: Annotated[int, msgspec.Meta(ge=2)] | UnsetType = UNSET
     """How many refusals this record sums up."""
     quarantined: bool | UnsetType = UNSET
-    """Present where the request had been forwarded."""
+    """Present where the request was let through, also where the agent then never had it."""
 
 
 class AccessRecord(_Recorded, frozen=True, kw_only=True, tag="access"):

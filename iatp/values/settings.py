@@ -329,7 +329,8 @@ SETTINGS: tuple[Setting, ...] = (
         field="idempotency",
         reader=_SWITCH,
         default="false",
-        meaning="whether the agent takes duplicates safely; only then is a request repeated",
+        meaning="whether the agent takes duplicates safely; only then is a POST or PATCH to which "
+        "no byte of an answer came sent again, and only with X-Idempotency-Key",
         reason="a payment must not be made twice",
         in_manifest=True,
     ),
@@ -515,7 +516,8 @@ SETTINGS: tuple[Setting, ...] = (
         field="max_buffered_bytes",
         reader=Size("1B", "1TiB"),
         default="64MiB",
-        meaning="bytes that wait here in all, above which new requests get 503",
+        meaning="bytes that wait here in all, above which requests get 503; each worker has an "
+        "even share, and room for IATP_MAX_BODY",
         reason="beside the 56 MB of an idle worker it stays under 128 MiB",
     ),
     Setting(

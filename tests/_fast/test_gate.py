@@ -419,9 +419,9 @@ def test_a_failed_forward_ends_with_an_error_record(quarantined: bool) -> None:
     forward = gate.admit(request, grant)
     assert isinstance(forward, Forward)
     forward.settle_head(200, b"", b"")
-    failed = gate.fail(forward, "agent_truncated", TIME_NS + 1000, 8, "reset")
+    failed = gate.fail(forward, "agent_reset", TIME_NS + 1000, 8, "reset")
     assert forward.ended
-    failure = FAILURES["agent_truncated"]
+    failure = FAILURES["agent_reset"]
     assert (failed.status, failed.decision, failed.code) == (502, "error", failure.code)
     assert (forward.findings, failed.findings) == (((0, 1),), ())
     record = parse(failed.records[0])

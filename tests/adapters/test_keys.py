@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from iatp.adapters.keys import default_key_path, derive, installation_key
+from iatp.adapters.keys import derive, installation_key
 from iatp.values.errors import StartError
 from tests.adapters.recording import start_python
 
@@ -168,8 +168,3 @@ def test_derived_keys_differ_by_purpose_and_key() -> None:
 
 
 PINNED = "5e39bf0d22fb148e538f00aefa3b14be1c2b1937e86b606119b770de557d0197"
-
-
-def test_the_default_lies_beside_the_log_folder() -> None:
-    assert default_key_path("/var/log/iatp/") == Path("/var/log/iatp.key")
-    assert default_key_path("./iatp-logs") == Path.cwd() / "iatp-logs.key"

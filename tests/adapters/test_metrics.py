@@ -111,6 +111,15 @@ def test_the_document_lists_what_is_exposed(metrics: Metrics) -> None:
     assert documented() == exposed(list(metrics.collect()))
 
 
+@LINUX
+def test_the_document_counts_what_is_exposed() -> None:
+    memory = SharedMemory(1, 10)
+    memory.set_worker(0, os.getpid(), WorkerState.READY)
+    series = scrape(Metrics(memory, version="1.2.3", trust_score=7))
+    of_secrets = [labels for _, labels in series if dict(labels).get("kind", "")[:7] == "secret."]
+    assert f"{len(of_secrets)} of the {len(series)} of a sidecar" in DOCUMENT.read_text()
+
+
 def test_every_metric_of_the_issue_is_there(metrics: Metrics) -> None:
     assert set(NAMES_OF_THE_ISSUE) <= set(exposed(list(metrics.collect())))
 

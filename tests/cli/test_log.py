@@ -85,7 +85,7 @@ def fill_day(made: Log, worker: int, day: int) -> None:
         type="warning",
         caller="caller-1",
         decision="warn",
-        rule="trust_score",
+        rule="low_trust",
         trust_score=3,
         findings={},
         code="low_trust",
@@ -254,6 +254,19 @@ def test_for_people(log: Log) -> None:
     first = done.stdout.splitlines()[0]
     assert first.startswith("2025-11-24 16:00:")
     assert "POST /proxy, block (credit_card_retention), score 3/10, found 1 credit_card" in first
+    log.append(
+        1,
+        type="error",
+        decision="refuse",
+        error="The body is not valid JSON.",
+        code="invalid_json",
+        status_code=400,
+        detail="expected a value at byte 1",
+    )
+    done = run("log", "query", "--code", "invalid_json", log=log)
+    assert "status 400, refuse (invalid_json), The body is not valid JSON, expected a value at" in (
+        done.stdout
+    )
     assert log.of(0)[0].lines[20].split(b'"trace_id":"')[1].split(b'"')[0].decode() in first
 
 
@@ -309,6 +322,20 @@ def test_a_follower_ends_at_ctrl_c(log: Log) -> None:
 # Report
 
 
+@pytest.mark.parametrize("given", ["0", "65", "two"])
+def test_how_many_read_a_report_has_bounds(log: Log, given: str) -> None:
+    done = run("report", "--processes", given, log=log)
+    assert done.returncode == 2
+    assert f"--processes: '{given}' is not a number from 1 to 64" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("query", "--csv", "--json"), ("export", "-", "--json")])
+def test_what_does_not_go_together_is_wrong_usage(log: Log, arguments: tuple[str, ...]) -> None:
+    done = run("log", *arguments, log=log)
+    assert done.returncode == 2
+    assert done.stderr.startswith("iatp-sidecar: ")
+
+
 def test_a_report(log: Log) -> None:
     done = run("report", "--since", "2025-11-24", "--json", log=log)
     assert (done.returncode, done.stderr) == (0, "")
@@ -320,6 +347,7 @@ def test_a_report(log: Log) -> None:
         "blocked": 11,
         "warned": 11,
         "refused": 44,
+        "failed": 0,
     }
     assert found["records"] == sum(len(made.lines) for made in log.made)
     assert found["trust_scores"] == {"3": 22, "8": 110}
@@ -344,6 +372,26 @@ def test_a_report(log: Log) -> None:
     assert found["bytes"] == sum(len(made.text) for made in log.made)
 
 
+def test_what_the_agent_never_saw_and_what_it_broke_are_requests_too(log: Log) -> None:
+    before = document(run("report", "--since", "2025-11-24", "--json", log=log))
+    common = {"caller": "caller-9", "peer": "10.0.0.1", "method": "POST", "path": "/proxy"}
+    broken = common | {"type": "error", "decision": "error", "error": "…", "quarantined": False}
+    for _ in range(3):
+        log.append(0, code="agent_unreachable", status_code=502, **broken)
+    log.append(0, type="request", decision="allow", rule="trust_score", trust_score=8, **common)
+    log.append(0, code="agent_reset", status_code=502, **broken)
+    log.append(0, code="answer_withheld", status_code=403, **broken | {"decision": "block"})
+    log.append(0, code="caller_gone", status_code=499, **broken | {"decision": "refuse"})
+    found = document(run("report", "--since", "2025-11-24", "--json", log=log))
+    more = {"all": 6, "forwarded": 1, "refused": 2, "failed": 4}
+    assert found["requests"] == {
+        name: count + more.get(name, 0) for name, count in before["requests"].items()
+    }
+    (caller,) = (each for each in found["callers"] if each["caller"] == "caller-9")
+    assert caller["errors"] == 6
+    assert caller["requests"] == 4
+
+
 def test_the_edges_of_its_time_are_exact(log: Log) -> None:
     middle = query(log, "--type", "response")[5]["timestamp"]
     for arguments in (("--since", middle), ("--since", "2025-11-24", "--until", middle)):
@@ -357,8 +405,17 @@ def test_a_report_for_people(log: Log) -> None:
     done = run("report", "--since", "2025-11-24", "--processes", "2", log=log)
     assert done.returncode == 0
     assert "176 requests" in done.stdout
+    outcomes = done.stdout.split("176 requests\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[:2] for line in outcomes] == [
+        ["answered", "110"],
+        ["blocked", "11"],
+        ["warned", "11"],
+        ["refused", "44"],
+        ["failed", "0"],
+    ]
     assert "█" in done.stdout
     assert "\u202e" not in done.stdout
+    assert done.stdout.split("\nwarned\n")[1].split()[:2] == ["low_trust", "11"]
     # A column for all secrets, and each by its name.
     shown = done.stdout.split("sensitive data in requests")[1].split()
     assert shown[:3] == ["credit_card", "email", "secret"]
@@ -470,7 +527,7 @@ def test_a_report_of_callers_without_end_is_bounded(log: Log) -> None:
     review = Review()
     rest = b"\x1f" * (len(FIELDS) - 10)
     for number in range(100_000):
-        review.add({b'"request"' + b"\x1f" * 9 + b'"%d"' % number + rest: 2 if number < 9 else 1})
+        review.add({b'"blocked"' + b"\x1f" * 9 + b'"%d"' % number + rest: 2 if number < 9 else 1})
     assert len(review.callers) <= 40_000
     assert review.callers_dropped
     assert review.requests() == 100_009

@@ -190,7 +190,7 @@ def test_the_default_is_printed() -> None:
 )
 def test_wrong_usage(arguments: tuple[str, ...], said: str) -> None:
     done = iatp("policy", *arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
 
 

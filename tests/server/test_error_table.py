@@ -20,6 +20,16 @@ def test_error_table_is_current() -> None:
     )
 
 
+def test_every_code_is_given_somewhere() -> None:
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for pattern in ("*.py", "*.pyx")
+        for path in sorted((ROOT / "iatp").rglob(pattern))
+        if path.name != "errors.py" or path.parent.name != "values"
+    )
+    assert [code for code in FAILURES if f'"{code}"' not in sources] == []
+
+
 def test_every_code_stands_in_the_table_once() -> None:
     page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     for code in [*FAILURES, "low_trust", "credit_card_retention", "ssn_retention"]:

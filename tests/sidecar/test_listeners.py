@@ -58,6 +58,23 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
             open_listeners(settings(port=port))
 
 
+def test_a_host_that_is_not_here_is_said_by_its_setting() -> None:
+    # It is for documentation (RFC 5737): no machine has it.
+    nowhere = "192.0.2.1"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    admin = {"admin_host": nowhere, "admin_port": port, "admin_token": "x" * 16}
+    for variable, given in (("IATP_HOST", {"host": nowhere}), ("IATP_ADMIN_HOST", admin)):
+        with pytest.raises(StartError, match=f"of this machine; set {variable} to one that is"):
+            open_listeners(settings(**given))
+
+
+def test_a_socket_without_a_folder_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "socket"
+    with pytest.raises(StartError, match=r"No such file.*; make its folder .* or set IATP_HOST"):
+        open_listeners(settings(host=f"unix:{path}", port=None))
+
+
 @linux
 def test_turning_away_keeps_what_has_begun() -> None:
     listener = opened()

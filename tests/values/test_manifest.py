@@ -585,7 +585,17 @@ def test_wrong_values_name_their_path_and_what_is_allowed(
 )
 def test_the_nearest_value_is_named(path: str, value: object, meant: str) -> None:
     (problem,) = problems_of(changed({"agent_id": "a"}, path, value))
-    assert problem.endswith(f"did you mean {meant}?")
+    assert problem.endswith(f"; meant: {meant}")
+
+
+def test_what_is_wrong_in_a_list_is_shown() -> None:
+    (problem,) = problems_of(
+        changed({"agent_id": "a"}, "authentication.methods", ["jwt", "ouath2"])
+    )
+    assert problem.startswith(
+        "authentication.methods: 'ouath2' in the list is not allowed; it must"
+    )
+    assert problem.endswith("each one of none, api_key, oauth2, mutual_tls, jwt; meant: oauth2")
 
 
 @pytest.mark.parametrize(
@@ -602,7 +612,7 @@ def test_the_nearest_value_is_named(path: str, value: object, meant: str) -> Non
 def test_unknown_fields_are_errors_in_ours_and_nothing_in_a_peers(path: str, meant: str) -> None:
     document = changed({"agent_id": "a"}, path, 5)
     (problem,) = problems_of(document)
-    assert problem == f"{path}: there is no such field; did you mean {meant}?"
+    assert problem == f"{path}: there is no such field; meant: {meant}"
     assert load_manifest(document, ours=False) == CapabilityManifest(agent_id="a")
 
 
@@ -1235,8 +1245,8 @@ def test_questionable_choices(path: str, value: object, said: str) -> None:
 def test_more_questionable_choices() -> None:
     claims = {"identity": {"agent_id": "a"}, "reversibility": {"level": "full"}}
     assert "says how to undo" in review(load_manifest(claims))[0]
-    idle = {"identity": {"agent_id": "a"}, "rate_limiting": {"burst_limit": 5}}
-    assert "no rate" in "\n".join(review(load_manifest(idle)))
+    lone = {"identity": {"agent_id": "a"}, "rate_limiting": {"burst_limit": 5}}
+    assert "taken as requests per second" in "\n".join(review(load_manifest(lone)))
     late = {"agent_id": "a", "reversibility": {"level": "none", "compensation_sla_ms": 5}}
     assert "say nothing then" in "\n".join(review(load_manifest(late)))
     bare = changed(NESTED, "privacy.retention_policy", "permanent")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from iatp.values.records import (
     BlockedRecord,
     ErrorRecord,
     OverrideRecord,
+    Record,
     RequestRecord,
     ResponseRecord,
     WarningRecord,
@@ -173,3 +175,11 @@ def test_findings_have_their_own_names_and_those_of_earlier_versions() -> None:
         record = validate(line("request", findings={name: 2}))
         assert isinstance(record, RequestRecord)
         assert record.findings == {name: 2}
+
+
+def test_every_field_stands_in_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
+    fields = {
+        field.encode_name for struct in get_args(Record) for field in msgspec.structs.fields(struct)
+    }
+    assert {name for name in fields if f"`{name}`" not in page} == set()
