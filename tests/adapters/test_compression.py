@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iatp.adapters.compression import FRAME_BYTES, CompressedFile, SeekableWriter
@@ -65,6 +65,7 @@ def test_the_program_reads_it(tmp_path: Path) -> None:
     subprocess.run([zstd, "-q", "--test", path], check=True)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=8),
     st.lists(st.tuples(st.integers(0, 420), st.integers(0, 420)), max_size=5),
@@ -102,6 +103,7 @@ def test_one_place_costs_one_frame(tmp_path: Path) -> None:
     file.close()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 7))
 def test_no_flipped_bit_goes_unseen(
     tmp_path_factory: pytest.TempPathFactory, at: int, bit: int
@@ -117,6 +119,7 @@ def test_no_flipped_bit_goes_unseen(
         assert read_all(path) == b"".join(whole)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_no_cut_goes_unseen(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("zst") / "f"

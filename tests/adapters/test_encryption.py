@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iatp.adapters import encryption
@@ -140,6 +140,7 @@ def test_no_two_files_share_a_salt() -> None:
     assert KEYS.writer(STEM).header()[16:48] != KEYS.writer(STEM).header()[16:48]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(min_size=1, max_size=50), min_size=1, max_size=8),
     st.booleans(),
@@ -306,6 +307,7 @@ def test_no_number_is_used_twice() -> None:
 # What was changed is not given out.
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 7), st.booleans())
 def test_no_flipped_bit_goes_unseen(
     tmp_path_factory: pytest.TempPathFactory, at: int, bit: int, last: bool
@@ -324,6 +326,7 @@ def test_no_flipped_bit_goes_unseen(
         file.close()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200))
 def test_a_cut_file_is_never_complete(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("enc") / "f"

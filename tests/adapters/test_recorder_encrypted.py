@@ -170,7 +170,9 @@ def crashed(path: Path, keys: LogKeys = KEYS) -> tuple[Path, list[int]]:
     return file, ends
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, 1 << 16), st.integers(0, 100), st.booleans())
 def test_cut_anywhere_it_is_whole_again_at_the_next_start(
     tmp_path_factory: pytest.TempPathFactory, cut: int, behind: int, zeros: bool

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iatp.adapters.compression import SeekableWriter
@@ -40,6 +40,7 @@ def stored(folder: Path, pieces: list[bytes], form: str) -> SegmentText:
     return text
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b"a", b"bcd", b"\n", b"efghijklmnop", b"\n\n"]), max_size=40),
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
