@@ -23,7 +23,7 @@ def test_error_table_is_current() -> None:
 def test_every_code_is_given_somewhere() -> None:
     sources = "".join(
         path.read_text(encoding="utf-8")
-        for pattern in ("*.py", "*.pyx")
+        for pattern in ("*.py", "*.pyx", "*.pxd")
         for path in sorted((ROOT / "iatp").rglob(pattern))
         if path.name != "errors.py" or path.parent.name != "values"
     )
