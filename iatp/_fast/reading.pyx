@@ -29,8 +29,9 @@ cdef extern from *:
     int __builtin_ctzll(unsigned long long word) noexcept nogil
 
 cdef enum:
-    # How far before a cut is looked for what only the cut made look like a value.
-    LOOKBACK = 1024
+    # How far before a cut is looked for what only the cut made look like a value: 19 digits and 18
+    # separators, each a doubly escaped \\\\u0034.
+    LOOKBACK = 512
 
 # Where the fields lie that every request is asked for.
 cdef object REQUEST = Request
@@ -297,7 +298,7 @@ cdef class Scanner:
         cdef Py_ssize_t end = cut_at(text, limit)
         cdef Py_ssize_t count = spans.count
         cdef Py_ssize_t kept = 0
-        cdef bytes out
+        cdef bytes out, rest, looked
         while kept < count and spans.items[kept].start < end:
             kept += 1
         if kept and spans.items[kept - 1].end > end:
@@ -313,7 +314,11 @@ cdef class Scanner:
             return out
         out = out[:cut_at(out, limit)]
         end = cut_at(out, PyBytes_GET_SIZE(out) - LOOKBACK)
-        out = out[:end] + self.scrubbed(out[end:], AS_TEXT)
+        rest = out[end:]
+        looked = self.scrubbed(rest, AS_TEXT)
+        if looked is rest:
+            return out
+        out = out[:end] + looked
         return out[:cut_at(out, limit)]
 
 

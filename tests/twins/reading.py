@@ -73,7 +73,7 @@ def cut(data: bytes, spans: Found, limit: int) -> bytes:
     if end == len(data) and len(out) <= limit:
         return out
     out = out[: cut_at(out, limit)]
-    end = cut_at(out, len(out) - 1024)
+    end = cut_at(out, len(out) - 512)
     tail = out[end:]
     out = out[:end] + scrub(tail, find(tail, TEXT))
     return out[: cut_at(out, limit)]
