@@ -66,7 +66,9 @@ def test_flags() -> None:
     assert given_flags(parser.parse_args([])) == {}
 
 
-def test_help_names_every_flag_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_says_of_every_flag_its_variable_default_and_what_it_takes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_flags(parser)
     text = " ".join(parser.format_help().split())
@@ -74,8 +76,8 @@ def test_help_names_every_flag_variable_and_default(capsys: pytest.CaptureFixtur
     bare = text.replace(" ", "")
     for row in SETTINGS:
         assert f"{row.flag} {row.reader.metavar}" in text
-        named = f"({row.env}; default: {row.default_text})".replace("`", "").replace(" ", "")
-        assert named in bare
+        said = f"{row.meaning} ({row.env}; default: {row.default_text}; allowed: "
+        assert f"{said}{row.reader.allowed})".replace("`", "").replace(" ", "") in bare
         assert not row.secret or f"{row.flag}-file PATH" in text
     assert "--config PATH" in text
 

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from iatp.cli.main import COMMANDS
-from iatp.values.settings import SETTINGS
 from iatp.values.version import VERSION
 from tests.cli.programs import ROOT, document, environment, iatp
 
@@ -36,14 +35,6 @@ def test_every_command_has_help_and_json(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"usage: iatp {name} ")
     assert "--json" in done.stdout
-
-
-@pytest.mark.parametrize("name", ["run", "check"])
-def test_help_says_of_each_setting_what_it_takes(name: str) -> None:
-    said = " ".join(iatp(name, "--help").stdout.split())
-    for row in SETTINGS:
-        facts = f"({row.env}; default: {row.default_text}; allowed: {row.reader.allowed})"
-        assert f"{row.meaning} {facts}".replace("`", "") in said
 
 
 def test_json_of_a_server_is_its_log() -> None:
