@@ -19,7 +19,7 @@ Pair = tuple[Sidecar, Agent]
 PLANTED = """
 import os
 
-from iatp._fast import gate
+from iatp._fast import tails
 from iatp.adapters.recorder import Recorder
 from iatp.sidecar.connector import AgentConnector
 
@@ -41,7 +41,7 @@ async def connect(self, pool):
     return await real_connect(self, pool)
 
 
-gate.base64 = NoBase64()
+tails.base64 = NoBase64()
 real_append, Recorder.append = Recorder.append, append
 real_connect, AgentConnector._connect = AgentConnector._connect, connect
 """
