@@ -95,8 +95,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
     const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
 
-    if (c->in_string && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63
-                           | c->point >> 63 | c->after_point)) {
+    if (c->in_string && !w->nested
+        && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63 | c->point >> 63
+             | c->after_point)) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;

@@ -258,6 +258,14 @@ static void walk_places(
     }
 }
 
+/* Whether nothing but backslashes stands between `at` and a quote: there a string ends, of whatever
+   JSON inside the string. */
+static inline int walk_quoted(const Walk *w, Py_ssize_t at) {
+    while (at < w->n && w->p[at] == '\\')
+        at++;
+    return at < w->n && w->p[at] == '"';
+}
+
 /* Whether a run of base64 may hold something together with its further lines; the first goes from
    `at` to `end`. */
 static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
@@ -271,8 +279,8 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
         length += line;
         end = at + line;
         /* In an escaped break another layer ends; an escaped slash goes on with the line. */
-        if (end + 4 >= w->n || (p[end] == '\\' && !token_blank(p[end + 1])
-                                && p[end + 1] != '"'))
+        if (end + 4 >= w->n
+            || (p[end] == '\\' && !token_blank(p[end + 1]) && !walk_quoted(w, end)))
             return 1;
         if (line % 4 || line < first)
             break;
@@ -457,12 +465,19 @@ static int walk_many(Walk *w, Py_ssize_t at) {
     return count >= 9;
 }
 
+/* Whether the string at `start`, in which the place at hand is, begins like JSON. */
+static inline int walk_is_nested(const Walk *w, Py_ssize_t start) {
+    Py_ssize_t place = start + 1 - w->base;
+    return place < 0 ? start == w->begins_at : place < WALK_BLOCK && (w->begins >> place & 1);
+}
+
 /* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
    security number. */
 static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
     if (end < w->n && (unsigned char)((w->p[end] | 0x20) - 'a') < 26)
         return 0;
-    if (at - w->called_end < WALK_NEAR)
+    /* In JSON inside the string keys far from it may say so. */
+    if (walk_is_nested(w, start) || at - w->called_end < WALK_NEAR)
         return 1;
     w->called_end = end;
     return w->rules->may_call(w->p, start, at);
@@ -673,6 +688,15 @@ static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
     return end;
 }
 
+/* Whether before the local part at `low` stands an escape other than that of a quote; in JSON inside
+   the string its letter may be the end of another. `floor` is where the string's text begins. */
+static inline int walk_after_escape(const unsigned char *p, Py_ssize_t floor, Py_ssize_t low) {
+    while (low > floor && (p[low - 1] == '.' || p[low - 1] == '\''))
+        low--;
+    return low > floor && p[low - 1] != '"'
+           && (p[low - 1] == '\\' || (low - 1 > floor && p[low - 2] == '\\'));
+}
+
 /* Whether an address stands around the @ at `at` in the string that begins at `start`, from
    `w->start` to `w->end`; -1 where it has to be read. Numbers and secrets, at which an address ends,
    have been looked for by their own masks: where there may be one, the string is read. */
@@ -687,6 +711,8 @@ static int walk_address(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     low = walk_local(w, at, floor);
     if (low < 0 || low == at)
         return low < 0 ? -1 : 0;
+    if (walk_is_nested(w, start) && walk_after_escape(p, start + 1, low))
+        return -1;
     if (at - low == 3 && memcmp(p + low, "git", 3) == 0 && end + 1 < w->n && p[end] == ':') {
         /* User and host of git@host:path. */
         if (p[end + 1] == '\\')
@@ -931,6 +957,129 @@ static void walk_keys(Walk *w) {
             w->calls |= 1ull << (value - w->base);
         else
             w->value_at = value;
+    }
+}
+
+/* What is found in JSON inside a string and would not be in its text: numbers by their value, cards
+   that are split over an array, and what keys say. As deep as it lies, and however often the quotes
+   are escaped there, it has one of these three. */
+
+/* Whether the e at `at`, behind a digit, may be that of a number's exponent. */
+static int walk_inner_exponent(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low = at;
+    unsigned char c;
+    if (at + 2 >= w->n)
+        return 1;
+    c = p[at + 1];
+    if (!walk_digit(c) && !((c == '+' || c == '-') && walk_digit(p[at + 2])))
+        return 0;
+    for (; walk_digit(p[low - 1]) || p[low - 1] == '.'; low--)
+        if (at - low == WALK_ROW)
+            return 1;
+    low -= p[low - 1] == '-';
+    c = p[low - 1];
+    return c == ':' || c == ',' || c == '[' || c == ' ' || (token_blank(c) && p[low - 2] == '\\');
+}
+
+/* Whether the items of the array that opens at `at` may be groups of a card number. */
+static int walk_inner_split(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t n = w->n, i = at + 1, first;
+    int text = 0;
+    for (;; i++) {
+        while (i < n && p[i] == ' ')
+            i++;
+        first = i;
+        while (i < n && p[i] == '\\')
+            i++;
+        if (i == n || i == first || !token_blank(p[i]))
+            break;
+    }
+    if (i > first) {
+        if (i == n || p[i++] != '"')
+            return 0;
+        text = 1;
+    }
+    for (first = i; i < n && walk_digit(p[i]);)
+        i++;
+    if (i == n)
+        return 0;
+    return text ? i > first && p[i] == '\\'
+                : i - first == 4 && (p[i] == ',' || p[i] == ' ' || p[i] == '\\');
+}
+
+/* Whether the colon at `at` may stand between a string and a key that has it named by others. */
+static int walk_inner_label(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    const unsigned char *p = w->p;
+    Py_ssize_t i = at + 1;
+    if (token_no_word(t, p, 0, at))
+        return 0;
+    while (i < w->n && p[i] == ' ')
+        i++;
+    return i < w->n && p[i] == '\\' && !token_assigned(p, 0, at)
+           && token_named(t, p, 0, token_word(p, 0, at), TOKEN_LABEL) >= 0;
+}
+
+/* Of these bytes of the block at hand, in JSON inside a string, one at which that may hold
+   something; or 0. */
+MASKS_TARGET_AVX2
+static uint64_t walk_inner(const Walk *w, uint64_t within) {
+    const unsigned char *p = w->p + w->base;
+    unsigned char rest[WALK_BLOCK];
+    const __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
+    const __m256i small = _mm256_set1_epi8(0x20);
+    __m256i a, b, da, db;
+    uint64_t digits, left;
+    if (w->n - w->base < WALK_BLOCK) {
+        memset(rest, ' ', WALK_BLOCK);
+        memcpy(rest, p, (size_t)(w->n - w->base));
+        p = rest;
+    }
+    a = _mm256_loadu_si256((const __m256i *)p);
+    b = _mm256_loadu_si256((const __m256i *)(p + 32));
+#define BITS(x, y) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(x) | (uint64_t)(uint32_t)_mm256_movemask_epi8(y) << 32)
+#define EQUAL(x, y, c) \
+    BITS(_mm256_cmpeq_epi8(x, _mm256_set1_epi8(c)), _mm256_cmpeq_epi8(y, _mm256_set1_epi8(c)))
+    da = _mm256_sub_epi8(a, zero);
+    db = _mm256_sub_epi8(b, zero);
+    digits = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da),
+                  _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db));
+    left = EQUAL(_mm256_or_si256(a, small), _mm256_or_si256(b, small), 'e') & within;
+    left &= digits << 1 | (uint64_t)(w->base > 0 && walk_digit(w->p[w->base - 1]));
+    for (; left; left &= left - 1)
+        if (walk_inner_exponent(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+    for (left = EQUAL(a, b, '[') & within; left; left &= left - 1)
+        if (walk_inner_split(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+#undef EQUAL
+#undef BITS
+    for (left = w->group.assigns[w->lane] & within; left; left &= left - 1)
+        if (walk_inner_label(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+    return 0;
+}
+
+/* Of strings that begin like JSON, `w->begins` being those that do so in the block at hand, tells
+   the first places at which they may hold something but an address: that is the same in JSON and in
+   its text. */
+static __attribute__((noinline)) void walk_nested(Walk *w) {
+    uint64_t begins = w->begins;
+    while (w->nested || begins) {
+        uint64_t one = w->nested ? 1 : begins & (0 - begins), closes = w->closes & ~(one - 1);
+        uint64_t within = (closes & (0 - closes)) - one;
+        uint64_t found = w->calls & within;
+        if (!w->nested)
+            begins &= begins - 1;
+        if (!found)
+            found = walk_inner(w, within);
+        w->firsts |= found & (0 - found);
+        w->nested = !closes && !found;
+        if (!closes)
+            return;
     }
 }
 

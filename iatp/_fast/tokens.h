@@ -381,6 +381,16 @@ static __attribute__((noinline)) int token_user(
     return i - low >= 5 && memcmp(p + i - 5, "-user", 5) == 0;
 }
 
+/* Whether the sign at `at` stands behind a quote of JSON inside a string, and no word before that
+   says anything. Most keys are told by this. */
+static inline int token_no_word(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    return at - low >= 5 && p[at - 1] == '"' && p[at - 2] == '\\' && token_alnum(p[at - 3])
+           && !(token_blank(p[at - 3]) && p[at - 4] == '\\')
+           && !token_pair(t->ends, p[at - 4], p[at - 3]) && !token_is_wide(p, low, at - 2);
+}
+
 /* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before
    it may be encoded. */
 static int token_sign(
@@ -394,6 +404,8 @@ static int token_sign(
         for (Py_ssize_t i = at; i > low && at - i < 12; i--)
             if (p[i - 1] == '%')
                 return 1;
+    if (token_no_word(t, p, low, at))
+        return 0;
     if (token_assigns(t, p, low, at))
         return 1;
     return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high

@@ -114,9 +114,10 @@ typedef struct {
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
        before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
-       or an array; where it is none, what it holds is told afterwards. In a string that is
-       `literal`, and does not begin so, nothing is encoded. WALK_ADDRESS is an address, from
-       `start` to `end`; all that has been found in a string, unless that is told afterwards. */
+       or an array, and in which something may be found, as JSON or as a text; where it is no JSON,
+       what it may hold as a text is told afterwards. In a string that is `literal`, and does not
+       begin so, nothing is encoded. WALK_ADDRESS is an address, from `start` to `end`; all that
+       has been found in a string, unless that is told afterwards. */
     Py_ssize_t start, end, value;
     int literal;
     /* For the caller to set: up to here all has been read closely. And the places of the brackets
@@ -131,6 +132,9 @@ typedef struct {
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
+    uint64_t begins;             /* with these bytes strings begin like JSON */
+    Py_ssize_t begins_at;        /* the last before the block at hand that does so */
+    int nested;                  /* the string at hand does so, and nothing is in it so far */
 
     /* What the blocks before leave behind. */
     Py_ssize_t open_at, scalar_at;
@@ -247,7 +251,7 @@ static void walk_begin(
     w->base = -WALK_BLOCK;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
-    w->value_at = -1;
+    w->value_at = w->begins_at = -1;
     w->rules = rules;
     /* As if the value stood behind a colon. */
     w->carries.after_colon = 1;
@@ -291,37 +295,41 @@ static void walk_begin(
 WALK_TARGET_BITS
 static __attribute__((noinline)) void walk_closely(Walk *w) {
     const Group *g = &w->group;
+    const uint64_t new_ = w->done > w->base ? ~0ull << (w->done - w->base) : ~0ull;
     int i = w->lane;
     uint64_t left;
-    for (left = g->firsts[i]; left; left &= left - 1) {
+    for (left = g->firsts[i] & new_; left; left &= left - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(left);
         int begins = walk_begins(w->p, at, w->n);
         if (begins == '\\' || (begins == '"' && walk_may_quote(w->p, at, w->n)))
             w->calls |= left & (0 - left);
         else if (begins == '{' || begins == '[')
-            w->firsts |= left & (0 - left);
+            w->begins |= left & (0 - left);
     }
     if (g->look[i])
         w->calls |= walk_scalars(w, g->look[i]);
     if (g->nine[i])
         w->calls |= walk_rows(w, i);
-    if (g->signs[i])
-        w->calls |= walk_signs(w, g->signs[i]);
-    for (left = g->countries[i] & ~w->calls; left; left &= left - 1) {
+    if (g->signs[i] & new_)
+        w->calls |= walk_signs(w, g->signs[i] & new_);
+    for (left = g->countries[i] & ~w->calls & new_; left; left &= left - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(left);
         if (token_country(w->rules->tokens, w->p, 0, at) && walk_iban(w, at))
             w->calls |= left & (0 - left);
     }
     if (g->coded[i])
         walk_coded(w, g->coded[i]);
-    if (g->events[i] | g->dashes[i] | g->words[i] | g->assigns[i])
-        walk_places(w, g->events[i], g->dashes[i], g->words[i], g->assigns[i]);
+    if ((g->events[i] | g->dashes[i] | g->words[i] | g->assigns[i]) & new_)
+        walk_places(w, g->events[i] & new_, g->dashes[i] & new_, g->words[i] & new_,
+                    g->assigns[i] & new_);
 }
 
 /* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
     int i, read;
+    if (w->begins)
+        w->begins_at = w->base + 62 - __builtin_clzll(w->begins);
     w->base += WALK_BLOCK;
     w->lane++;
     while (w->lane >= w->lanes) {
@@ -350,14 +358,15 @@ static inline int walk_turn(Walk *w) {
     w->curlies = g->curly[i];
     w->calls = g->calls[i];
     w->keys = g->keys[i];
-    w->firsts = 0;
-    w->addresses = 0;
+    w->begins = w->firsts = w->addresses = 0;
     w->seen = 0;
     w->wrong[IN_OBJECT] = g->members[i];
     w->wrong[IN_ARRAY] = g->colons[i];
     w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
-    if (g->closely[i])
+    if (g->closely[i] && w->base + WALK_BLOCK > w->done)
         walk_closely(w);
+    if (w->begins || w->nested)
+        walk_nested(w);
     if (w->value_at >= 0 && w->value_at < w->base + WALK_BLOCK) {
         if (w->value_at >= w->base)
             w->calls |= 1ull << (w->value_at - w->base);
@@ -479,16 +488,19 @@ static int walk_next(Walk *w) {
             Py_ssize_t at = w->base + bit;
             int frame = w->frames[w->depth];
             if ((w->firsts | w->addresses | w->calls) & one) {
-                if (w->firsts & ~w->calls & one) {
+                if (w->firsts & one) {
                     uint64_t closes = w->closes & ~((one << 1) - 1);
                     w->firsts &= ~one;
-                    left &= ~one;
                     w->start = walk_last(w, w->opens, bit, w->open_at);
-                    if (w->start < w->done)
+                    if (w->start >= w->done) {
+                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                        return WALK_JSON;
+                    }
+                    if (!((w->addresses | w->calls) & one)) {
+                        left &= ~one;
                         continue;
-                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                    w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                    return WALK_JSON;
+                    }
                 }
                 if (w->addresses & ~w->calls & one) {
                     int found;
