@@ -258,12 +258,11 @@ static void walk_places(
     }
 }
 
-/* Whether nothing but backslashes stands between `at` and a quote: there a string ends, of whatever
-   JSON inside the string. */
-static inline int walk_quoted(const Walk *w, Py_ssize_t at) {
+/* What stands behind the backslashes from `at` on. */
+static inline unsigned char walk_unescaped(const Walk *w, Py_ssize_t at) {
     while (at < w->n && w->p[at] == '\\')
         at++;
-    return at < w->n && w->p[at] == '"';
+    return at < w->n ? w->p[at] : 0;
 }
 
 /* Whether a run of base64 may hold something together with its further lines; the first goes from
@@ -278,9 +277,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
         memcpy(run + length, p + at, (size_t)line);
         length += line;
         end = at + line;
-        /* In an escaped break another layer ends; an escaped slash goes on with the line. */
+        /* In an escaped break another layer ends, and an escaped slash goes on with the line; at a
+           quote a string ends, of whatever JSON inside the string. */
         if (end + 4 >= w->n
-            || (p[end] == '\\' && !token_blank(p[end + 1]) && !walk_quoted(w, end)))
+            || (p[end] == '\\' && !token_blank(p[end + 1]) && walk_unescaped(w, end) != '"'))
             return 1;
         if (line % 4 || line < first)
             break;
@@ -644,9 +644,11 @@ static Py_ssize_t walk_local(const Walk *w, Py_ssize_t at, Py_ssize_t floor) {
     else if (c == '\\') {
         for (slash = low - 1; slash > floor && p[slash - 1] == '\\';)
             slash--;
+        if (p[low] == 'u')
+            return -1;
         /* The first of these is part of an escape. */
         if ((low - slash) & 1) {
-            if (p[low] == 'u' || at - low == WALK_LOCAL)
+            if (at - low == WALK_LOCAL)
                 return -1;
             low++;
         }
@@ -676,7 +678,7 @@ static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
             continue;
         }
         if (!token_alnum(c) && c != '-') {
-            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && i + 1 < w->n && p[i + 1] == 'u')
+            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && walk_unescaped(w, i) == 'u')
                 return -1;
             break;
         }
@@ -738,6 +740,24 @@ static int walk_entity(const Walk *w, Py_ssize_t at) {
     return i < w->n && i > at + 1 && p[i] == ';';
 }
 
+/* Whether the unit of JSON inside the string may count whose hex digits stand at `at`. A letter
+   beyond ASCII does not, unless a word that says secret may end with it, or a run of base64 begins
+   behind it; of addresses, rows and users those know who look at them. */
+static int walk_inner_unit(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    int unit = walk_unit(w, at);
+    uint32_t small;
+    if (unit < 0x80)
+        return unit >= 0;
+    if (walk_unit_counts(w, (unsigned)unit) || unit == 0xff1a || unit == 0xff1d)
+        return 1;
+    small = token_small((uint32_t)unit);
+    for (int i = 0; i < t->wide_count; i++)
+        if (t->wide[i].last == small || t->wide[i].before == small)
+            return 1;
+    return coded_end(w->p + at + 4, w->n - at - 4) >= WALK_RUN;
+}
+
 /* Whether an escape of JSON inside the string may count whose backslash stands before `at`. The end
    of a line, a quote and a backslash do not: what stands beside one is looked at as it is beside
    them. */
@@ -750,7 +770,7 @@ static inline int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     /* A tab counts between digits. */
     if (p[0] == 't')
         return walk_digit(p[1]) || p[1] >= 0x80;
-    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_unit(w, at + 1) >= 0));
+    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_inner_unit(w, at + 1)));
 }
 
 /* Whether the percent sign at `at` is one of %04d and the like: undone it is a control character, a

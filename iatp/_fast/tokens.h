@@ -233,6 +233,13 @@ static inline int token_assigned(const unsigned char *p, Py_ssize_t low, Py_ssiz
     return 0;
 }
 
+/* A letter of Latin or Cyrillic in lower case, as the words have them; or what it is. */
+static inline uint32_t token_small(uint32_t cp) {
+    return (cp >= 'A' && cp <= 'Z') || (cp >= 0xc0 && cp <= 0xde) || (cp >= 0x410 && cp <= 0x42f)
+               ? cp + 0x20
+               : cp;
+}
+
 /* The code point before `at`, in lower case, and in `start` where it begins. What is not UTF-8 is
    0x110000. */
 static uint32_t token_point(
@@ -257,9 +264,7 @@ static uint32_t token_point(
         for (*start = i++; i < at; i++)
             cp = cp << 6 | (p[i] & 0x3f);
     }
-    if ((cp >= 'A' && cp <= 'Z') || (cp >= 0xc0 && cp <= 0xde) || (cp >= 0x410 && cp <= 0x42f))
-        cp += 0x20;
-    return cp;
+    return token_small(cp);
 }
 
 /* Whether a word that says secret may end before `at` in what is beyond ASCII. */
@@ -364,8 +369,8 @@ static __attribute__((noinline)) int token_user(
     }
     if (i == at || i == low)
         return 0;
-    /* The letter of an escaped tab. */
-    if (p[i - 1] == '\\' && token_blank(p[i]))
+    /* The letter of an escaped tab, or of an escaped letter of the user. */
+    if (p[i - 1] == '\\' && (token_blank(p[i]) || p[i] == 'u'))
         return 1;
     while (i > low) {
         c = p[i - 1];
