@@ -101,8 +101,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
-        c->ell = c->beyond = c->units = 0;
+        c->ell = c->beyond = c->units = c->alnum = c->quoted = c->backslash = c->gaps = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
+        c->minus = dash_[LANES_COUNT - 1];
+        c->users = LANES_ANY(dash_) ? WALK_USER : c->users ? c->users - 1 : 0;
         if (!found)
             return WALK_PLAIN;
         STORE(g->in, all);
@@ -311,7 +313,25 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
-    const WORDS assigns = assign & in;
+    /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
+       and that, where no word ends that says something; and where no user of curl may be near. */
+    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped, minus = dash;
+    const WORDS backslash = LOAD(m.backslash);
+    CARRY(alnum);
+    CARRY(quoted);
+    CARRY(backslash);
+    CARRY(gaps);
+    CARRY(minus);
+    WORDS dull = BEFORE(alnum, 1)
+                 & ~(BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
+                     | BEFORE(backslash, 2));
+    c->users = LANES_ANY(LOAD(m.u) & BEFORE(minus, 1)) ? WALK_USER : c->users ? c->users - 1 : 0;
+    if (c->users)
+        dull &= ~opening;
+    dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
+            & ~(BEFORE(ends, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
+                | BEFORE(backslash, 4));
+    const WORDS assigns = assign & in & ~dull;
     LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
 
     STORE(g->in, in);
@@ -333,6 +353,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
+    STORE(g->exponents, in & LOAD(m.e) & BEFORE(both, 1));
+    STORE(g->squares, in & LOAD(m.bracket) & opening & ~curly);
     STORE(g->countries, countries);
     STORE(g->closely, closely | firsts | look | nine | signs | countries);
     return WALK_BLOCKS;

@@ -244,9 +244,9 @@ static void walk_places(
             w->calls |= dashes & (0 - dashes);
     for (; events; events &= events - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(events) - (TOKEN_RUN - 1);
-        /* A string that is a UUID holds nothing. */
-        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"' && w->p[at + 36] == '"'
-            && uuid_bytes(w->p + at))
+        /* A UUID in quotes is no secret. */
+        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"'
+            && (w->p[at + 36] == '"' || w->p[at + 36] == '\\') && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
         if (at >= w->done && token_run(t, w->p, 0, at, w->n,
@@ -1044,40 +1044,16 @@ static int walk_inner_label(const Walk *w, Py_ssize_t at) {
 
 /* Of these bytes of the block at hand, in JSON inside a string, one at which that may hold
    something; or 0. */
-MASKS_TARGET_AVX2
 static uint64_t walk_inner(const Walk *w, uint64_t within) {
-    const unsigned char *p = w->p + w->base;
-    unsigned char rest[WALK_BLOCK];
-    const __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
-    const __m256i small = _mm256_set1_epi8(0x20);
-    __m256i a, b, da, db;
-    uint64_t digits, left;
-    if (w->n - w->base < WALK_BLOCK) {
-        memset(rest, ' ', WALK_BLOCK);
-        memcpy(rest, p, (size_t)(w->n - w->base));
-        p = rest;
-    }
-    a = _mm256_loadu_si256((const __m256i *)p);
-    b = _mm256_loadu_si256((const __m256i *)(p + 32));
-#define BITS(x, y) \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(x) | (uint64_t)(uint32_t)_mm256_movemask_epi8(y) << 32)
-#define EQUAL(x, y, c) \
-    BITS(_mm256_cmpeq_epi8(x, _mm256_set1_epi8(c)), _mm256_cmpeq_epi8(y, _mm256_set1_epi8(c)))
-    da = _mm256_sub_epi8(a, zero);
-    db = _mm256_sub_epi8(b, zero);
-    digits = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da),
-                  _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db));
-    left = EQUAL(_mm256_or_si256(a, small), _mm256_or_si256(b, small), 'e') & within;
-    left &= digits << 1 | (uint64_t)(w->base > 0 && walk_digit(w->p[w->base - 1]));
-    for (; left; left &= left - 1)
+    const Group *g = &w->group;
+    uint64_t left;
+    for (left = g->exponents[w->lane] & within; left; left &= left - 1)
         if (walk_inner_exponent(w, w->base + __builtin_ctzll(left)))
             return left & (0 - left);
-    for (left = EQUAL(a, b, '[') & within; left; left &= left - 1)
+    for (left = g->squares[w->lane] & within; left; left &= left - 1)
         if (walk_inner_split(w, w->base + __builtin_ctzll(left)))
             return left & (0 - left);
-#undef EQUAL
-#undef BITS
-    for (left = w->group.assigns[w->lane] & within; left; left &= left - 1)
+    for (left = g->assigns[w->lane] & within; left; left &= left - 1)
         if (walk_inner_label(w, w->base + __builtin_ctzll(left)))
             return left & (0 - left);
     return 0;

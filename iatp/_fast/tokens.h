@@ -391,9 +391,13 @@ static __attribute__((noinline)) int token_user(
 static inline int token_no_word(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
 ) {
-    return at - low >= 5 && p[at - 1] == '"' && p[at - 2] == '\\' && token_alnum(p[at - 3])
-           && !(token_blank(p[at - 3]) && p[at - 4] == '\\')
-           && !token_pair(t->ends, p[at - 4], p[at - 3]) && !token_is_wide(p, low, at - 2);
+    Py_ssize_t i = at - 1;
+    if (i - low < 4 || p[i] != '"' || p[i - 1] != '\\')
+        return 0;
+    while (i > low && p[i - 1] == '\\')
+        i--;
+    return i - low >= 2 && token_alnum(p[i - 1]) && p[i - 2] != '\\'
+           && !token_pair(t->ends, p[i - 2], p[i - 1]) && !token_is_wide(p, low, i);
 }
 
 /* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before

@@ -46,6 +46,8 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
+/* Groups behind the -u of curl in which its user may end: CURL_USER of secrets.pyx, each an escape. */
+#define WALK_USER 3
 /* Longer rows are read. */
 #define WALK_ROW 64
 #define WALK_GROUPS 12
@@ -90,6 +92,8 @@ typedef struct {
     uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, ends, tail2, ell, units;
     uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
+    uint64_t alnum, quoted, backslash, gaps, minus;
+    uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
 /* What is known of the blocks of a group before their brackets are gone through. */
@@ -99,7 +103,8 @@ typedef struct {
     MaskWords colons, commas, calls, keys;
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
-    MaskWords assigns;           /* colons and equals signs in strings */
+    MaskWords assigns;           /* colons and equals signs in strings, behind what may say something */
+    MaskWords exponents, squares;    /* in strings: each e behind a digit, each opening bracket */
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
     uint64_t row_before, joiners_before;    /* of the last block of the group before */
