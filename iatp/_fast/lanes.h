@@ -95,13 +95,17 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
     const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
 
-    if (c->in_string && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63
-                           | c->point >> 63 | c->after_point)) {
+    if (c->in_string && !w->nested
+        && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63 | c->point >> 63
+             | c->after_point)) {
         const WORDS all = ~none;
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
-        c->ell = c->beyond = c->units = 0;
+        c->ell = c->beyond = c->units = c->alnum = c->quoted = c->backslash = c->gaps = 0;
+        c->lasts = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
+        c->minus = dash_[LANES_COUNT - 1];
+        c->users = LANES_ANY(dash_) ? WALK_USER : c->users ? c->users - 1 : 0;
         if (!found)
             return WALK_PLAIN;
         STORE(g->in, all);
@@ -121,6 +125,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->codes, none);
         STORE(g->countries, none);
         STORE(g->firsts, none);
+        STORE(g->outer, none);
         return WALK_BLOCKS;
     }
     for (int i = 0; i < count; i++)
@@ -306,13 +311,37 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(ends);
     CARRY(beyond);
     CARRY(units);
-    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
-    const WORDS assigns = assign & in;
+    /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
+       and that, where no word ends that says something: one of `ends`, or a verb, which ends in s.
+       Behind a user of curl any colon counts. */
+    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped, minus = dash;
+    const WORDS backslash = LOAD(m.backslash), lasts = ends | s_;
+    CARRY(alnum);
+    CARRY(quoted);
+    CARRY(lasts);
+    CARRY(backslash);
+    CARRY(gaps);
+    CARRY(minus);
+    WORDS dull = BEFORE(alnum, 1)
+                 & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
+                     | BEFORE(backslash, 2));
+    c->users = LANES_ANY(LOAD(m.u) & BEFORE(minus, 1)) ? WALK_USER : c->users ? c->users - 1 : 0;
+    if (c->users)
+        dull &= ~opening;
+    dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
+            & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
+                | BEFORE(backslash, 4));
+    const WORDS assigns = assign & in & ~dull;
+    /* No letter or digit stands before a country, unless it is of an escape. */
+    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
+                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
     LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
 
+    const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
+    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden);
     STORE(g->in, in);
     STORE(g->opens, opens);
     STORE(g->closes, closes);
@@ -323,8 +352,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->members, members);
     STORE(g->colons, colon);
     STORE(g->commas, comma);
-    STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
-    STORE(g->keys, closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
+    STORE(g->calls, in_calls);
+    STORE(g->keys, keys);
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);
@@ -332,8 +361,14 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
+    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1);
+    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly;
+    STORE(g->exponents, exponents);
+    STORE(g->squares, squares);
+    STORE(g->inner, exponents | squares | assigns);
     STORE(g->countries, countries);
     STORE(g->closely, closely | firsts | look | nine | signs | countries);
+    STORE(g->outer, ~in | opens | in_calls | keys);
     return WALK_BLOCKS;
 }
 #undef WORDS

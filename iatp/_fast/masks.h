@@ -11,7 +11,7 @@ typedef uint64_t MaskWords[MASKS_BLOCKS] __attribute__((aligned(64)));
 #define MASKS_EACH(DO) \
     DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(assign) DO(token) DO(s) \
     DO(first) DO(dash) DO(space) DO(joiner) DO(comma) DO(bracket) DO(curly) DO(opening) DO(dot) \
-    DO(zero) DO(e) DO(ell) DO(alpha) DO(tail) DO(tail2) DO(simple)
+    DO(zero) DO(e) DO(ell) DO(u) DO(alpha) DO(tail) DO(tail2) DO(simple)
 #define MASKS_FIELD(name) MaskWords name;
 typedef struct {
     MASKS_EACH(MASKS_FIELD)
@@ -162,6 +162,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     b = _mm256_or_si256(b, _mm256_set1_epi8(0x20));
     m->e[i] = BITS(EQUAL(a, 'e'), EQUAL(b, 'e'));
     m->ell[i] = BITS(EQUAL(a, 'l'), EQUAL(b, 'l'));
+    m->u[i] = BITS(EQUAL(a, 'u'), EQUAL(b, 'u'));
     a = _mm256_sub_epi8(a, _mm256_set1_epi8('a'));
     b = _mm256_sub_epi8(b, _mm256_set1_epi8('a'));
     m->alpha[i] = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(a, _mm256_set1_epi8(25)), a),
@@ -177,7 +178,7 @@ enum {
     ROW_HALF, ROW_TOKEN_LOW, ROW_TOKEN_HIGH, ROW_TOKEN, ROW_P, ROW_MINUS, ROW_LOW, ROW_HIGH,
     ROW_SPACES, ROW_JOINERS, ROW_BRACKET, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
     ROW_BEHIND, ROW_COMMA, ROW_COLON, ROW_EQUALS, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_ELL,
-    ROW_A, ROW_LETTERS, ROWS
+    ROW_U, ROW_A, ROW_LETTERS, ROWS
 };
 #define ALL(...) {[0 ... 63] = (unsigned char)(__VA_ARGS__)}
 #define FOUR(...) {__VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__}
@@ -196,7 +197,7 @@ static const MasksRow masks_rows[ROWS] = {
     [ROW_EQUALS] = ALL('='),
     /* The bit of small letters, which IS_S is too. */
     [ROW_SMALL] = ALL(0x20), [ROW_OPENING] = ALL(0x02), [ROW_DOT] = ALL('.'), [ROW_E] = ALL('e'),
-    [ROW_ELL] = ALL('l'), [ROW_A] = ALL('a'), [ROW_LETTERS] = ALL(25),
+    [ROW_ELL] = ALL('l'), [ROW_U] = ALL('u'), [ROW_A] = ALL('a'), [ROW_LETTERS] = ALL(25),
 };
 #undef ALL
 #undef FOUR
@@ -261,6 +262,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
     v = _mm512_or_si512(v, ROW(ROW_SMALL));
     m->e[i] = EQUAL(ROW_E);
     m->ell[i] = EQUAL(ROW_ELL);
+    m->u[i] = EQUAL(ROW_U);
     m->alpha[i] = _mm512_cmple_epu8_mask(
         _mm512_sub_epi8(v, ROW(ROW_A)), ROW(ROW_LETTERS));
 #undef EQUAL

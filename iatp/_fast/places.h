@@ -54,23 +54,13 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
     return starts;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII and of signs of full width behind words that say secret, all bytes of units that are
-   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
-   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
-   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
-static int walk_escapes(
-    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+/* What walk_escapes gives of these backslashes, behind which no simple escape stands. */
+static __attribute__((noinline)) int walk_units(
+    Walk *w, Py_ssize_t base, uint64_t left, uint64_t *units, uint64_t *letters,
+    uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
-    uint64_t left = walk_slants(backslash, &c->escaped, escaped);
-    *units = *slashes = 0;
-    *letters = c->letters;
-    *more = c->wide;
-    *gaps = c->gap | c->wide;
-    c->letters = c->gap = c->wide = 0;
-    for (left &= ~(simple >> 1); left; left &= left - 1) {
+    for (; left; left &= left - 1) {
         int bit = __builtin_ctzll(left), counts;
         Py_ssize_t at = base + bit + 1;
         uint64_t behind;
@@ -127,6 +117,25 @@ static int walk_escapes(
         }
     }
     return 1;
+}
+
+/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
+   ASCII and of signs of full width behind words that say secret, all bytes of units that are
+   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
+   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
+   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
+static inline int walk_escapes(
+    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
+    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+) {
+    Carries *c = &w->carries;
+    uint64_t left = walk_slants(backslash, &c->escaped, escaped) & ~(simple >> 1);
+    *units = *slashes = 0;
+    *letters = c->letters;
+    *more = c->wide;
+    *gaps = c->gap | c->wide;
+    c->letters = c->gap = c->wide = 0;
+    return !left || walk_units(w, base, left, units, letters, slashes, gaps, more);
 }
 
 /* Whether a colon or an equals sign of full width stands at `at` behind a word that says secret. */
@@ -244,9 +253,9 @@ static void walk_places(
             w->calls |= dashes & (0 - dashes);
     for (; events; events &= events - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(events) - (TOKEN_RUN - 1);
-        /* A string that is a UUID holds nothing. */
-        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"' && w->p[at + 36] == '"'
-            && uuid_bytes(w->p + at))
+        /* A UUID in quotes is no secret. */
+        if (at > 0 && at + 36 < w->n && w->p[at - 1] == '"'
+            && (w->p[at + 36] == '"' || w->p[at + 36] == '\\') && uuid_bytes(w->p + at))
             continue;
         /* What is read closely up to `done` holds it already. */
         if (at >= w->done && token_run(t, w->p, 0, at, w->n,
@@ -258,8 +267,15 @@ static void walk_places(
     }
 }
 
-/* Whether a run of base64 may hold something together with its further lines; the first goes from
-   `at` to `end`. */
+/* What stands behind the backslashes from `at` on. */
+static inline unsigned char walk_unescaped(const Walk *w, Py_ssize_t at) {
+    while (at < w->n && w->p[at] == '\\')
+        at++;
+    return at < w->n ? w->p[at] : 0;
+}
+
+/* Whether a run of base64 has further lines and may hold something together with them; the first
+   goes from `at` to `end`. */
 static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
     const unsigned char *p = w->p;
     unsigned char run[WALK_LINES];
@@ -270,9 +286,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
         memcpy(run + length, p + at, (size_t)line);
         length += line;
         end = at + line;
-        /* In an escaped break another layer ends; an escaped slash goes on with the line. */
-        if (end + 4 >= w->n || (p[end] == '\\' && !token_blank(p[end + 1])
-                                && p[end + 1] != '"'))
+        /* In an escaped break another layer ends, and an escaped slash goes on with the line; at a
+           quote a string ends, of whatever JSON inside the string. */
+        if (end + 4 >= w->n
+            || (p[end] == '\\' && !token_blank(p[end + 1]) && walk_unescaped(w, end) != '"'))
             return 1;
         if (line % 4 || line < first)
             break;
@@ -292,10 +309,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
         if (line == 0 || line > first)
             break;
     }
-    return coded_may_hold(run, length, length);
+    return length > first && coded_may_hold(run, length, length);
 }
 
-/* The same of the run from `at` to `w->coded_end`. */
+/* Whether the run from `at` to `w->coded_end` may hold something. */
 static inline int walk_run_may_hold(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
     Py_ssize_t end = w->coded_end;
@@ -457,15 +474,26 @@ static int walk_many(Walk *w, Py_ssize_t at) {
     return count >= 9;
 }
 
+/* Whether the string at `start`, in which the place at hand is, begins like JSON. */
+static inline int walk_is_nested(const Walk *w, Py_ssize_t start) {
+    Py_ssize_t place = start + 1 - w->base;
+    return place < 0 ? start == w->begins_at : place < WALK_BLOCK && (w->begins >> place & 1);
+}
+
 /* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
    security number. */
 static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
-    if (end < w->n && (unsigned char)((w->p[end] | 0x20) - 'a') < 26)
+    const unsigned char *p = w->p;
+    if (end < w->n && (unsigned char)((p[end] | 0x20) - 'a') < 26)
         return 0;
+    /* In JSON inside the string keys far from it may say so, unless a letter stands before it. */
+    if (walk_is_nested(w, start)
+        && (p[at - 2] == '\\' || (unsigned char)((p[at - 1] | 0x20) - 'a') > 25))
+        return 1;
     if (at - w->called_end < WALK_NEAR)
         return 1;
     w->called_end = end;
-    return w->rules->may_call(w->p, start, at);
+    return w->rules->may_call(p, start, at);
 }
 
 /* Whether the row of digits and single separators around `at`, in the string that begins at `start`,
@@ -629,9 +657,11 @@ static Py_ssize_t walk_local(const Walk *w, Py_ssize_t at, Py_ssize_t floor) {
     else if (c == '\\') {
         for (slash = low - 1; slash > floor && p[slash - 1] == '\\';)
             slash--;
+        if (p[low] == 'u')
+            return -1;
         /* The first of these is part of an escape. */
         if ((low - slash) & 1) {
-            if (p[low] == 'u' || at - low == WALK_LOCAL)
+            if (at - low == WALK_LOCAL)
                 return -1;
             low++;
         }
@@ -661,7 +691,7 @@ static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
             continue;
         }
         if (!token_alnum(c) && c != '-') {
-            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && i + 1 < w->n && p[i + 1] == 'u')
+            if (c >= 0x80 ? !walk_no_letter(p + i) : c == '\\' && walk_unescaped(w, i) == 'u')
                 return -1;
             break;
         }
@@ -671,6 +701,15 @@ static Py_ssize_t walk_domain(const Walk *w, Py_ssize_t at) {
             end = i + 1;
     }
     return end;
+}
+
+/* Whether before the local part at `low` stands an escape other than that of a quote; in JSON inside
+   the string its letter may be the end of another. `floor` is where the string's text begins. */
+static inline int walk_after_escape(const unsigned char *p, Py_ssize_t floor, Py_ssize_t low) {
+    while (low > floor && (p[low - 1] == '.' || p[low - 1] == '\''))
+        low--;
+    return low > floor && p[low - 1] != '"'
+           && (p[low - 1] == '\\' || (low - 1 > floor && p[low - 2] == '\\'));
 }
 
 /* Whether an address stands around the @ at `at` in the string that begins at `start`, from
@@ -687,6 +726,8 @@ static int walk_address(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     low = walk_local(w, at, floor);
     if (low < 0 || low == at)
         return low < 0 ? -1 : 0;
+    if (walk_is_nested(w, start) && walk_after_escape(p, start + 1, low))
+        return -1;
     if (at - low == 3 && memcmp(p + low, "git", 3) == 0 && end + 1 < w->n && p[end] == ':') {
         /* User and host of git@host:path. */
         if (p[end + 1] == '\\')
@@ -712,6 +753,24 @@ static int walk_entity(const Walk *w, Py_ssize_t at) {
     return i < w->n && i > at + 1 && p[i] == ';';
 }
 
+/* Whether the unit of JSON inside the string may count whose hex digits stand at `at`. A letter
+   beyond ASCII does not, unless a word that says secret may end with it, or a run of base64 begins
+   behind it; of addresses, rows and users those know who look at them. */
+static int walk_inner_unit(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    int unit = walk_unit(w, at);
+    uint32_t small;
+    if (unit < 0x80)
+        return unit >= 0;
+    if (walk_unit_counts(w, (unsigned)unit) || unit == 0xff1a || unit == 0xff1d)
+        return 1;
+    small = token_small((uint32_t)unit);
+    for (int i = 0; i < t->wide_count; i++)
+        if (t->wide[i].last == small || t->wide[i].before == small)
+            return 1;
+    return coded_end(w->p + at + 4, w->n - at - 4) >= WALK_RUN;
+}
+
 /* Whether an escape of JSON inside the string may count whose backslash stands before `at`. The end
    of a line, a quote and a backslash do not: what stands beside one is looked at as it is beside
    them. */
@@ -724,7 +783,7 @@ static inline int walk_inner_escape(const Walk *w, Py_ssize_t at) {
     /* A tab counts between digits. */
     if (p[0] == 't')
         return walk_digit(p[1]) || p[1] >= 0x80;
-    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_unit(w, at + 1) >= 0));
+    return p[0] == '/' || (p[0] == 'u' && (p[1] == '\\' || walk_inner_unit(w, at + 1)));
 }
 
 /* Whether the percent sign at `at` is one of %04d and the like: undone it is a control character, a
@@ -783,13 +842,15 @@ static int walk_iban(const Walk *w, Py_ssize_t at) {
     Py_ssize_t i = at - 2;
     int count = 0, gap = 0, rest = 0;
     int length = w->rules->ibans[((p[i] | 0x20) - 'a') * 26 + (p[i + 1] | 0x20) - 'a'];
+    const int figures = length & WALK_FIGURES;
+    length &= WALK_FIGURES - 1;
     for (; count < length; i++) {
         if (i >= w->n || p[i] >= 0x80)
             return 1;
         if (p[i] == '\\')
             return walk_iban_escape(w, i, count);
         if (token_alnum(p[i])) {
-            if ((count == 2 || count == 3) && !walk_digit(p[i]))
+            if ((count == 2 || count == 3 || (figures && count > 3)) && !walk_digit(p[i]))
                 return 0;
             text[count++] = p[i];
             gap = 0;
@@ -931,6 +992,117 @@ static void walk_keys(Walk *w) {
             w->calls |= 1ull << (value - w->base);
         else
             w->value_at = value;
+    }
+}
+
+/* What is found in JSON inside a string and would not be in its text: numbers by their value, cards
+   that are split over an array, and what keys say. As deep as it lies, and however often the quotes
+   are escaped there, it has one of these three. */
+
+/* Whether the e at `at`, behind a digit, may be that of a number with nine digits or more before its
+   point. */
+static int walk_inner_exponent(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t low = at, i = at + 1;
+    int whole = 0, exponent = 0;
+    unsigned char c;
+    if (at + 2 >= w->n)
+        return 1;
+    if (!walk_digit(p[i]) && !((p[i] == '+' || p[i] == '-') && walk_digit(p[i + 1])))
+        return 0;
+    for (; walk_digit(p[low - 1]) || p[low - 1] == '.'; low--) {
+        if (at - low == WALK_ROW)
+            return 1;
+        whole = p[low - 1] == '.' ? 0 : whole + 1;
+    }
+    low -= p[low - 1] == '-';
+    c = p[low - 1];
+    if (c != ':' && c != ',' && c != '[' && c != ' ' && !(token_blank(c) && p[low - 2] == '\\'))
+        return 0;
+    if (p[i] != '-')
+        for (i += p[i] == '+'; i < w->n && walk_digit(p[i]) && exponent < WALK_ROW; i++)
+            exponent = exponent * 10 + p[i] - '0';
+    return whole + exponent > 8;
+}
+
+/* Whether the items of the array that opens at `at` may be groups of a card number. */
+static int walk_inner_split(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    Py_ssize_t n = w->n, i = at + 1, first;
+    int text = 0;
+    for (;; i++) {
+        while (i < n && p[i] == ' ')
+            i++;
+        first = i;
+        while (i < n && p[i] == '\\')
+            i++;
+        if (i == n || i == first || !token_blank(p[i]))
+            break;
+    }
+    if (i > first) {
+        if (i == n || p[i++] != '"')
+            return 0;
+        text = 1;
+    }
+    for (first = i; i < n && walk_digit(p[i]);)
+        i++;
+    if (i == n)
+        return 0;
+    return text ? i > first && p[i] == '\\'
+                : i - first == 4 && (p[i] == ',' || p[i] == ' ' || p[i] == '\\');
+}
+
+/* Whether the colon at `at` may stand between a string and a key that has it named by others. */
+static int walk_inner_label(const Walk *w, Py_ssize_t at) {
+    const TokenTable *t = w->rules->tokens;
+    const unsigned char *p = w->p;
+    Py_ssize_t i = at + 1;
+    if (token_no_word(t, p, 0, at))
+        return 0;
+    while (i < w->n && p[i] == ' ')
+        i++;
+    return i < w->n && p[i] == '\\' && !token_assigned(p, 0, at)
+           && token_named(t, p, 0, token_word(p, 0, at), TOKEN_LABEL) >= 0;
+}
+
+/* Of these bytes of the block at hand, in JSON inside a string, one at which that may hold
+   something; or 0. */
+static uint64_t walk_inner(const Walk *w, uint64_t within) {
+    const Group *g = &w->group;
+    uint64_t left;
+    for (left = g->exponents[w->lane] & within; left; left &= left - 1)
+        if (walk_inner_exponent(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+    for (left = g->squares[w->lane] & within; left; left &= left - 1)
+        if (walk_inner_split(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+    for (left = g->assigns[w->lane] & within; left; left &= left - 1)
+        if (walk_inner_label(w, w->base + __builtin_ctzll(left)))
+            return left & (0 - left);
+    return 0;
+}
+
+/* Of strings that begin like JSON, `w->begins` being those that do so in the block at hand, tells
+   the first places at which they may hold something but an address: that is the same in JSON and in
+   its text. */
+static __attribute__((noinline)) void walk_nested(Walk *w) {
+    uint64_t begins = w->begins;
+    while (w->nested || begins) {
+        uint64_t one = w->nested ? 1 : begins & (0 - begins), closes = w->closes & ~(one - 1);
+        uint64_t within = (closes & (0 - closes)) - one;
+        uint64_t found = w->calls & within;
+        if (!w->nested)
+            begins &= begins - 1;
+        if (!found)
+            found = walk_inner(w, within);
+        if (found) {
+            /* Before it, since what is told of an address is then taken back. */
+            found |= w->addresses & within;
+            w->firsts |= found & (0 - found);
+        }
+        w->nested = !closes && !found;
+        if (!closes)
+            return;
     }
 }
 

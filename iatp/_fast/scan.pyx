@@ -60,6 +60,8 @@ cdef extern from "walk.h" nogil:
         WALK_ARRAY
         WALK_ADDRESS
         WALK_NONE
+        WALK_BLOCK
+        WALK_FIGURES
     ctypedef struct WalkRules:
         const TokenTable* tokens
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
@@ -124,7 +126,7 @@ cdef void _fill_rules():
         first, second = country.encode()
         _rules.ibans[(first - 65) * 26 + second - 65] = 4 + sum(
             int(count) for count in re.findall(r"\d+", fields)
-        )
+        ) + (WALK_FIGURES if set(re.findall("[nac]", fields)) == {"n"} else 0)
 
 
 _fill_rules()
@@ -590,6 +592,7 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     cdef Py_ssize_t first = 0 if spans is None else spans.count
     cdef Py_ssize_t plain = -1    # a string that is no object or array, although it begins so
     cdef Py_ssize_t end
+    cdef bint told
     key.value = -1
     key.says = says
     together.count = 0
@@ -617,6 +620,7 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
         elif what == WALK_JSON:
             if spans is None:
                 continue
+            told = _drop_addresses(spans, first, w.start)
             end = w.end
             if _put_nested(r, w.start, &end, &key, says, &together, inside, spans):
                 w.done = end + 1
@@ -624,8 +628,10 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
             if together.count:
                 _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, w.start + 1, &end, &key, inside, spans)
-            if read == IS_ESCAPED:
-                _read_text_of(r, w.start + 1, end, &key, inside, True, True, spans)
+            if read == IS_ESCAPED or told and read != IS_JSON:
+                _read_text_of(
+                    r, w.start + 1, end, &key, inside, read != IS_UNKNOWN, True, spans
+                )
             elif read != IS_JSON:
                 plain = w.start if read == IS_PLAIN else -1
                 continue
@@ -652,13 +658,18 @@ cdef int _walk_json(Reader* r, bint says, Depth* inside, Spans spans) except -1:
     return WALK_BAD
 
 
-cdef inline void _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
-    """Takes back what is told of the string at `start`: the last of the spans from `first` on."""
+cdef inline bint _drop_addresses(Spans spans, Py_ssize_t first, Py_ssize_t start) noexcept nogil:
+    """Takes back what is told of the string at `start`: the last of the spans from `first` on.
+
+    Whether there was any.
+    """
+    cdef Py_ssize_t count = spans.count
     while (
         spans.count > first and spans.items[spans.count - 1].kind == EMAIL
         and spans.items[spans.count - 1].start > start
     ):
         spans.count -= 1
+    return spans.count < count
 
 
 cdef inline void _turn_key(Key* key, Py_ssize_t value, bint says) noexcept nogil:
@@ -731,6 +742,7 @@ cdef int _read_calls(
     cdef Py_ssize_t plain = -1
     cdef Py_ssize_t end
     cdef int i, read
+    cdef bint told
     key.value = -1
     key.says = says
     together.count = 0
@@ -752,15 +764,19 @@ cdef int _read_calls(
             r.at = call.start
             _read_number(r, &key, spans)
         elif call.what == WALK_JSON:
+            told = _drop_addresses(spans, first, call.start)
             if _put_nested(r, call.start, &end, &key, says, &together, inside, spans):
                 done = end
                 continue
             if together.count:
                 _read_together(r, &together, says, inside, spans)
             read = _read_nested(r, call.start + 1, &end, &key, inside, spans)
-            if read == IS_ESCAPED:
-                _read_text_of(r, call.start + 1, end, &key, inside, True, True, spans)
-            if read >= IS_ESCAPED:
+            if read == IS_ESCAPED or told and read != IS_JSON:
+                _read_text_of(
+                    r, call.start + 1, end, &key, inside, read != IS_UNKNOWN, True, spans
+                )
+                done = end
+            elif read == IS_JSON:
                 done = end
             elif read == IS_PLAIN:
                 plain = call.start
@@ -1051,22 +1067,23 @@ cdef int _read_nested(
     cdef const unsigned char* d = short
     cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t n = -1
-    cdef int unused
+    cdef Py_ssize_t room
     cdef bytes kept
     if depth.json == 0 or key_says_secret(r.p, start, key) != SAYS_NOTHING:
+        _find_end(r, start, end)
         return IS_UNKNOWN
     if _level != WALK_NONE:
         n = walk_undo(r.p, r.n, start - 1, short, SHORT_JSON, end)
     if n < 0:
-        if end[0] == 0:
-            r.at = start - 1
-            if _pass_string(r, &unused) != VALID:
-                return IS_UNKNOWN
-            end[0] = r.at - 1
-        n = end[0] - start
-        kept = PyBytes_FromStringAndSize(NULL, n)
+        if not _find_end(r, start, end):
+            return IS_UNKNOWN
+        room = end[0] - start + WALK_BLOCK
+        kept = PyBytes_FromStringAndSize(NULL, room)
         d = <const unsigned char*>PyBytes_AS_STRING(kept)
-        n = undo(r.p + start, n, UNDO_ESCAPES, <unsigned char*>d)
+        if _level != WALK_NONE and room > SHORT_JSON:
+            n = walk_undo(r.p, r.n, start - 1, <unsigned char*>d, room, end)
+        if n < 0:
+            n = undo(r.p + start, end[0] - start, UNDO_ESCAPES, <unsigned char*>d)
         # An escape may have made it a string.
         if not begins_like_json(d, n):
             return IS_UNKNOWN
@@ -1075,6 +1092,22 @@ cdef int _read_nested(
     _place_nested(r, start, end[0], spans, first, spans.count)
     _part(spans, first)
     return IS_JSON
+
+
+cdef inline bint _find_end(Reader* r, Py_ssize_t start, Py_ssize_t* end) noexcept nogil:
+    """Makes `end`, where it is 0, that of the string whose text begins at `start`.
+
+    Whether the string is valid; where not, its text counts as empty.
+    """
+    cdef int unused
+    if end[0]:
+        return True
+    r.at = start - 1
+    if _pass_string(r, &unused) != VALID:
+        end[0] = start
+        return False
+    end[0] = r.at - 1
+    return True
 
 
 cdef void _place_nested(

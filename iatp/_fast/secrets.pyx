@@ -27,6 +27,7 @@ cdef enum:
     CHECKED = 36        # of a token with a checksum: so many letters and digits,
     CHECKSUM = 6        # the last of them the checksum
     HEADER_LEAST = 13   # of a JWT, behind eyJ
+    MOST_FOLLOW = 12    # characters behind a prefix that are looked for at once
     HEADER_MOST = 400
     USER = 40
     PASSWORD = 80
@@ -199,6 +200,8 @@ cdef int _fill() except -1:
         assert 2 <= len(prefix) <= 31
         _table.prefixes[at].length = len(prefix)
         _table.prefixes[at].number = number
+        part = secrets.TOKENS[number].parts[0] if number >= 0 else ("word", HEADER_LEAST, 0)
+        _table.prefixes[at].least = 0 if isinstance(part, str) else min(<int>part[1], MOST_FOLLOW)
         for i in range(len(prefix)):
             _table.prefixes[at].text[i] = ord(prefix[i])
         for code in prefix[1] + ("\\" if prefix[1] == "/" else ""):
@@ -411,9 +414,11 @@ cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef uint32_t c
     if w.n - i < TOKEN_ANCHORED or (i > 0 and is_run(w.cp[i - 1])):
         return NOTHING
-    c = w.cp[i + TOKEN_ANCHORED - 1]
-    if not is_run(c) and c != c'.':
-        return NOTHING
+    # All of the shortest such token is of these; mostly its end is not.
+    for at in range(TOKEN_ANCHORED - 1, -1, -1):
+        c = w.cp[i + at]
+        if not is_run(c) and c != c'.':
+            return NOTHING
     for number in range(_table.head_count):
         head = &_table.heads[number]
         if i + head.head >= w.n:

@@ -42,6 +42,7 @@ enum { TOKEN_SAYS = 1, TOKEN_LABEL = 2, TOKEN_VERB = 4, TOKEN_TITLE = 8 };
 typedef struct {
     unsigned char length;
     unsigned char text[31];
+    unsigned char least;         /* so many characters of tokens stand behind it */
     short number;                /* of the token in values/secrets.py; -1: a JWT */
 } Prefix;
 
@@ -105,7 +106,22 @@ static inline int token_pair(const uint32_t *pairs, unsigned char a, unsigned ch
     return first < 26 && second < 26 && (pairs[first] >> second & 1);
 }
 
-/* Whether a known prefix begins at `p`, of which `left` bytes are there. */
+/* Whether `count` characters of tokens may follow at `at`, of `left` bytes; an escape may be one. */
+static inline int token_follows(
+    const unsigned char *p, Py_ssize_t at, Py_ssize_t left, int count
+) {
+    for (; count > 0; count--, at++) {
+        if (at >= left)
+            return 0;
+        if (p[at] == '\\')
+            return 1;
+        if (!token_byte(p[at]) && p[at] != '.')
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether a known token may begin at `p`, of which `left` bytes are there: its prefix does. */
 static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_ssize_t left) {
     if (left < 2 || p[0] > 127 || p[1] > 127 || !(t->seconds[p[0]][p[1] >> 6] >> (p[1] & 63) & 1))
         return 0;
@@ -119,7 +135,7 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
             if (p[at] != x->text[place])
                 break;
         }
-        if (place == x->length)
+        if (place == x->length && token_follows(p, at, left, x->least))
             return 1;
     }
     return 0;
@@ -140,6 +156,14 @@ static __attribute__((noinline)) int token_anchor(
                 return 1;
     }
     return 0;
+}
+
+/* Whether what begins at `p` is long enough for such a token; so many bytes are there. */
+static inline int token_goes_on(const unsigned char *p) {
+    int i = TOKEN_ANCHORED - 1;
+    while (i > 0 && (token_byte(p[i]) || p[i] == '.'))
+        i--;
+    return i == 0;
 }
 
 /* Whether such a token may begin at `at`: where a run does. A letter before is of an escape. */
@@ -233,6 +257,13 @@ static inline int token_assigned(const unsigned char *p, Py_ssize_t low, Py_ssiz
     return 0;
 }
 
+/* A letter of Latin or Cyrillic in lower case, as the words have them; or what it is. */
+static inline uint32_t token_small(uint32_t cp) {
+    return (cp >= 'A' && cp <= 'Z') || (cp >= 0xc0 && cp <= 0xde) || (cp >= 0x410 && cp <= 0x42f)
+               ? cp + 0x20
+               : cp;
+}
+
 /* The code point before `at`, in lower case, and in `start` where it begins. What is not UTF-8 is
    0x110000. */
 static uint32_t token_point(
@@ -257,9 +288,7 @@ static uint32_t token_point(
         for (*start = i++; i < at; i++)
             cp = cp << 6 | (p[i] & 0x3f);
     }
-    if ((cp >= 'A' && cp <= 'Z') || (cp >= 0xc0 && cp <= 0xde) || (cp >= 0x410 && cp <= 0x42f))
-        cp += 0x20;
-    return cp;
+    return token_small(cp);
 }
 
 /* Whether a word that says secret may end before `at` in what is beyond ASCII. */
@@ -364,8 +393,8 @@ static __attribute__((noinline)) int token_user(
     }
     if (i == at || i == low)
         return 0;
-    /* The letter of an escaped tab. */
-    if (p[i - 1] == '\\' && token_blank(p[i]))
+    /* The letter of an escaped tab, or of an escaped letter of the user. */
+    if (p[i - 1] == '\\' && (token_blank(p[i]) || p[i] == 'u'))
         return 1;
     while (i > low) {
         c = p[i - 1];
@@ -381,6 +410,20 @@ static __attribute__((noinline)) int token_user(
     return i - low >= 5 && memcmp(p + i - 5, "-user", 5) == 0;
 }
 
+/* Whether the sign at `at` stands behind a quote of JSON inside a string, and no word before that
+   says anything. Most keys are told by this. */
+static inline int token_no_word(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = at - 1;
+    if (i - low < 4 || p[i] != '"' || p[i - 1] != '\\')
+        return 0;
+    while (i > low && p[i - 1] == '\\')
+        i--;
+    return i - low >= 2 && token_alnum(p[i - 1]) && p[i - 2] != '\\'
+           && !token_pair(t->ends, p[i - 2], p[i - 1]) && !token_is_wide(p, low, i);
+}
+
 /* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before
    it may be encoded. */
 static int token_sign(
@@ -394,6 +437,8 @@ static int token_sign(
         for (Py_ssize_t i = at; i > low && at - i < 12; i--)
             if (p[i - 1] == '%')
                 return 1;
+    if (token_no_word(t, p, low, at))
+        return 0;
     if (token_assigns(t, p, low, at))
         return 1;
     return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high
@@ -470,7 +515,7 @@ static inline Py_ssize_t token_run(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
     int said, Py_ssize_t *end
 ) {
-    Py_ssize_t i = at, slash = -1;
+    Py_ssize_t i = at, slash = -1, from;
     *end = at + 1;
     if (at > low) {
         if (p[at - 1] == '%' || said)
@@ -481,10 +526,11 @@ static inline Py_ssize_t token_run(
         while (i > low && at - i < TOKEN_BACK && (token_byte(p[i - 1]) || p[i - 1] == '.'))
             i--;
     }
+    from = i;
     for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
         alnum = token_alnum(p[i]);
-        /* What is escaped ends near the beginning of a run, so that letters may be apart there. */
-        if (alnum && before && i >= at + TOKEN_ESCAPE) {
+        /* What is escaped ends near the beginning, so that letters may be apart there. */
+        if (alnum && before && i >= from + TOKEN_ESCAPE) {
             i = token_alnums(p, i, high) - 1;
             continue;
         }
@@ -498,8 +544,7 @@ static inline Py_ssize_t token_run(
         if (alnum && token_prefix(t, p + i, high - i))
             return i;
         if (i < at + TOKEN_ESCAPE && high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
-            && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')
-            && token_anchor(t, p + i, high - i))
+            && token_goes_on(p + i) && token_anchor(t, p + i, high - i))
             return i;
     }
     *end = i;

@@ -43,9 +43,13 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 #define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
 #define WALK_IBAN 34
+#define WALK_FIGURES 64    /* behind its country an IBAN has only digits */
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
+/* Groups behind the -u of curl in which its user may end: CURL_USER of secrets.pyx, each two escapes,
+   which have 13 bytes three levels deep. */
+#define WALK_USER 6
 /* Longer rows are read. */
 #define WALK_ROW 64
 #define WALK_GROUPS 12
@@ -69,7 +73,7 @@ typedef struct {
        a pair begins that is one. */
     uint64_t units[1024];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
-    unsigned char ibans[26 * 26];    /* their lengths, by country */
+    unsigned char ibans[26 * 26];    /* their lengths, by country; and WALK_FIGURES */
 } WalkRules;
 
 /* What a group of blocks leaves behind: of each mask, that of the last block, of which the next
@@ -90,6 +94,8 @@ typedef struct {
     uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, ends, tail2, ell, units;
     uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
+    uint64_t alnum, quoted, backslash, gaps, minus, lasts;
+    uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
 /* What is known of the blocks of a group before their brackets are gone through. */
@@ -99,7 +105,10 @@ typedef struct {
     MaskWords colons, commas, calls, keys;
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
-    MaskWords assigns;           /* colons and equals signs in strings */
+    MaskWords assigns;           /* colons and equals signs in strings, behind what may say something */
+    /* In strings: each e behind a digit, each opening bracket; and all that counts in JSON there. */
+    MaskWords exponents, squares, inner;
+    MaskWords outer;             /* 0 where all is inside of a string and nothing of it is called */
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
     uint64_t row_before, joiners_before;    /* of the last block of the group before */
@@ -114,9 +123,10 @@ typedef struct {
     /* Where walk_next stopped: a string or a scalar begins at `start`. The string's closing
        quote is at `end`, or that is 0 where it is not known. The key that names it stands
        before `value`; -1 where there is none. WALK_JSON is a string that begins like an object
-       or an array; where it is none, what it holds is told afterwards. In a string that is
-       `literal`, and does not begin so, nothing is encoded. WALK_ADDRESS is an address, from
-       `start` to `end`; all that has been found in a string, unless that is told afterwards. */
+       or an array, and in which something may be found, as JSON or as a text; where it is no JSON,
+       what it may hold as a text is told afterwards. In a string that is `literal`, and does not
+       begin so, nothing is encoded. WALK_ADDRESS is an address, from `start` to `end`; all that
+       has been found in a string, unless that is told afterwards. */
     Py_ssize_t start, end, value;
     int literal;
     /* For the caller to set: up to here all has been read closely. And the places of the brackets
@@ -131,6 +141,9 @@ typedef struct {
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
+    uint64_t begins;             /* with these bytes strings begin like JSON */
+    Py_ssize_t begins_at;        /* the last before the block at hand that does so */
+    int nested;                  /* the string at hand does so, and nothing is in it so far */
 
     /* What the blocks before leave behind. */
     Py_ssize_t open_at, scalar_at;
@@ -247,7 +260,7 @@ static void walk_begin(
     w->base = -WALK_BLOCK;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
-    w->value_at = -1;
+    w->value_at = w->begins_at = -1;
     w->rules = rules;
     /* As if the value stood behind a colon. */
     w->carries.after_colon = 1;
@@ -291,56 +304,64 @@ static void walk_begin(
 WALK_TARGET_BITS
 static __attribute__((noinline)) void walk_closely(Walk *w) {
     const Group *g = &w->group;
+    const uint64_t new_ = w->done > w->base ? ~0ull << (w->done - w->base) : ~0ull;
     int i = w->lane;
     uint64_t left;
-    for (left = g->firsts[i]; left; left &= left - 1) {
+    for (left = g->firsts[i] & new_; left; left &= left - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(left);
         int begins = walk_begins(w->p, at, w->n);
         if (begins == '\\' || (begins == '"' && walk_may_quote(w->p, at, w->n)))
             w->calls |= left & (0 - left);
         else if (begins == '{' || begins == '[')
-            w->firsts |= left & (0 - left);
+            w->begins |= left & (0 - left);
     }
     if (g->look[i])
         w->calls |= walk_scalars(w, g->look[i]);
     if (g->nine[i])
         w->calls |= walk_rows(w, i);
-    if (g->signs[i])
-        w->calls |= walk_signs(w, g->signs[i]);
-    for (left = g->countries[i] & ~w->calls; left; left &= left - 1) {
+    if (g->signs[i] & new_)
+        w->calls |= walk_signs(w, g->signs[i] & new_);
+    for (left = g->countries[i] & ~w->calls & new_; left; left &= left - 1) {
         Py_ssize_t at = w->base + __builtin_ctzll(left);
         if (token_country(w->rules->tokens, w->p, 0, at) && walk_iban(w, at))
             w->calls |= left & (0 - left);
     }
     if (g->coded[i])
         walk_coded(w, g->coded[i]);
-    if (g->events[i] | g->dashes[i] | g->words[i] | g->assigns[i])
-        walk_places(w, g->events[i], g->dashes[i], g->words[i], g->assigns[i]);
+    if ((g->events[i] | g->dashes[i] | g->words[i] | g->assigns[i]) & new_)
+        walk_places(w, g->events[i] & new_, g->dashes[i] & new_, g->words[i] & new_,
+                    g->assigns[i] & new_);
 }
 
-/* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
+/* Takes the next block that has to be gone through: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
-    int i, read;
-    w->base += WALK_BLOCK;
-    w->lane++;
-    while (w->lane >= w->lanes) {
-        Carries *c = &w->carries;
-        if (w->base > w->n)
-            return c->in_string || w->depth || c->after_comma || c->after_colon
-                           || c->after_curly_open || c->after_square_open
-                       ? WALK_INVALID
-                       : WALK_END;
-        w->lane = 0;
-        read = w->level == WALK_AVX512 ? walk_group_avx512(w, w->base) : walk_group_avx2(w, w->base);
-        if (read == WALK_INVALID)
-            return WALK_INVALID;
-        if (read == WALK_PLAIN) {
-            w->base += w->lanes * WALK_BLOCK;
-            w->lanes = 0;
+    int i, read, closely;
+    if (w->begins)
+        w->begins_at = w->base + 62 - __builtin_clzll(w->begins);
+    do {
+        w->base += WALK_BLOCK;
+        w->lane++;
+        while (w->lane >= w->lanes) {
+            Carries *c = &w->carries;
+            if (w->base > w->n)
+                return c->in_string || w->depth || c->after_comma || c->after_colon
+                               || c->after_curly_open || c->after_square_open
+                           ? WALK_INVALID
+                           : WALK_END;
+            w->lane = 0;
+            read = w->level == WALK_AVX512 ? walk_group_avx512(w, w->base)
+                                           : walk_group_avx2(w, w->base);
+            if (read == WALK_INVALID)
+                return WALK_INVALID;
+            if (read == WALK_PLAIN) {
+                w->base += w->lanes * WALK_BLOCK;
+                w->lanes = 0;
+            }
         }
-    }
-    i = w->lane;
+        i = w->lane;
+        closely = g->closely[i] && w->base + WALK_BLOCK > w->done;
+    } while (!closely && !g->outer[i] && !(w->nested && g->inner[i]) && w->value_at < 0);
     w->in = g->in[i];
     w->opens = g->opens[i];
     w->closes = g->closes[i];
@@ -350,14 +371,15 @@ static inline int walk_turn(Walk *w) {
     w->curlies = g->curly[i];
     w->calls = g->calls[i];
     w->keys = g->keys[i];
-    w->firsts = 0;
-    w->addresses = 0;
+    w->begins = w->firsts = w->addresses = 0;
     w->seen = 0;
     w->wrong[IN_OBJECT] = g->members[i];
     w->wrong[IN_ARRAY] = g->colons[i];
     w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
-    if (g->closely[i])
+    if (closely)
         walk_closely(w);
+    if (w->begins || w->nested)
+        walk_nested(w);
     if (w->value_at >= 0 && w->value_at < w->base + WALK_BLOCK) {
         if (w->value_at >= w->base)
             w->calls |= 1ull << (w->value_at - w->base);
@@ -479,16 +501,19 @@ static int walk_next(Walk *w) {
             Py_ssize_t at = w->base + bit;
             int frame = w->frames[w->depth];
             if ((w->firsts | w->addresses | w->calls) & one) {
-                if (w->firsts & ~w->calls & one) {
+                if (w->firsts & one) {
                     uint64_t closes = w->closes & ~((one << 1) - 1);
                     w->firsts &= ~one;
-                    left &= ~one;
                     w->start = walk_last(w, w->opens, bit, w->open_at);
-                    if (w->start < w->done)
+                    if (w->start >= w->done) {
+                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
+                        return WALK_JSON;
+                    }
+                    if (!((w->addresses | w->calls) & one)) {
+                        left &= ~one;
                         continue;
-                    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                    w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                    return WALK_JSON;
+                    }
                 }
                 if (w->addresses & ~w->calls & one) {
                     int found;
