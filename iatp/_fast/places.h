@@ -265,8 +265,8 @@ static inline unsigned char walk_unescaped(const Walk *w, Py_ssize_t at) {
     return at < w->n ? w->p[at] : 0;
 }
 
-/* Whether a run of base64 may hold something together with its further lines; the first goes from
-   `at` to `end`. */
+/* Whether a run of base64 has further lines and may hold something together with them; the first
+   goes from `at` to `end`. */
 static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
     const unsigned char *p = w->p;
     unsigned char run[WALK_LINES];
@@ -300,10 +300,10 @@ static int walk_lines(const Walk *w, Py_ssize_t at, Py_ssize_t end) {
         if (line == 0 || line > first)
             break;
     }
-    return coded_may_hold(run, length, length);
+    return length > first && coded_may_hold(run, length, length);
 }
 
-/* The same of the run from `at` to `w->coded_end`. */
+/* Whether the run from `at` to `w->coded_end` may hold something. */
 static inline int walk_run_may_hold(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
     Py_ssize_t end = w->coded_end;
@@ -474,13 +474,17 @@ static inline int walk_is_nested(const Walk *w, Py_ssize_t start) {
 /* Whether nine bare digits, from `at` to `end` in the string that begins at `start`, may be a social
    security number. */
 static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
-    if (end < w->n && (unsigned char)((w->p[end] | 0x20) - 'a') < 26)
+    const unsigned char *p = w->p;
+    if (end < w->n && (unsigned char)((p[end] | 0x20) - 'a') < 26)
         return 0;
-    /* In JSON inside the string keys far from it may say so. */
-    if (walk_is_nested(w, start) || at - w->called_end < WALK_NEAR)
+    /* In JSON inside the string keys far from it may say so, unless a letter stands before it. */
+    if (walk_is_nested(w, start)
+        && (p[at - 2] == '\\' || (unsigned char)((p[at - 1] | 0x20) - 'a') > 25))
+        return 1;
+    if (at - w->called_end < WALK_NEAR)
         return 1;
     w->called_end = end;
-    return w->rules->may_call(w->p, start, at);
+    return w->rules->may_call(p, start, at);
 }
 
 /* Whether the row of digits and single separators around `at`, in the string that begins at `start`,

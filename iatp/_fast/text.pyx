@@ -760,8 +760,9 @@ cdef int _words_call_ssn(
     """
     cdef uint32_t[CALLED] cp
     cdef Py_ssize_t low = max(first, at - room + LONGEST_POINT)
-    cdef Py_ssize_t place
+    cdef Py_ssize_t place, behind
     cdef int n = 0
+    cdef int slants = 0
     if low > first:
         # Where a code point begins.
         while at - low < room and (p[low] & 0xc0 == 0x80 or p[low - 1] == c'\\'):
@@ -771,12 +772,18 @@ cdef int _words_call_ssn(
     place = low
     while place < at:
         place = _read_point(p, place, at, AS_JSON, &cp[n])
-        # Behind an escape of JSON inside the string a word may begin that seems to go on.
         if cp[n] == c'\\':
-            return True
+            slants += 1
+            # Behind an escape of JSON inside the string a word may begin that seems to go on; not
+            # behind that of a quote.
+            behind = place
+            while behind < at and p[behind] == c'\\':
+                behind += 1
+            if behind == at or p[behind] != c'"':
+                return True
         n += 1
-    # Half an escape may have been read as several.
-    if low > first and n < LINES + LONGEST_POINT:
+    # Half an escape may have been read as several, and backslashes may be gone there.
+    if low > first and n - slants < LINES + LONGEST_POINT:
         return NOTHING
     return _call_in(cp, 0, n, False)
 
