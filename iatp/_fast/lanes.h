@@ -124,6 +124,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->codes, none);
         STORE(g->countries, none);
         STORE(g->firsts, none);
+        STORE(g->outer, none);
         return WALK_BLOCKS;
     }
     for (int i = 0; i < count; i++)
@@ -309,7 +310,6 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(ends);
     CARRY(beyond);
     CARRY(units);
-    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
@@ -332,8 +332,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
             & ~(BEFORE(ends, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
                 | BEFORE(backslash, 4));
     const WORDS assigns = assign & in & ~dull;
+    /* No letter or digit stands before a country, unless it is of an escape. */
+    const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
+                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
     LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
 
+    const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
+    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden);
     STORE(g->in, in);
     STORE(g->opens, opens);
     STORE(g->closes, closes);
@@ -344,8 +349,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->members, members);
     STORE(g->colons, colon);
     STORE(g->commas, comma);
-    STORE(g->calls, in & (units | said | (behind & LOAD(m.e))));
-    STORE(g->keys, closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden));
+    STORE(g->calls, in_calls);
+    STORE(g->keys, keys);
     STORE(g->firsts, firsts);
     STORE(g->look, look);
     STORE(g->nine, nine);
@@ -353,10 +358,14 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
-    STORE(g->exponents, in & LOAD(m.e) & BEFORE(both, 1));
-    STORE(g->squares, in & LOAD(m.bracket) & opening & ~curly);
+    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1);
+    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly;
+    STORE(g->exponents, exponents);
+    STORE(g->squares, squares);
+    STORE(g->inner, exponents | squares | assigns);
     STORE(g->countries, countries);
     STORE(g->closely, closely | firsts | look | nine | signs | countries);
+    STORE(g->outer, ~in | opens | in_calls | keys);
     return WALK_BLOCKS;
 }
 #undef WORDS

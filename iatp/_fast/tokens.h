@@ -142,6 +142,14 @@ static __attribute__((noinline)) int token_anchor(
     return 0;
 }
 
+/* Whether what begins at `p` is long enough for such a token; so many bytes are there. */
+static inline int token_goes_on(const unsigned char *p) {
+    int i = TOKEN_ANCHORED - 1;
+    while (i > 0 && (token_byte(p[i]) || p[i] == '.'))
+        i--;
+    return i == 0;
+}
+
 /* Whether such a token may begin at `at`: where a run does. A letter before is of an escape. */
 static inline int token_apart(const unsigned char *p, Py_ssize_t low, Py_ssize_t at) {
     return at == low || token_alnum(p[at - 1]) || !token_byte(p[at - 1]);
@@ -519,8 +527,7 @@ static inline Py_ssize_t token_run(
         if (alnum && token_prefix(t, p + i, high - i))
             return i;
         if (i < at + TOKEN_ESCAPE && high - i >= TOKEN_ANCHORED && token_apart(p, low, i)
-            && (token_byte(p[i + TOKEN_ANCHORED - 1]) || p[i + TOKEN_ANCHORED - 1] == '.')
-            && token_anchor(t, p + i, high - i))
+            && token_goes_on(p + i) && token_anchor(t, p + i, high - i))
             return i;
     }
     *end = i;

@@ -104,7 +104,9 @@ typedef struct {
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
     MaskWords assigns;           /* colons and equals signs in strings, behind what may say something */
-    MaskWords exponents, squares;    /* in strings: each e behind a digit, each opening bracket */
+    /* In strings: each e behind a digit, each opening bracket; and all that counts in JSON there. */
+    MaskWords exponents, squares, inner;
+    MaskWords outer;             /* 0 where all is inside of a string and nothing of it is called */
     MaskWords codes;             /* of strings, where something may be encoded */
     MaskWords closely;
     uint64_t row_before, joiners_before;    /* of the last block of the group before */
@@ -329,31 +331,35 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
                     g->assigns[i] & new_);
 }
 
-/* Takes the next block: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
+/* Takes the next block that has to be gone through: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
-    int i, read;
+    int i, read, closely;
     if (w->begins)
         w->begins_at = w->base + 62 - __builtin_clzll(w->begins);
-    w->base += WALK_BLOCK;
-    w->lane++;
-    while (w->lane >= w->lanes) {
-        Carries *c = &w->carries;
-        if (w->base > w->n)
-            return c->in_string || w->depth || c->after_comma || c->after_colon
-                           || c->after_curly_open || c->after_square_open
-                       ? WALK_INVALID
-                       : WALK_END;
-        w->lane = 0;
-        read = w->level == WALK_AVX512 ? walk_group_avx512(w, w->base) : walk_group_avx2(w, w->base);
-        if (read == WALK_INVALID)
-            return WALK_INVALID;
-        if (read == WALK_PLAIN) {
-            w->base += w->lanes * WALK_BLOCK;
-            w->lanes = 0;
+    do {
+        w->base += WALK_BLOCK;
+        w->lane++;
+        while (w->lane >= w->lanes) {
+            Carries *c = &w->carries;
+            if (w->base > w->n)
+                return c->in_string || w->depth || c->after_comma || c->after_colon
+                               || c->after_curly_open || c->after_square_open
+                           ? WALK_INVALID
+                           : WALK_END;
+            w->lane = 0;
+            read = w->level == WALK_AVX512 ? walk_group_avx512(w, w->base)
+                                           : walk_group_avx2(w, w->base);
+            if (read == WALK_INVALID)
+                return WALK_INVALID;
+            if (read == WALK_PLAIN) {
+                w->base += w->lanes * WALK_BLOCK;
+                w->lanes = 0;
+            }
         }
-    }
-    i = w->lane;
+        i = w->lane;
+        closely = g->closely[i] && w->base + WALK_BLOCK > w->done;
+    } while (!closely && !g->outer[i] && !(w->nested && g->inner[i]) && w->value_at < 0);
     w->in = g->in[i];
     w->opens = g->opens[i];
     w->closes = g->closes[i];
@@ -368,7 +374,7 @@ static inline int walk_turn(Walk *w) {
     w->wrong[IN_OBJECT] = g->members[i];
     w->wrong[IN_ARRAY] = g->colons[i];
     w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
-    if (g->closely[i] && w->base + WALK_BLOCK > w->done)
+    if (closely)
         walk_closely(w);
     if (w->begins || w->nested)
         walk_nested(w);
