@@ -54,23 +54,13 @@ static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *es
     return starts;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII and of signs of full width behind words that say secret, all bytes of units that are
-   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
-   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
-   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
-static int walk_escapes(
-    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+/* What walk_escapes gives of these backslashes, behind which no simple escape stands. */
+static __attribute__((noinline)) int walk_units(
+    Walk *w, Py_ssize_t base, uint64_t left, uint64_t *units, uint64_t *letters,
+    uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
-    uint64_t left = walk_slants(backslash, &c->escaped, escaped);
-    *units = *slashes = 0;
-    *letters = c->letters;
-    *more = c->wide;
-    *gaps = c->gap | c->wide;
-    c->letters = c->gap = c->wide = 0;
-    for (left &= ~(simple >> 1); left; left &= left - 1) {
+    for (; left; left &= left - 1) {
         int bit = __builtin_ctzll(left), counts;
         Py_ssize_t at = base + bit + 1;
         uint64_t behind;
@@ -127,6 +117,25 @@ static int walk_escapes(
         }
     }
     return 1;
+}
+
+/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
+   ASCII and of signs of full width behind words that say secret, all bytes of units that are
+   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
+   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
+   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
+static inline int walk_escapes(
+    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
+    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+) {
+    Carries *c = &w->carries;
+    uint64_t left = walk_slants(backslash, &c->escaped, escaped) & ~(simple >> 1);
+    *units = *slashes = 0;
+    *letters = c->letters;
+    *more = c->wide;
+    *gaps = c->gap | c->wide;
+    c->letters = c->gap = c->wide = 0;
+    return !left || walk_units(w, base, left, units, letters, slashes, gaps, more);
 }
 
 /* Whether a colon or an equals sign of full width stands at `at` behind a word that says secret. */

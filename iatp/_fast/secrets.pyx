@@ -411,9 +411,11 @@ cdef int _anchored_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
     cdef uint32_t c
     if w.n - i < TOKEN_ANCHORED or (i > 0 and is_run(w.cp[i - 1])):
         return NOTHING
-    c = w.cp[i + TOKEN_ANCHORED - 1]
-    if not is_run(c) and c != c'.':
-        return NOTHING
+    # All of the shortest such token is of these; mostly its end is not.
+    for at in range(TOKEN_ANCHORED - 1, -1, -1):
+        c = w.cp[i + at]
+        if not is_run(c) and c != c'.':
+            return NOTHING
     for number in range(_table.head_count):
         head = &_table.heads[number]
         if i + head.head >= w.n:
