@@ -842,13 +842,15 @@ static int walk_iban(const Walk *w, Py_ssize_t at) {
     Py_ssize_t i = at - 2;
     int count = 0, gap = 0, rest = 0;
     int length = w->rules->ibans[((p[i] | 0x20) - 'a') * 26 + (p[i + 1] | 0x20) - 'a'];
+    const int figures = length & WALK_FIGURES;
+    length &= WALK_FIGURES - 1;
     for (; count < length; i++) {
         if (i >= w->n || p[i] >= 0x80)
             return 1;
         if (p[i] == '\\')
             return walk_iban_escape(w, i, count);
         if (token_alnum(p[i])) {
-            if ((count == 2 || count == 3) && !walk_digit(p[i]))
+            if ((count == 2 || count == 3 || (figures && count > 3)) && !walk_digit(p[i]))
                 return 0;
             text[count++] = p[i];
             gap = 0;

@@ -60,6 +60,8 @@ cdef extern from "walk.h" nogil:
         WALK_ARRAY
         WALK_ADDRESS
         WALK_NONE
+        WALK_BLOCK
+        WALK_FIGURES
     ctypedef struct WalkRules:
         const TokenTable* tokens
         bint (*is_card)(const unsigned char* digits, int n) noexcept nogil
@@ -124,7 +126,7 @@ cdef void _fill_rules():
         first, second = country.encode()
         _rules.ibans[(first - 65) * 26 + second - 65] = 4 + sum(
             int(count) for count in re.findall(r"\d+", fields)
-        )
+        ) + (WALK_FIGURES if set(re.findall("[nac]", fields)) == {"n"} else 0)
 
 
 _fill_rules()
@@ -1065,6 +1067,7 @@ cdef int _read_nested(
     cdef const unsigned char* d = short
     cdef Py_ssize_t first = spans.count
     cdef Py_ssize_t n = -1
+    cdef Py_ssize_t room
     cdef bytes kept
     if depth.json == 0 or key_says_secret(r.p, start, key) != SAYS_NOTHING:
         _find_end(r, start, end)
@@ -1074,10 +1077,13 @@ cdef int _read_nested(
     if n < 0:
         if not _find_end(r, start, end):
             return IS_UNKNOWN
-        n = end[0] - start
-        kept = PyBytes_FromStringAndSize(NULL, n)
+        room = end[0] - start + WALK_BLOCK
+        kept = PyBytes_FromStringAndSize(NULL, room)
         d = <const unsigned char*>PyBytes_AS_STRING(kept)
-        n = undo(r.p + start, n, UNDO_ESCAPES, <unsigned char*>d)
+        if _level != WALK_NONE and room > SHORT_JSON:
+            n = walk_undo(r.p, r.n, start - 1, <unsigned char*>d, room, end)
+        if n < 0:
+            n = undo(r.p + start, end[0] - start, UNDO_ESCAPES, <unsigned char*>d)
         # An escape may have made it a string.
         if not begins_like_json(d, n):
             return IS_UNKNOWN

@@ -43,6 +43,7 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 #define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
 #define WALK_IBAN 34
+#define WALK_FIGURES 64    /* behind its country an IBAN has only digits */
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
@@ -71,7 +72,7 @@ typedef struct {
        a pair begins that is one. */
     uint64_t units[1024];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
-    unsigned char ibans[26 * 26];    /* their lengths, by country */
+    unsigned char ibans[26 * 26];    /* their lengths, by country; and WALK_FIGURES */
 } WalkRules;
 
 /* What a group of blocks leaves behind: of each mask, that of the last block, of which the next
