@@ -20,6 +20,7 @@ cdef extern from "tokens.h" nogil:
     ctypedef struct Prefix:
         unsigned char length
         unsigned char[31] text
+        unsigned char least
         short number
     ctypedef struct Anchor:
         unsigned char length

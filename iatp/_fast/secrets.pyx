@@ -27,6 +27,7 @@ cdef enum:
     CHECKED = 36        # of a token with a checksum: so many letters and digits,
     CHECKSUM = 6        # the last of them the checksum
     HEADER_LEAST = 13   # of a JWT, behind eyJ
+    MOST_FOLLOW = 32    # characters behind a prefix that are looked for at once
     HEADER_MOST = 400
     USER = 40
     PASSWORD = 80
@@ -199,6 +200,8 @@ cdef int _fill() except -1:
         assert 2 <= len(prefix) <= 31
         _table.prefixes[at].length = len(prefix)
         _table.prefixes[at].number = number
+        part = secrets.TOKENS[number].parts[0] if number >= 0 else ("word", HEADER_LEAST, 0)
+        _table.prefixes[at].least = 0 if isinstance(part, str) else min(<int>part[1], MOST_FOLLOW)
         for i in range(len(prefix)):
             _table.prefixes[at].text[i] = ord(prefix[i])
         for code in prefix[1] + ("\\" if prefix[1] == "/" else ""):

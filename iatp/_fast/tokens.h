@@ -42,6 +42,7 @@ enum { TOKEN_SAYS = 1, TOKEN_LABEL = 2, TOKEN_VERB = 4, TOKEN_TITLE = 8 };
 typedef struct {
     unsigned char length;
     unsigned char text[31];
+    unsigned char least;         /* so many characters of tokens stand behind it */
     short number;                /* of the token in values/secrets.py; -1: a JWT */
 } Prefix;
 
@@ -105,7 +106,22 @@ static inline int token_pair(const uint32_t *pairs, unsigned char a, unsigned ch
     return first < 26 && second < 26 && (pairs[first] >> second & 1);
 }
 
-/* Whether a known prefix begins at `p`, of which `left` bytes are there. */
+/* Whether `count` characters of tokens may follow at `at`, of `left` bytes; an escape may be one. */
+static inline int token_follows(
+    const unsigned char *p, Py_ssize_t at, Py_ssize_t left, int count
+) {
+    for (; count > 0; count--, at++) {
+        if (at >= left)
+            return 0;
+        if (p[at] == '\\')
+            return 1;
+        if (!token_byte(p[at]) && p[at] != '.')
+            return 0;
+    }
+    return 1;
+}
+
+/* Whether a known token may begin at `p`, of which `left` bytes are there: its prefix does. */
 static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_ssize_t left) {
     if (left < 2 || p[0] > 127 || p[1] > 127 || !(t->seconds[p[0]][p[1] >> 6] >> (p[1] & 63) & 1))
         return 0;
@@ -119,7 +135,7 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
             if (p[at] != x->text[place])
                 break;
         }
-        if (place == x->length)
+        if (place == x->length && token_follows(p, at, left, x->least))
             return 1;
     }
     return 0;
@@ -499,7 +515,7 @@ static inline Py_ssize_t token_run(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
     int said, Py_ssize_t *end
 ) {
-    Py_ssize_t i = at, slash = -1;
+    Py_ssize_t i = at, slash = -1, from;
     *end = at + 1;
     if (at > low) {
         if (p[at - 1] == '%' || said)
@@ -510,10 +526,11 @@ static inline Py_ssize_t token_run(
         while (i > low && at - i < TOKEN_BACK && (token_byte(p[i - 1]) || p[i - 1] == '.'))
             i--;
     }
+    from = i;
     for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
         alnum = token_alnum(p[i]);
-        /* What is escaped ends near the beginning of a run, so that letters may be apart there. */
-        if (alnum && before && i >= at + TOKEN_ESCAPE) {
+        /* What is escaped ends near the beginning, so that letters may be apart there. */
+        if (alnum && before && i >= from + TOKEN_ESCAPE) {
             i = token_alnums(p, i, high) - 1;
             continue;
         }
