@@ -87,6 +87,9 @@ STRINGS: list[tuple[str, list[int]]] = [
     ("the token is Zm9vYmFyYmF6cXV4MTIz", [SECRET]),
     (r"secret = \"Zm9vYmFyYmF6cXV4MTIz\"", [SECRET]),
     (r"secret = \\\"Zm9vYmFyYmF6cXV4MTIz\\\"", [SECRET]),
+    (r"curl -u a\u00fcb:hunter2x https://x", [SECRET]),
+    ("curl -u  'ada':" + "x" * 5 + "7y9 https://x", []),
+    ("pat-1 of path/to/the/patient-records SKU-1 1:2:3 a=b c:d", []),
 ]
 SCALARS: list[tuple[str, list[int]]] = [
     ("true", []),
@@ -197,6 +200,59 @@ def test_tokens_far_from_each_other() -> None:
         except ValueError:
             json_error = True
         assert json_error is not valid
+
+
+# JSON that stands in a string: what is found in it and would not be in its text, and what only
+# looks like that.
+INNER: list[tuple[str, list[int]]] = [
+    ('{"n": 4.111111111111111e15}', [CARD]),
+    ('{"n":411111111111111100E-2}', [CARD]),
+    ("[1,\n-411111111111111.1e+1\n]", [CARD]),
+    ("[4111,1111,1111,1111]", [CARD]),
+    ('{"a":[ "4111", "1111", "1111", "1111"]}', [CARD]),
+    ("[\n  3782,\n  822463,\n  10005\n]", [CARD]),
+    ('{"tin": 219099999}', [SSN]),
+    ('{"tin":["x","219099999"]}', [SSN]),
+    ('{"name":"tin","a":1,"value":"219099999"}', [SSN]),
+    ('{"a":"c386bbc4-cd61-4e30-98f1-6ad219099999"}', []),
+    ('{"name":"DB_PASS","a":1,"value":"Hunter2!x9"}', [SECRET]),
+    ('{"password":{"default" : "Hunter2!x9"}}', [SECRET]),
+    (r'{"contrase\u00f1a":"Hunter2!x9"}', [SECRET]),
+    (r'{"\u5bc6\u7801":"Hunter2!x9"}', [SECRET]),
+    (r'{"a":"\nada@example.org, b.o@example.org"}', [EMAIL, EMAIL]),
+    (r'{"a":"\u00fcada@example.org","b":"ada@m\u00fcller.de"}', [EMAIL, EMAIL]),
+    (r'{"a":"ada@example.org"} and more', [EMAIL]),
+    ('{"ada@example.org":4111111111111111}', [EMAIL, CARD]),
+    (r'{"a":"\u00e9NDExMTExMTExMTExMTExMQ=="}', [CARD]),
+    (r'{"a":"NDExMTExMTExMTEx\nMTExMQ=="}', [CARD]),
+    (r'{"a":"curl -u a\u00fcb:hunter2x https://x"}', [SECRET]),
+    (r'{"a":"\u00e9DE89 3704 0044 0532 0130 00"}', [IBAN]),
+    (r'{"a":"caf\u00e9 M\u00fcller","b":"be20f869-b2c0-4c0d-990b-62bb39055ea7"}', []),
+    ('{"a":"3e4f","b":[1e5,2.5E-3,[1,2]],"c":["2026-03-14","x"],"value":1,"default":null}', []),
+]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("text", "found"), INNER, ids=[text[:30] for text, _ in INNER])
+def test_json_in_a_string_at_each_place(text: str, found: list[int], depth: int) -> None:
+    for _ in range(depth - 1):
+        text = json.dumps({"a": text, "b": 1})
+    string = json.dumps(text)
+    spans = both(f'{{"a":{string}}}'.encode(), JSON)
+    assert [kind for kind, *_ in spans.spans] == found
+    for data in places(string, '[{"a":', ',"b":[1]}]'):
+        alone = compiled(data, JSON)
+        assert alone.error is None
+        assert [kind for kind, *_ in alone.spans] == found
+
+
+@pytest.mark.parametrize(("text", "found"), INNER, ids=[text[:30] for text, _ in INNER])
+@pytest.mark.parametrize("gap", [GROUP - 40, GROUP, 3 * GROUP])
+def test_json_in_a_string_far_from_where_it_begins(text: str, found: list[int], gap: int) -> None:
+    for begin in ("[", '[{"x":"' + "plain words " * (gap // 12) + '"},'):
+        string = json.dumps(begin + " " * gap + text + "]")
+        spans = both(f"[{string}]".encode(), JSON).spans
+        assert [kind for kind, *_ in spans] == found
 
 
 NESTED = [
