@@ -102,6 +102,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
         c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
         c->ell = c->beyond = c->units = c->alnum = c->quoted = c->backslash = c->gaps = 0;
+        c->lasts = 0;
         c->alpha = tokens_[LANES_COUNT - 1];
         c->minus = dash_[LANES_COUNT - 1];
         c->users = LANES_ANY(dash_) ? WALK_USER : c->users ? c->users - 1 : 0;
@@ -314,22 +315,24 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
     /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
-       and that, where no word ends that says something; and where no user of curl may be near. */
+       and that, where no word ends that says something: one of `ends`, or a verb, which ends in s.
+       Behind a user of curl any colon counts. */
     const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped, minus = dash;
-    const WORDS backslash = LOAD(m.backslash);
+    const WORDS backslash = LOAD(m.backslash), lasts = ends | s_;
     CARRY(alnum);
     CARRY(quoted);
+    CARRY(lasts);
     CARRY(backslash);
     CARRY(gaps);
     CARRY(minus);
     WORDS dull = BEFORE(alnum, 1)
-                 & ~(BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
+                 & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
                      | BEFORE(backslash, 2));
     c->users = LANES_ANY(LOAD(m.u) & BEFORE(minus, 1)) ? WALK_USER : c->users ? c->users - 1 : 0;
     if (c->users)
         dull &= ~opening;
     dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
-            & ~(BEFORE(ends, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
+            & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
                 | BEFORE(backslash, 4));
     const WORDS assigns = assign & in & ~dull;
     /* No letter or digit stands before a country, unless it is of an escape. */

@@ -47,8 +47,9 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
-/* Groups behind the -u of curl in which its user may end: CURL_USER of secrets.pyx, each an escape. */
-#define WALK_USER 3
+/* Groups behind the -u of curl in which its user may end: CURL_USER of secrets.pyx, each two escapes,
+   which have 13 bytes three levels deep. */
+#define WALK_USER 6
 /* Longer rows are read. */
 #define WALK_ROW 64
 #define WALK_GROUPS 12
@@ -93,7 +94,7 @@ typedef struct {
     uint64_t both, point, after_point, row, row2, row4, joiners;
     uint64_t alpha, ends, tail2, ell, units;
     uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
-    uint64_t alnum, quoted, backslash, gaps, minus;
+    uint64_t alnum, quoted, backslash, gaps, minus, lasts;
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from iatp._fast import scan as compiled_scan
 from iatp.values import ibans, secrets
-from iatp.values.secrets import NAMES, TOKENS, Token
+from iatp.values.secrets import ALPHABETS, NAMES, TOKENS, Token
 from tests._fast.test_scan import both, redacted
 from tests.twins.scan import CARD, EMAIL, FORM, IBAN, JSON, SECRET, SSN, TARGET, TEXT, Found
 from tests.twins.secrets import checksum
@@ -91,6 +91,17 @@ def test_every_token_is_found(token: Token) -> None:
         assert names(both(f'["{escaped}"]'.encode(), JSON)) == [name]
         slashed = value.replace("/", "\\/")
         assert names(both(f'["{slashed}"]'.encode(), JSON)) == [name]
+
+
+def test_no_token_is_part_of_a_uuid() -> None:
+    """The walk passes over UUIDs in quotes."""
+    for token in TOKENS:
+        kinds = [*token.head, *(part for part in token.parts if not isinstance(part, str))]
+        fixed = "".join(part for part in token.parts if isinstance(part, str))
+        longest = 36 if any("-" in ALPHABETS[kind[0]] for kind in kinds) else 12
+        for prefix in token.prefixes:
+            if not re.search("[^0-9A-Fa-f-]", prefix + fixed):
+                assert len(prefix + fixed) + sum(kind[1] for kind in kinds) > longest
 
 
 @pytest.mark.parametrize("token", TOKENS, ids=[token.name for token in TOKENS])

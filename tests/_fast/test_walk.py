@@ -90,6 +90,10 @@ STRINGS: list[tuple[str, list[int]]] = [
     (r"curl -u a\u00fcb:hunter2x https://x", [SECRET]),
     ("curl -u  'ada':" + "x" * 5 + "7y9 https://x", []),
     ("pat-1 of path/to/the/patient-records SKU-1 1:2:3 a=b c:d", []),
+    ("das kennwort is: Hx9!k2Lq7", [SECRET]),
+    (r"das \"kennwort was\" : \"Hx9!k2Lq7\"", []),
+    ("das kennwort lautet: Hx9!k2Lq7 kennwort:Hx9!k2Lq7", [SECRET, SECRET]),
+    ("curl -u " + "a" * 40 + ":hunter2x https://x", [SECRET]),
 ]
 SCALARS: list[tuple[str, list[int]]] = [
     ("true", []),
@@ -216,6 +220,9 @@ INNER: list[tuple[str, list[int]]] = [
     ('{"name":"tin","a":1,"value":"219099999"}', [SSN]),
     ('{"a":"c386bbc4-cd61-4e30-98f1-6ad219099999"}', []),
     ('{"name":"DB_PASS","a":1,"value":"Hunter2!x9"}', [SECRET]),
+    (r'{"a":"das kennwort was: Hx9!k2Lq7"}', [SECRET]),
+    (r'{"a":"curl -u ' + r"\u0434\ud835\udc00" * 20 + ':hunter2x https://x"}', [SECRET]),
+    ('{"name":"api_token","a":1,"value" : "Hx9!k2Lq#7"}', [SECRET]),
     ('{"password":{"default" : "Hunter2!x9"}}', [SECRET]),
     (r'{"contrase\u00f1a":"Hunter2!x9"}', [SECRET]),
     (r'{"\u5bc6\u7801":"Hunter2!x9"}', [SECRET]),
@@ -224,6 +231,7 @@ INNER: list[tuple[str, list[int]]] = [
     (r'{"a":"ada@example.org"} and more', [EMAIL]),
     ('{"ada@example.org":4111111111111111}', [EMAIL, CARD]),
     (r'{"a":"\u00e9NDExMTExMTExMTExMTExMQ=="}', [CARD]),
+    (r'{"a":"\u00e9YWRhQGV4YW1wbGUub3Jn"}', [EMAIL]),
     (r'{"a":"NDExMTExMTExMTEx\nMTExMQ=="}', [CARD]),
     (r'{"a":"curl -u a\u00fcb:hunter2x https://x"}', [SECRET]),
     (r'{"a":"\u00e9DE89 3704 0044 0532 0130 00"}', [IBAN]),
