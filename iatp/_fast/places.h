@@ -999,22 +999,30 @@ static void walk_keys(Walk *w) {
    that are split over an array, and what keys say. As deep as it lies, and however often the quotes
    are escaped there, it has one of these three. */
 
-/* Whether the e at `at`, behind a digit, may be that of a number's exponent. */
+/* Whether the e at `at`, behind a digit, may be that of a number with nine digits or more before its
+   point. */
 static int walk_inner_exponent(const Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
-    Py_ssize_t low = at;
+    Py_ssize_t low = at, i = at + 1;
+    int whole = 0, exponent = 0;
     unsigned char c;
     if (at + 2 >= w->n)
         return 1;
-    c = p[at + 1];
-    if (!walk_digit(c) && !((c == '+' || c == '-') && walk_digit(p[at + 2])))
+    if (!walk_digit(p[i]) && !((p[i] == '+' || p[i] == '-') && walk_digit(p[i + 1])))
         return 0;
-    for (; walk_digit(p[low - 1]) || p[low - 1] == '.'; low--)
+    for (; walk_digit(p[low - 1]) || p[low - 1] == '.'; low--) {
         if (at - low == WALK_ROW)
             return 1;
+        whole = p[low - 1] == '.' ? 0 : whole + 1;
+    }
     low -= p[low - 1] == '-';
     c = p[low - 1];
-    return c == ':' || c == ',' || c == '[' || c == ' ' || (token_blank(c) && p[low - 2] == '\\');
+    if (c != ':' && c != ',' && c != '[' && c != ' ' && !(token_blank(c) && p[low - 2] == '\\'))
+        return 0;
+    if (p[i] != '-')
+        for (i += p[i] == '+'; i < w->n && walk_digit(p[i]) && exponent < WALK_ROW; i++)
+            exponent = exponent * 10 + p[i] - '0';
+    return whole + exponent > 8;
 }
 
 /* Whether the items of the array that opens at `at` may be groups of a card number. */
@@ -1087,7 +1095,11 @@ static __attribute__((noinline)) void walk_nested(Walk *w) {
             begins &= begins - 1;
         if (!found)
             found = walk_inner(w, within);
-        w->firsts |= found & (0 - found);
+        if (found) {
+            /* Before it, since what is told of an address is then taken back. */
+            found |= w->addresses & within;
+            w->firsts |= found & (0 - found);
+        }
         w->nested = !closes && !found;
         if (!closes)
             return;

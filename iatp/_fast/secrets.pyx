@@ -27,7 +27,7 @@ cdef enum:
     CHECKED = 36        # of a token with a checksum: so many letters and digits,
     CHECKSUM = 6        # the last of them the checksum
     HEADER_LEAST = 13   # of a JWT, behind eyJ
-    MOST_FOLLOW = 32    # characters behind a prefix that are looked for at once
+    MOST_FOLLOW = 12    # characters behind a prefix that are looked for at once
     HEADER_MOST = 400
     USER = 40
     PASSWORD = 80
