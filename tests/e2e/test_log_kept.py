@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +45,34 @@ class Kept:
 
 
 @contextlib.contextmanager
-def rotating(running: Sidecar, every_s: float, kept: Kept) -> Iterator[None]:
-    """Tell the sidecar again and again to rotate its log."""
+def again_and_again(work: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Do this beside the block, until that is done."""
     ended = threading.Event()
 
-    def rotate() -> None:
+    def go_on() -> None:
         while not ended.wait(every_s):
-            os.kill(running.process.pid, signal.SIGUSR1)
-            kept.look(running.logs)
+            work()
 
-    thread = threading.Thread(target=rotate)
+    thread = threading.Thread(target=go_on)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+
+
+def rotate(running: Sidecar, kept: Kept) -> None:
+    """Tell the sidecar to rotate its log, and note what is closed."""
+    os.kill(running.process.pid, signal.SIGUSR1)
+    kept.look(running.logs)
+
+
+def signal_all(running: Sidecar) -> None:
+    """Tell the sidecar and each of its workers to rotate, if they are still there."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        for pid in (running.process.pid, *running.workers()):
+            os.kill(pid, signal.SIGUSR1)
 
 
 def records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -107,7 +120,7 @@ def storm(
         for length in seconds:
             with (
                 sidecar(tmp_path, behind.url, settings) as running,
-                rotating(running, every_s, kept),
+                again_and_again(partial(rotate, running, kept), every_s),
             ):
                 with load(running.port, 64) as callers:
                     time.sleep(length)
@@ -176,26 +189,6 @@ def test_usr1_before_it_serves_does_not_end_it(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
-@contextlib.contextmanager
-def signalled_all_the_time(running: Sidecar) -> Iterator[None]:
-    """Tell the sidecar and each of its workers to rotate, as fast as that goes."""
-    ended = threading.Event()
-
-    def signal_all() -> None:
-        while not ended.wait(0.0002):
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                for pid in (running.process.pid, *running.workers()):
-                    os.kill(pid, signal.SIGUSR1)
-
-    thread = threading.Thread(target=signal_all)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @pytest.mark.parametrize("workers", ["1", "4"])
 def test_usr1_while_it_stops_does_not_end_it(tmp_path: Path, workers: str) -> None:
     # What is looked for lasted microseconds in each worker: found in one stop of four.
@@ -205,7 +198,7 @@ def test_usr1_while_it_stops_does_not_end_it(tmp_path: Path, workers: str) -> No
             sidecar(tmp_path, behind.url, TRUSTED | {"IATP_WORKERS": workers}) as running,
         ):
             assert running.post().status == 200
-            with signalled_all_the_time(running):
+            with again_and_again(partial(signal_all, running), 0.0002):
                 assert running.stop() == 0
     check_sound(tmp_path / "logs")
 
