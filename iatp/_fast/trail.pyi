@@ -1,13 +1,8 @@
 import hashlib
-import os
 from typing import final
 
 from typing_extensions import Buffer
 
-IS_LOST: int
-IS_WRITTEN: int
-IS_SORTED: int
-IS_WHOLE: int
 HEADER_BYTES: int
 ENTRY_BYTES: int
 MAGIC: bytes
@@ -18,11 +13,6 @@ def entries(pieces: list[Buffer], key: bytes, offset: int, seq: int) -> bytes: .
 def checks(entries: bytes) -> bytes: ...
 def checks_sha256(index: bytes) -> str: ...
 def sort(index: bytes) -> bytes: ...
-def look(
-    folder: str | os.PathLike[str], names: list[str], trace_id: str
-) -> list[tuple[int, int, int, int, list[int]]]: ...
-def segment_names(folder: str | os.PathLike[str]) -> list[str]: ...
-def block_lengths(fd: int, at: int, end: int) -> bytes: ...
 
 @final
 class Trail:

@@ -23,7 +23,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iatp._fast import trail
+from iatp._fast import lookup
 from iatp.adapters.keys import KEY_BYTES, read_key_file
 from iatp.adapters.pieces import InPieces
 from iatp.adapters.read_once import ReadOnce
@@ -233,7 +233,7 @@ class PlainFile:
 
     def block_lengths(self, at: int) -> array[int]:
         """Return the lengths of the blocks of an encrypted file from there on, as they stand."""
-        return array("I", trail.block_lengths(self._fd, at, self.size))
+        return array("I", lookup.block_lengths(self._fd, at, self.size))
 
     def close(self) -> None:
         """Give up the descriptor."""

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from iatp._fast import trail
+from iatp._fast import lookup
 from iatp.adapters.encryption import LogKeys
 from iatp.adapters.recovery import Leftover, recover
 from iatp.adapters.seals import (
@@ -582,7 +582,7 @@ def names_by_stem(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
         OSError: the folder can't be read.
     """
     found: dict[str, list[str]] = {}
-    for name in trail.segment_names(folder):
+    for name in lookup.segment_names(folder):
         # The first point stands in the time.
         found.setdefault(name[: name.index(".", _POINT_AT + 1)], []).append(name)
     return found

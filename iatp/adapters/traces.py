@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from iatp._fast import trail
+from iatp._fast import lookup
 from iatp.adapters.log_folder import Segment, names_by_stem, newest_form, origin_of
 from iatp.adapters.seals import INDEX_SUFFIX, last_point
 from iatp.adapters.segments import LogKeys, SegmentText, open_segment
@@ -141,18 +141,18 @@ def _look_up(
     """Yield the segments that may have records of a trace, with what their indexes say of it."""
     stems = [*names]
     indexes = [stem + INDEX_SUFFIX for stem in stems]
-    for number, state, entries, last, offsets in trail.look(folder, indexes, trace_id):
+    for number, state, entries, last, offsets in lookup.look(folder, indexes, trace_id):
         segment = newest_form(names[stems[number]])
         if segment is None:
             continue
-        if state == trail.IS_LOST:
+        if state == lookup.IS_LOST:
             yield segment, _NOTHING
-        elif state == trail.IS_WHOLE or _is_whole(folder, segment, entries):
+        elif state == lookup.IS_WHOLE or _is_whole(folder, segment, entries):
             if offsets:
                 yield segment, _Known(offsets, None)
         else:
             # In the order of writing: what is behind its last entry is searched.
-            is_written = state == trail.IS_WRITTEN
+            is_written = state == lookup.IS_WRITTEN
             yield segment, _Known(offsets, last) if is_written else _NOTHING
 
 

@@ -142,6 +142,19 @@ def same(policy: GatePolicy, request: Request, grant: Grant | None = None) -> di
     return found
 
 
+def answered(
+    policy: GatePolicy, pieces: list[bytes], content_type: bytes, encoding: bytes
+) -> tuple[Gate, Forward]:
+    """A request that was forwarded and has got this answer, which has not ended yet."""
+    gate = Gate(policy)
+    forward = gate.admit(ask())
+    assert isinstance(forward, Forward)
+    forward.settle_head(200, content_type, encoding)
+    for piece in pieces:
+        forward.settle_piece(piece)
+    return gate, forward
+
+
 def settle(
     policy: GatePolicy,
     pieces: list[bytes],
@@ -149,12 +162,7 @@ def settle(
     encoding: bytes = b"",
     outcome: str = "answered",
 ) -> dict[str, Any]:
-    gate = Gate(policy)
-    forward = gate.admit(ask())
-    assert isinstance(forward, Forward)
-    forward.settle_head(200, content_type, encoding)
-    for piece in pieces:
-        forward.settle_piece(piece)
+    gate, forward = answered(policy, pieces, content_type, encoding)
     record = parse(gate.settle_end(forward, outcome, 12_345, TIME_NS, 7))
     answer = b"".join(pieces)
     expected = tails_twin.common(

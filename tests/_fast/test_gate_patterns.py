@@ -17,7 +17,7 @@ from iatp._fast.forward import Forward
 from iatp._fast.gate import Gate
 from iatp.decisions.policy import GatePolicy
 from iatp.values.exchange import FINDINGS
-from tests._fast.gates import CARD, TIME_NS, ask, parse, same
+from tests._fast.gates import CARD, TIME_NS, answered, ask, parse, same
 from tests._fast.gates import SAFE as SMALL
 from tests._fast.test_gate_policy import refused, sent, with_table
 from tests._fast.test_patterns import SLOW
@@ -247,12 +247,7 @@ def test_answers_are_redacted_and_withheld() -> None:
 def settled(
     policy: GatePolicy, pieces: list[bytes], content_type: bytes, encoding: bytes = b""
 ) -> dict[str, Any]:
-    gate = Gate(policy)
-    forward = gate.admit(ask())
-    assert isinstance(forward, Forward)
-    forward.settle_head(200, content_type, encoding)
-    for piece in pieces:
-        forward.settle_piece(piece)
+    gate, forward = answered(policy, pieces, content_type, encoding)
     return parse(gate.settle_end(forward, "answered", 1, TIME_NS, 7))
 
 

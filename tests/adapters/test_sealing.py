@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iatp._fast import record, trail
+from iatp._fast import lookup, record, trail
 from iatp.adapters import seals
 from iatp.adapters.log_folder import LogFolder, list_segments, new_boot_id
 from iatp.adapters.recorder import Recorder
@@ -87,7 +87,7 @@ def test_as_the_page_says_with_nothing_but_hashlib(recorder: Recorder) -> None:
     index = (recorder.folder.path / f"{stem}.index").read_bytes()
     assert trail.checks_sha256(index) == seal.final.checks
     at = text.index(b'{"seq":3')
-    ((_, _, entries, _, offsets),) = trail.look(recorder.folder.path, [f"{stem}.index"], "t3")
+    ((_, _, entries, _, offsets),) = lookup.look(recorder.folder.path, [f"{stem}.index"], "t3")
     assert (entries, offsets) == (5, [at])
 
 

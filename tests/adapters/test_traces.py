@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from iatp._fast import trail
+from iatp._fast import lookup
 from iatp.adapters import segments, traces
 from iatp.adapters.log_folder import names_by_stem
 from iatp.adapters.recorder import LogFolder, Recorder
@@ -278,7 +278,7 @@ def test_a_segment_that_is_closed_while_its_index_is_read_is_searched(
     recorder = Recorder(folder, 0, "clock-1", 1 << 20)
     for n in range(3):
         recorder.append([tail("t", n)])
-    look = trail.look
+    look = lookup.look
     closed = []
 
     def and_close(*asked: Any) -> Any:
@@ -288,6 +288,6 @@ def test_a_segment_that_is_closed_while_its_index_is_read_is_searched(
             closed.append(True)
         return found
 
-    monkeypatch.setattr(trail, "look", and_close)
+    monkeypatch.setattr(lookup, "look", and_close)
     assert ids(read_trace(folder.path, "t")) == ["r0", "r1", "r2"]
     assert closed
