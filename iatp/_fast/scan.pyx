@@ -35,7 +35,8 @@ from iatp._fast.layers cimport (
     is_text, look, most_zones, next_hex, next_run, pack, trace, undo, undo_around,
 )
 from iatp._fast.mac cimport Mac
-from iatp._fast.secrets cimport SAYS_NOTHING, TokenTable, token_table
+from iatp._fast.said cimport SAYS_NOTHING
+from iatp._fast.secrets cimport TokenTable, token_table
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t quiet_json(const unsigned char* p, Py_ssize_t n)
@@ -861,14 +862,17 @@ cdef int _part(Spans spans, Py_ssize_t first) except -1:
 
 
 cdef int _merge_last(Spans spans, Py_ssize_t first, Py_ssize_t middle) except -1:
-    """Joins the spans from `middle` on to those from `first` on."""
+    """Joins the spans from `middle` on, which may overlap, to those from `first` on.
+
+    All at once: what different kinds cover together is shared out once.
+    """
     cdef Spans more
     cdef Py_ssize_t i
     cdef Span* span
-    if first == middle or middle == spans.count:
+    if middle == spans.count:
         return 0
-    if spans.items[middle - 1].end <= spans.items[middle].start:
-        return 0
+    if first == middle or spans.items[middle - 1].end <= spans.items[middle].start:
+        return _part(spans, middle)
     more = Spans.__new__(Spans)
     for i in range(middle, spans.count):
         span = &spans.items[i]
@@ -945,7 +949,6 @@ cdef int _read_inside(
         return 0
     if undone:
         trace(p, end - start, how, spans.items + middle, spans.count - middle)
-        _part(spans, middle)
     for i in range(middle, spans.count):
         spans.items[i].start += start
         spans.items[i].end += start
@@ -1456,7 +1459,6 @@ cdef int _read_layer(
     if found.count == middle:
         return 0
     trace(d, n, how, found.items + middle, found.count - middle)
-    _part(found, middle)
     if how == UNDO_ESCAPES:
         for i in range(middle, found.count):
             if found.items[i].quoted:

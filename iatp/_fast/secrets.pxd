@@ -67,6 +67,7 @@ ctypedef Py_ssize_t (*ReadPoint)(
 ) noexcept nogil
 
 cdef enum:
+    NOTHING = -1
     MAX_ALPHABETS = 16
     VALUE_ROW = MAX_ALPHABETS
 
@@ -87,21 +88,37 @@ cdef struct Window:
     int[MAX_ALPHABETS + 1] run_starts
     int[MAX_ALPHABETS + 1] run_ends
 
-cdef enum:
-    SAYS_NOTHING = 0
-    SAYS_PASSWORD = 1
-    SAYS_SECRET = 2
-    SAYS_SCHEME = 3
-    SAYS_SHORT = 4     # a word that means other things too
-    SAYS_LITTLE = 5    # such a word in capitals, or behind another
+cdef inline bint is_alnum(uint32_t c) noexcept nogil:
+    return c'0' <= c <= c'9' or c'a' <= (c | 0x20) <= c'z'
+
+
+cdef inline bint is_word(uint32_t c) noexcept nogil:
+    return is_alnum(c) or c == c'_' or c == c'-'
+
+
+cdef inline bint is_base64(uint32_t c) noexcept nogil:
+    return is_alnum(c) or c == c'+' or c == c'/'
+
+
+cdef inline bint is_run(uint32_t c) noexcept nogil:
+    return is_word(c) or c in (c'+', c'/', c'~', c'^', 0x7f)
+
+
+cdef inline bint stands(Window* w, int i, const char* text) noexcept nogil:
+    """Whether this text stands at `i`."""
+    cdef int at = 0
+    while text[at] != 0:
+        if i + at >= w.n or w.cp[i + at] != <uint32_t>text[at]:
+            return False
+        at += 1
+    return True
+
+
+cdef inline bint ended(Window* w, int i, const char* text, int length) noexcept nogil:
+    """Whether this text stands before `i`."""
+    return i >= length and stands(w, i - length, text)
+
 
 cdef TokenTable* token_table() noexcept nogil
 cdef void forget_runs(Window* w) noexcept nogil
 cdef int token_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
-cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil
-cdef int value_of(Window* w, int says, Py_ssize_t* end) noexcept nogil
-cdef bint is_run(uint32_t c) noexcept nogil
-cdef bint is_gap(uint32_t c) noexcept nogil
-cdef int word_before(const uint32_t* cp, int end) noexcept nogil
-cdef bint ends_with_label(const uint32_t* cp, int end) noexcept nogil
-cdef bint ends_with_content(const uint32_t* cp, int end) noexcept nogil

@@ -76,7 +76,7 @@ cdef struct Text:
     Py_ssize_t start    # of the whole text in `p`
     Py_ssize_t done     # up to here a finding reaches; it may lie beyond the window
     int direct          # what the text's key says it is: SAYS_… of secrets.pxd
-    Window w            # the same, for secrets.pyx
+    Window w            # the same, for secrets.pyx and said.pyx
     uint32_t[TEXT_WINDOW] cp
     Py_ssize_t[TEXT_WINDOW + 1] pos
     unsigned char[TEXT_WINDOW + 128] kind    # of each code point; see window.h

@@ -22,10 +22,10 @@ from libc.string cimport memchr, memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
-from iatp._fast.secrets cimport (
-    SAYS_NOTHING, TokenTable, ends_with_content, ends_with_label, fold, forget_runs, is_gap, is_run,
-    said_at, token_at, token_table, value_of, word_before,
+from iatp._fast.said cimport (
+    SAYS_NOTHING, ends_with_content, ends_with_label, is_gap, said_at, value_of, word_before,
 )
+from iatp._fast.secrets cimport TokenTable, fold, forget_runs, is_run, token_at, token_table
 
 cdef extern from "runs.h" nogil:
     Py_ssize_t quiet_bytes(const unsigned char* p, Py_ssize_t n, unsigned char extra)

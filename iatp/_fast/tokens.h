@@ -1,6 +1,6 @@
 /* Where in raw bytes a secret may begin, so that only there the text is read closely.
 
-   Whatever is found (secrets.pyx) holds one of these, unless a part of it is escaped:
+   Whatever is found (secrets.pyx, said.pyx) holds one of these, unless a part of it is escaped:
    - a run of sixteen bytes or more that are letters, digits or one of _ - + / ~ ^, in which or
      before which a known prefix or the fixed part of a token stands, or a word that says secret;
    - a colon or an equals sign behind such a word, or behind the user of curl;

@@ -47,7 +47,7 @@ enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is 
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
 #define WALK_ENTITY 26
-/* Groups behind the -u of curl in which its user may end: CURL_USER of secrets.pyx, each two escapes,
+/* Groups behind the -u of curl in which its user may end: CURL_USER of said.pyx, each two escapes,
    which have 13 bytes three levels deep. */
 #define WALK_USER 6
 /* Longer rows are read. */

@@ -227,7 +227,7 @@ static inline uint64_t window_secrets(
 ) {
     uint64_t starts = m->visible & ~BEFORE(alnum, 1);
     uint64_t found, said, ends, pairs;
-    /* The last letters of words; the value that they announce begins at most GAP of secrets.pyx
+    /* The last letters of words; the value that they announce begins at most GAP of said.pyx
        and one behind them. */
     ends = (m->alnum & m->last & (BEFORE(before, 1) | BEFORE(high, 1))) | m->high;
     ends &= ~BEHIND(alnum, 1);

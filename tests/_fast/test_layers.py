@@ -594,6 +594,11 @@ def test_what_shares_an_escape_does_not_overlap(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.integers(0, 3))
 @example(SHARED % ("@", "N"), 0)
+# Findings of one layer that overlap, and overlap with those of another.
+@example(
+    "%\\\\&nbsp;&#x34AAAAAAAAAAAAAAAA&#52;\\u0034&amp;&#0xada.lovelace@example.org" + "31" * 16, 1
+)
+@example("\\\\&#x34" + "34" + "31" * 16 + "%25ada.lovelace@example.org+MTIzLTQ1LTY3ODk", 2)
 def test_any_pieces_like_the_twin(text: str, levels: int) -> None:
     both(wrapped(text, levels) if levels else as_bytes(text), JSON)
     for form in (TEXT, FORM, TARGET):
