@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 
 from benchmarks import counted
 from iatp._fast import record
+from iatp.adapters.encryption import LogKeys
 from iatp.adapters.log_folder import LogFolder
 from iatp.adapters.recorder import Recorder, new_boot_id
 
@@ -16,8 +18,9 @@ REQUESTS = 8
 
 
 def main() -> None:
-    """Write to the folder of the first argument."""
-    folder = LogFolder(Path(sys.argv[1]))
+    """Write to the folder of the first argument, encrypted where IATP_LOG_KEY_FILE says so."""
+    key_file = os.environ.get("IATP_LOG_KEY_FILE")
+    folder = LogFolder(Path(sys.argv[1]), keys=LogKeys.load(key_file) if key_file else None)
     recorder = Recorder(folder, 0, new_boot_id(), 64 << 20, join=record.lines)
     tails = [
         b'"type":"request","trace_id":"%032d","request_id":"%036d","payload":"%b"}'

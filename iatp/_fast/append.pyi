@@ -1,6 +1,20 @@
 from collections.abc import Callable
+from typing import Protocol, final
 
 from typing_extensions import disjoint_base
+
+class _Cipher(Protocol):
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes, /) -> bytes: ...
+
+@final
+class BlockWriter:
+    """Encrypts one file, block after block."""
+
+    def __new__(cls, header: bytes, cipher: _Cipher) -> BlockWriter: ...
+    def header(self) -> bytes: ...
+    def block(self, pieces: list[bytes], *, last: bool = False) -> list[bytes]: ...
+    def end(self) -> None: ...
+    def written(self) -> None: ...
 
 @disjoint_base
 class Appender:
@@ -10,7 +24,8 @@ class Appender:
     _seq: int
     _size: int
     _file_size: int
-    _plain: bool
+    _blocks: BlockWriter | None
+    _synced: bool
     _uncut: bool
     _suspect: bool
     failing: bool

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iatp._fast import lookup
+from iatp._fast.append import BlockWriter
 from iatp.adapters.keys import KEY_BYTES, read_key_file
 from iatp.adapters.pieces import InPieces
 from iatp.adapters.read_once import ReadOnce
@@ -142,52 +143,6 @@ class LogKeys:
                 "add that key as a further line",
             )
         return _cipher(key, salt, stem)
-
-
-class BlockWriter:
-    """Encrypts one file, block after block.
-
-    A number is used once: where a block was not written whole the file must end there, since
-    another block of the same number would give both away. So each `block` is followed by
-    `written`, or by no other.
-    """
-
-    def __init__(self, header: bytes, cipher: AESGCM) -> None:
-        self._header = header
-        self._cipher = cipher
-        self._number = 0
-        self._ended = False
-
-    def header(self) -> bytes:
-        """Return what stands before the first block."""
-        return self._header
-
-    def block(self, pieces: list[bytes], *, last: bool = False) -> list[bytes]:
-        """Return the pieces as they stand in the file: encrypted, as the next block.
-
-        Costs some 2 µs and 0.3 ns a byte with AES-NI.
-
-        Raises:
-            OSError: the block before was the last, or was not written.
-        """
-        if self._ended:
-            raise OSError(errno.EIO, "an encrypted file ends where a block was not written")
-        self._ended = True
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if len(data) > _MAX_BLOCK_BYTES:
-            raise OSError(errno.EFBIG, "a block of the log has at most 1 GiB")
-        length = _LENGTH.pack(len(data) | (_LAST if last else 0))
-        nonce = self._number.to_bytes(_NONCE_BYTES, "little")
-        self._number += 1
-        return [length, self._cipher.encrypt(nonce, data, length + self._header)]
-
-    def end(self) -> None:
-        """Say that blocks were cut off: there may be no other."""
-        self._ended = True
-
-    def written(self) -> None:
-        """Say that the block stands whole in the file: there may be another."""
-        self._ended = False
 
 
 class PlainFile:

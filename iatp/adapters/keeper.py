@@ -23,10 +23,10 @@ from pathlib import Path
 import msgspec
 
 from iatp._fast import trail
+from iatp._fast.append import BlockWriter
 from iatp.adapters.compression import FRAME_BYTES, SeekableWriter, Source
 from iatp.adapters.encryption import (
     BLOCK_BYTES,
-    BlockWriter,
     LogKeys,
     PlainFile,
     SegmentError,

@@ -37,8 +37,8 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from iatp._fast.append import Appender
-from iatp.adapters.encryption import BlockWriter, EncryptedFile, PlainFile
+from iatp._fast.append import Appender, BlockWriter
+from iatp.adapters.encryption import EncryptedFile, PlainFile
 from iatp.adapters.log_folder import (
     LogFolder,
     Segment,
@@ -241,15 +241,15 @@ class Recorder(Appender):
         self._executor = executor or _Here()
         self._sync: Sync | None = None
         # What encrypts the segment, and how long its file is then: longer than the records.
-        self._blocks: BlockWriter | None = None
+        self._blocks = None
         self._file_size = 0
         # Up to where the segment was synced, and whether its entry in the folder was.
         self._synced_size = self._synced_seq = self._synced_file_size = 0
         self._entry_synced = False
         # Nothing more is written to the segment at hand: a sync of it has failed.
         self._left = False
-        # The common case of an append is for compiled code.
-        self._plain = False
+        # Where there is a segment and no sync, the common case of an append is for compiled code.
+        self._synced = True
         self._join = join
         self._middle = b',"worker":%d,"boot_id":"%s",' % (worker, boot_id.encode("ascii"))
         self._fd = -1
@@ -392,7 +392,7 @@ class Recorder(Appender):
         self._unfinished.append(self._closing())
         self._finish_all()
         self._segment = self._seal = None
-        self._plain = False
+        self._synced = True
         self._fd = -1
         self._drop_behind.close()
 
@@ -676,7 +676,7 @@ class Recorder(Appender):
         self._drop_at -= self._size
         now = time.monotonic()
         self._fd, self._segment, self._seal, self._blocks = fd, segment, seal, blocks
-        self._plain = not self._power and blocks is None
+        self._synced = self._power
         self._take_in, self._index_at = seal.take_in, 0
         self._newest = segment.stem
         self._number += 1

@@ -304,6 +304,32 @@ def test_no_number_is_used_twice() -> None:
     writer.block([b"two"])
 
 
+def test_the_same_block_may_be_made_again() -> None:
+    writer = KEYS.writer(STEM)
+    writer.block([b"one"])
+    writer.written()
+    first = writer.block([b"tw", b"o"])
+    assert writer.block([b"two"]) == first
+    for pieces, last in (([b"twO"], False), ([b"two", b"x"], False), ([b"two"], True)):
+        with pytest.raises(OSError, match="ends where a block was not written"):
+            writer.block(pieces, last=last)
+    assert writer.block([b"two"]) == first
+    writer.written()
+    assert writer.block([b"two"]) != first
+
+
+def test_nothing_stands_behind_the_last_block() -> None:
+    for stops in (lambda writer: writer.block([], last=True), lambda writer: writer.end()):
+        writer = KEYS.writer(STEM)
+        writer.block([b"one"])
+        writer.written()
+        stops(writer)
+        writer.written()
+        for pieces in ([], [b"one"]):
+            with pytest.raises(OSError, match="ends where a block was not written"):
+                writer.block(pieces)
+
+
 # What was changed is not given out.
 
 

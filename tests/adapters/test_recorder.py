@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from iatp.adapters.recorder import LogFolder, Recorder, new_boot_id
 from tests.adapters.recording import (
     check_numbering,
+    overdue,
     request_ids,
     run_python,
     start_python,
@@ -36,11 +37,6 @@ def recorder(folder: LogFolder) -> Iterator[Recorder]:
     made = Recorder(folder, 3, new_boot_id(), MIB)
     yield made
     made.close()
-
-
-def overdue(recorder: Recorder) -> None:
-    """Let the look at the file that comes once a second be due now."""
-    recorder._check_due = 0.0
 
 
 def test_lines_are_records_with_seq_worker_and_boot_id(recorder: Recorder) -> None:

@@ -21,7 +21,7 @@ from iatp.adapters.recorder import LogFolder, Recorder
 from iatp.adapters.seals import read_seal
 from iatp.adapters.segments import iter_records, open_segment
 from iatp.adapters.traces import read_trace
-from tests.adapters.recording import tail
+from tests.adapters.recording import overdue, run_python, tail
 
 KEYS = LogKeys([bytes(range(32))])
 MIB = 1 << 20
@@ -83,6 +83,62 @@ def test_what_is_written_is_read_and_nothing_is_plain(folder: LogFolder) -> None
         ids(folder.path, None)
 
 
+SHORT = """
+import json, resource, sys
+from iatp.adapters.encryption import LogKeys
+from iatp.adapters.recorder import LogFolder, Recorder
+from tests.adapters.recording import overdue, run_python, tail
+heals = sys.argv[2] == "heals"
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+class Watched(Recorder):
+    def _append(self, tails):
+        fallen_back.append(len(tails))
+        if heals:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        super()._append(tails)
+
+fallen_back = []
+folder = LogFolder(sys.argv[1], keys=LogKeys([bytes(range(32))]))
+recorder = Watched(folder, 0, "b-1", 1 << 20)
+recorder.append([tail("t", 0)])
+recorder.append([tail("t", 1), tail("t", 2)])
+size = recorder._file_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 300, hard))
+failed = False
+try:
+    recorder.append([tail("t", 3), tail("t", 4), tail("t", 5)])
+except OSError:
+    failed = True
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+recorder.append([tail("t", 6)])
+recorder.close()
+print(json.dumps([failed, fallen_back, len(list(folder.path.glob("*.jsonl.enc")))]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "said", "kept"),
+    [
+        # The first append, and the one that was short, whose block is written once more.
+        ("heals", [False, [1, 3], 1], [0, 1, 2, 3, 4, 5, 6]),
+        # The append after it looks at the file first, and goes on in another.
+        ("fails", [True, [1, 3, 1], 2], [0, 1, 2, 6]),
+    ],
+)
+def test_a_short_write_of_a_block_is_cut_back(
+    tmp_path: Path, then: str, said: list[Any], kept: list[int]
+) -> None:
+    done = run_python(SHORT, tmp_path / "logs", then)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == said
+    assert ids(tmp_path / "logs") == [f"r{number}" for number in kept]
+    for segment in list_segments(tmp_path / "logs"):
+        text = open_segment(tmp_path / "logs", segment, KEYS)
+        assert text is not None
+        text.close()
+
+
 def test_an_empty_segment_leaves_nothing(folder: LogFolder) -> None:
     Recorder(folder, 0, "clock-1", MIB).close()
     assert not [one.name for one in folder.path.iterdir() if "w0" in one.name]
@@ -95,6 +151,8 @@ def test_after_a_failed_append_no_number_is_used_again(
 ) -> None:
     recorder = Recorder(folder, 0, "clock-1", MIB)
     recorder.append([marked(0)])
+    # What is not common is written from Python, whose call can be made to fail.
+    overdue(recorder)
 
     def fails(fd: int, pieces: list[bytes]) -> int:
         os.write(fd, b"".join(pieces)[:written])
