@@ -93,6 +93,7 @@ def check_log(running: Sidecar) -> Counter[tuple[str, str]]:
 
 def check_stopped(running: Sidecar) -> Counter[tuple[str, str]]:
     """The same of a sidecar that has ended; `iatp log verify` must find the log sound too."""
-    done = iatp("log", "verify", "--log-dir", str(running.logs))
+    settings = {"IATP_LOG_KEY_FILE": running.log_key_file}
+    done = iatp("log", "verify", "--log-dir", str(running.logs), env=settings)
     assert done.returncode == 0, done.stdout + done.stderr
     return check_log(running)

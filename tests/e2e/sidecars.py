@@ -18,6 +18,7 @@ from typing import Any
 import h11
 import msgspec
 
+from iatp.adapters.encryption import LogKeys
 from iatp.adapters.segments import iter_records
 from iatp.values.records import ENDING_TYPES
 from tests.cli.programs import environment
@@ -163,6 +164,7 @@ class Sidecar:
         admin_port: int,
         folder: Path,
         path: str = "",
+        log_key_file: str = "",
     ) -> None:
         self.process = process
         self.port = port
@@ -171,6 +173,8 @@ class Sidecar:
         self.admin_port = admin_port
         self.folder = folder
         self.logs = folder / "logs"
+        self.log_key_file = log_key_file
+        """Empty: its log is not encrypted."""
 
     def ask(
         self,
@@ -206,7 +210,8 @@ class Sidecar:
 
     def records(self) -> list[dict[str, Any]]:
         """Everything in the log folder; a line that is no JSON raises."""
-        return [json.loads(stored.line) for stored in iter_records(self.logs)]
+        keys = LogKeys.load(self.log_key_file) if self.log_key_file else None
+        return [json.loads(stored.line) for stored in iter_records(self.logs, keys)]
 
     def endings(self) -> list[dict[str, Any]]:
         """The records that end a request."""
@@ -290,7 +295,8 @@ def sidecar(
         )
     try:
         port = int(settings.get("IATP_PORT", "0"))
-        running = Sidecar(process, port, int(settings["IATP_ADMIN_PORT"]), folder, path)
+        admin_port, keys = int(settings["IATP_ADMIN_PORT"]), settings.get("IATP_LOG_KEY_FILE", "")
+        running = Sidecar(process, port, admin_port, folder, path, keys)
         if ready:
             wait_until(lambda: process.poll() is not None or is_ready(path or port), 15.0)
             assert process.poll() is None, running.log()

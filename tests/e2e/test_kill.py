@@ -8,16 +8,18 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from iatp.adapters.log_folder import list_segments
 from tests.e2e.agents import Agent, Seen, agent, says
 from tests.e2e.disks import check_log, check_stopped
 from tests.e2e.load import Load, kill, lives, load
 from tests.e2e.sidecars import STRANGER, Sidecar, sidecar, wait_until
 
-SETTINGS = STRANGER | {"IATP_RETENTION": "permanent"}
+SETTINGS = STRANGER | {"IATP_RETENTION": "permanent", "IATP_LOG_SEGMENT": "256KiB"}
 CONFIRMED = {"X-User-Override": "true"}
 KINDS: tuple[tuple[bytes, dict[str, str]], ...] = (
     (b'{"a":1}', CONFIRMED),
@@ -38,15 +40,10 @@ def _kill(running: Sidecar, what: str) -> None:
 
 
 def _round(
-    tmp_path: Path, behind: Agent, number: int, workers: int, what: str, durability: str
+    tmp_path: Path, behind: Agent, number: int, what: str, settings: Mapping[str, str]
 ) -> None:
     """One start on the same folder, a load, a kill in the middle of it."""
     behind.seen.clear()
-    settings = SETTINGS | {
-        "IATP_WORKERS": str(workers),
-        "IATP_DURABILITY": durability,
-        "IATP_LOG_SEGMENT": "256KiB",
-    }
     with sidecar(tmp_path, behind.url, settings) as running, contextlib.ExitStack() as stack:
         children = running.workers()
         loads = [
@@ -98,17 +95,25 @@ def _told(tmp_path: Path, loads: list[Load], behind: Agent) -> None:
             file.write(f"{trace_id}\n")
 
 
-def _rounds(tmp_path: Path, rounds: list[tuple[int, str, str]]) -> None:
+def _rounds(tmp_path: Path, rounds: list[tuple[int, str, str]], *, encrypted: bool = False) -> None:
+    settings = dict(SETTINGS)
+    if encrypted:
+        key_file = tmp_path / "log.keys"
+        key_file.write_text("ab" * 32 + "\n")
+        key_file.chmod(0o600)
+        settings["IATP_LOG_KEY_FILE"] = str(key_file)
     with agent(_answer) as behind:
         for number, (workers, what, durability) in enumerate(rounds):
-            _round(tmp_path, behind, number, workers, what, durability)
+            more = {"IATP_WORKERS": str(workers), "IATP_DURABILITY": durability}
+            _round(tmp_path, behind, number, what, settings | more)
         # One more start on what all of these left.
-        with sidecar(tmp_path, behind.url, SETTINGS) as running:
+        with sidecar(tmp_path, behind.url, settings) as running:
             for trace_id in (tmp_path / "remembered").read_text().split():
                 assert running.trace(trace_id), trace_id
             assert running.post(headers=CONFIRMED).status == 200
             assert running.stop() == 0
-            assert not list(running.logs.glob("*.open.jsonl"))
+            assert not list(running.logs.glob("*.open.jsonl*"))
+            assert {one.encrypted for one in list_segments(running.logs)} == {encrypted}
             check_stopped(running)
 
 
@@ -119,9 +124,10 @@ def _answer(connection: socket.socket, seen: Seen) -> bool | None:
     return _says(connection, seen)
 
 
-def test_nothing_that_was_promised_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_nothing_that_was_promised_is_lost(tmp_path: Path, *, encrypted: bool) -> None:
     rounds = [(1, "all", "power"), (2, "worker", "process"), (2, "supervisor", "process")]
-    _rounds(tmp_path, rounds)
+    _rounds(tmp_path, rounds, encrypted=encrypted)
 
 
 KINDS_OF_KILLS = [(4, "worker"), (1, "all"), (4, "supervisor"), (4, "all"), (1, "all")]
@@ -137,6 +143,12 @@ def test_nothing_that_was_promised_is_lost_in_twenty_kills(tmp_path: Path) -> No
 @pytest.mark.timeout(2400)
 def test_nothing_that_was_promised_is_lost_in_two_hundred_kills(tmp_path: Path) -> None:
     _rounds(tmp_path, _kills(200))
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1200)
+def test_nothing_of_an_encrypted_log_is_lost_in_sixty_kills(tmp_path: Path) -> None:
+    _rounds(tmp_path, _kills(60), encrypted=True)
 
 
 def _kills(count: int) -> list[tuple[int, str, str]]:
