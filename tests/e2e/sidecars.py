@@ -154,6 +154,14 @@ def request(
     return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + (data or b"")
 
 
+def log_key(folder: Path) -> dict[str, str]:
+    """The setting of an encrypted log, with its key below `folder`."""
+    path = folder / "log.keys"
+    path.write_text("ab" * 32 + "\n")
+    path.chmod(0o600)
+    return {"IATP_LOG_KEY_FILE": str(path)}
+
+
 class Sidecar:
     """A running sidecar."""
 

@@ -21,12 +21,23 @@ from tests.cli.programs import document, iatp
 from tests.e2e.agents import Agent, Seen, agent
 from tests.e2e.disks import Disk, check_stopped, small_file_system
 from tests.e2e.load import load, together
-from tests.e2e.sidecars import TRUSTED, Answer, Caller, Sidecar, request, sidecar, wait_until
+from tests.e2e.sidecars import (
+    TRUSTED,
+    Answer,
+    Caller,
+    Sidecar,
+    log_key,
+    request,
+    sidecar,
+    wait_until,
+)
 from tests.logs import Log
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults.c knows Linux's calls")
 
 POWER = TRUSTED | {"IATP_DURABILITY": "power"}
+ENCRYPTED = TRUSTED | {"IATP_LOG_KEY_FILE": ""}
+"""With a key, which each test makes."""
 OPEN = {"IATP_RECORD_FAILURE": "open"}
 
 FULL = ("open ENOSPC", "write ENOSPC", "writev ENOSPC")
@@ -48,8 +59,13 @@ SYNCS = {
 CASES = [
     *((name, TRUSTED, rules) for name, rules in WRITES.items()),
     *((f"{name}, power", POWER, rules) for name, rules in WRITES.items()),
+    *((f"{name}, encrypted", ENCRYPTED, rules) for name, rules in WRITES.items()),
     *((f"sync: {name}", POWER, rules) for name, rules in SYNCS.items()),
 ]
+
+
+def _variables(settings: dict[str, str], disk: Disk, tmp_path: Path) -> dict[str, str]:
+    return settings | disk.variables | (log_key(tmp_path) if settings is ENCRYPTED else {})
 
 
 def _post(running: Sidecar, trace_id: str) -> Answer:
@@ -73,7 +89,8 @@ def test_no_record_no_traffic_and_it_heals(
     settings: dict[str, str], rules: tuple[str, ...], tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path)
-    with agent() as behind, sidecar(tmp_path, behind.url, settings | disk.variables) as running:
+    variables = _variables(settings, disk, tmp_path)
+    with agent() as behind, sidecar(tmp_path, behind.url, variables) as running:
         answered = []
         for turn in range(3):
             for number in range(5):
@@ -109,14 +126,21 @@ def test_no_record_no_traffic_and_it_heals(
 
 @pytest.mark.parametrize(
     ("settings", "rules"),
-    [(TRUSTED, FULL), (TRUSTED, WRITES["short"]), (POWER, FULL), (POWER, SYNCS["EIO"])],
-    ids=["full", "short", "full, power", "sync"],
+    [
+        (TRUSTED, FULL),
+        (TRUSTED, WRITES["short"]),
+        (ENCRYPTED, WRITES["short"]),
+        (POWER, FULL),
+        (POWER, SYNCS["EIO"]),
+    ],
+    ids=["full", "short", "short, encrypted", "full, power", "sync"],
 )
 def test_under_load_nothing_is_lost_or_doubled(
     settings: dict[str, str], rules: tuple[str, ...], tmp_path: Path
 ) -> None:
     disk = Disk(tmp_path)
-    variables = settings | disk.variables | {"IATP_LOG_SEGMENT": "64KiB", "IATP_WORKERS": "2"}
+    variables = _variables(settings, disk, tmp_path)
+    variables |= {"IATP_LOG_SEGMENT": "64KiB", "IATP_WORKERS": "2"}
     with (
         agent() as behind,
         sidecar(tmp_path, behind.url, variables) as running,

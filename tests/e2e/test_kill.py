@@ -17,7 +17,7 @@ from iatp.adapters.log_folder import list_segments
 from tests.e2e.agents import Agent, Seen, agent, says
 from tests.e2e.disks import check_log, check_stopped
 from tests.e2e.load import Load, kill, lives, load
-from tests.e2e.sidecars import STRANGER, Sidecar, sidecar, wait_until
+from tests.e2e.sidecars import STRANGER, Sidecar, log_key, sidecar, wait_until
 
 SETTINGS = STRANGER | {"IATP_RETENTION": "permanent", "IATP_LOG_SEGMENT": "256KiB"}
 CONFIRMED = {"X-User-Override": "true"}
@@ -96,12 +96,7 @@ def _told(tmp_path: Path, loads: list[Load], behind: Agent) -> None:
 
 
 def _rounds(tmp_path: Path, rounds: list[tuple[int, str, str]], *, encrypted: bool = False) -> None:
-    settings = dict(SETTINGS)
-    if encrypted:
-        key_file = tmp_path / "log.keys"
-        key_file.write_text("ab" * 32 + "\n")
-        key_file.chmod(0o600)
-        settings["IATP_LOG_KEY_FILE"] = str(key_file)
+    settings = SETTINGS | (log_key(tmp_path) if encrypted else {})
     with agent(_answer) as behind:
         for number, (workers, what, durability) in enumerate(rounds):
             more = {"IATP_WORKERS": str(workers), "IATP_DURABILITY": durability}

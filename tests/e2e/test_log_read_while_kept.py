@@ -12,7 +12,7 @@ import pytest
 from tests.cli.programs import ROOT, iatp
 from tests.e2e.agents import agent
 from tests.e2e.load import load
-from tests.e2e.sidecars import TRUSTED, sidecar
+from tests.e2e.sidecars import TRUSTED, log_key, sidecar
 
 OFTEN = """
 import os
@@ -23,7 +23,7 @@ if "IATP_LOG_MAX_SIZE" in os.environ:
 """What the sidecar does each minute it does five times a second."""
 STORED = {
     "plain": {"IATP_LOG_COMPRESS": "off"},
-    "compressed and encrypted": {"IATP_LOG_COMPRESS_AFTER": "0s", "IATP_LOG_KEY_FILE": "log.keys"},
+    "compressed and encrypted": {"IATP_LOG_COMPRESS_AFTER": "0s", "IATP_LOG_KEY_FILE": ""},
 }
 
 
@@ -31,13 +31,9 @@ STORED = {
 @pytest.mark.timeout(180)
 def test_no_false_alarm_and_what_is_exported_verifies(tmp_path: Path, stored: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(OFTEN)
-    keys = tmp_path / "log.keys"
-    keys.write_text("ab" * 32 + "\n")
-    keys.chmod(0o600)
-    more = {
-        name: str(keys) if name == "IATP_LOG_KEY_FILE" else value
-        for name, value in STORED[stored].items()
-    }
+    more = dict(STORED[stored])
+    if "IATP_LOG_KEY_FILE" in more:
+        more |= log_key(tmp_path)
     settings = {
         **TRUSTED,
         **more,
@@ -46,7 +42,7 @@ def test_no_false_alarm_and_what_is_exported_verifies(tmp_path: Path, stored: st
         "IATP_LOG_MAX_SIZE": "4MiB",
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
     }
-    given = ["--log-key-file", str(keys)] if "IATP_LOG_KEY_FILE" in more else []
+    given = ["--log-key-file", more["IATP_LOG_KEY_FILE"]] if "IATP_LOG_KEY_FILE" in more else []
     exported = 0
     with agent() as behind, sidecar(tmp_path, behind.url, settings) as running:
         log = ["--log-dir", str(running.logs), *given]

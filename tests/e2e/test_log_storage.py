@@ -18,7 +18,7 @@ from iatp.adapters.log_folder import list_segments
 from iatp.adapters.segments import iter_records
 from tests.cli.programs import iatp
 from tests.e2e.agents import agent
-from tests.e2e.sidecars import TRUSTED, Sidecar, sidecar, wait_until
+from tests.e2e.sidecars import TRUSTED, Sidecar, log_key, sidecar, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -27,10 +27,7 @@ MARKER = "a-word-that-is-nowhere-else"
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "log.keys"
-    path.write_text("ab" * 32 + "\n")
-    path.chmod(0o600)
-    return path
+    return Path(log_key(tmp_path)["IATP_LOG_KEY_FILE"])
 
 
 def descendants(pid: int) -> list[str]:
