@@ -1229,12 +1229,13 @@ def test_a_key_is_asked_again_at_no_cost() -> None:
 
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", range(4))
-def test_two_hundred_thousand_bodies_like_the_twin(seed: int) -> None:
+@pytest.mark.parametrize("seed", range(20))
+def test_a_million_bodies_like_the_twin(seed: int) -> None:
     rng = random.Random(seed)
 
     def text() -> str:
-        return "".join(rng.choices(FRAGMENTS, k=rng.randrange(1, 14)))
+        # Five pieces, now and then many.
+        return "".join(rng.choices(FRAGMENTS, k=1 + int(rng.expovariate(0.25))))
 
     def value(depth: int) -> str:
         how = rng.randrange(6 if depth < 4 else 4)
