@@ -13,7 +13,8 @@ from iatp.cli.fetch import FetchError, fetch, seconds_argument, url_argument
 from iatp.cli.scores import score_of, show_score
 from iatp.cli.screen import BOLD, RED, Screen, plain, print_json
 from iatp.decisions.policy import SCORE_TO_PASS
-from iatp.values.manifest import CapabilityManifest, ManifestError, load_manifest
+from iatp.values.manifest import CapabilityManifest, load_manifest
+from iatp.values.manifest_rules import ManifestError
 
 PATHS = ("/.well-known/agent-manifest", "/capabilities")
 

@@ -12,7 +12,9 @@ from typing import Any
 from iatp.cli.files import read_file
 from iatp.cli.scores import score_of, show_score
 from iatp.cli.screen import BOLD, RED, YELLOW, Screen, plain, print_json
-from iatp.values.manifest import ManifestError, load_manifest, review
+from iatp.values.manifest import load_manifest
+from iatp.values.manifest_review import review
+from iatp.values.manifest_rules import ManifestError
 
 _LIMIT_BYTES = 1 << 20
 

@@ -18,10 +18,10 @@ from iatp.values.errors import ConfigurationError
 from iatp.values.manifest import (
     AgentCapabilities,
     CapabilityManifest,
-    ManifestError,
     PrivacyContract,
     load_manifest,
 )
+from iatp.values.manifest_rules import ManifestError
 from iatp.values.policy import DEFAULT, Mode, Policy, PolicyError, load_policy
 from iatp.values.settings import (
     BY_KEY,

@@ -12,30 +12,36 @@ Protocol sections 3 and 4.
 from __future__ import annotations
 
 import enum
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from iatp.values.errors import ConfigurationError
+from iatp.values.manifest_rules import (
+    MOST_PROBLEMS,
+    Choice,
+    Exactly,
+    Flag,
+    ManifestError,
+    Rule,
+    Share,
+    Span,
+    Text,
+    Texts,
+    UnfitError,
+    Whole,
+    complaint,
+    nearest,
+    shown,
+)
+from iatp.values.manifest_text import parse
 
 PROTOCOL_VERSION = "1.0"
 SCHEMA_ID = "http://inter-agent-trust.org/v1/schema"
 """Identifier of the published schema; what a manifest's `$schema` says."""
 
-MOST_BYTES = 64 << 10
-"""A manifest of every field at its longest, with a few hundred scopes, fits in half of it."""
-_MOST_PROBLEMS = 50
-_MOST_WHOLE = 2**53 - 1
-"""RFC 8259, section 6: whole numbers beyond it do not survive every JSON parser."""
 _DAY_S = 86_400
-
-
-class ManifestError(ConfigurationError):
-    """A manifest that cannot be used. `problems`: one sentence each, the field's path first."""
 
 
 class TrustLevel(enum.StrEnum):
@@ -99,179 +105,6 @@ TRAINING_CONSENT_POINTS = -1
 LEAST_SCORE, MOST_SCORE = 0, 10
 
 
-class _UnfitError(Exception):
-    """A value that its rule does not allow."""
-
-    def __init__(self, meant: str = "", shown: str = "") -> None:
-        super().__init__(meant)
-        self.meant = meant
-        self.shown = shown
-        """Of it, where that is only a part of the value."""
-
-
-class _Rule:
-    """What one field takes. `allowed` ends the sentence "it must be …"."""
-
-    allowed: str
-    dropped: tuple[type, ...] = ()
-    """Types that a peer's field may have without being usable: it then counts as absent.
-
-    Only for fields that no decision rests on, and that published manifests fill freely.
-    """
-
-    def read(self, value: object) -> Any:
-        """The value as it is kept. Raises: _UnfitError."""
-        raise NotImplementedError
-
-
-class _Text(_Rule):
-    # Controls, lone surrogates, line separators, and what turns the direction of writing:
-    # none of these may reach a terminal or a header through a manifest.
-    _UNWANTED = re.compile(
-        "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-    )
-
-    def __init__(
-        self, most: int = 255, allowed: str = "", pattern: str = "", *, lines: bool = False
-    ) -> None:
-        self.most = most
-        self.lines = lines
-        self.pattern = re.compile(pattern, re.ASCII) if pattern else None
-        self.allowed = allowed or f"a text of 1 to {most} characters without control characters"
-        self.dropped = (str,) if pattern else ()
-
-    def read(self, value: object) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= self.most:
-            raise _UnfitError
-        searched = value.replace("\n", "").replace("\t", "") if self.lines else value
-        if self._UNWANTED.search(searched):
-            raise _UnfitError
-        if self.pattern is not None and not self.pattern.fullmatch(value):
-            raise _UnfitError
-        return str(value)
-
-
-class _Exactly(_Text):
-    def __init__(self, text: str, peers: str) -> None:
-        super().__init__()
-        self.text, self.peers = text, re.compile(peers, re.ASCII)
-        self.allowed = f"'{text}'"
-
-    def read(self, value: object) -> str:
-        if value != self.text:
-            raise _UnfitError(self.text)
-        return self.text
-
-
-class _Whole(_Rule):
-    def __init__(self, least: int, most: int = _MOST_WHOLE, *, freely: bool = False) -> None:
-        self.least, self.most = least, most
-        self.allowed = f"a whole number from {least} to {most}"
-        self.dropped = (int, float) if freely else ()
-
-    def read(self, value: object) -> int:
-        # JSON Schema counts 5.0 as an integer; a bool is an int to Python alone.
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int or not self.least <= value <= self.most:
-            raise _UnfitError
-        return value
-
-
-class _Share(_Rule):
-    allowed = "a number from 0 to 1"
-
-    def read(self, value: object) -> int | float:
-        if type(value) is not int and type(value) is not float:
-            raise _UnfitError
-        if not 0 <= value <= 1:
-            raise _UnfitError(f"{value / 100:.6g}" if 1 < value <= 100 else "")
-        return value
-
-
-class _Flag(_Rule):
-    allowed = "true or false"
-
-    def read(self, value: object) -> bool:
-        if type(value) is not bool:
-            raise _UnfitError(
-                value.lower()
-                if isinstance(value, str) and value.lower() in ("true", "false")
-                else ""
-            )
-        return value
-
-
-class _Choice(_Rule):
-    def __init__(self, members: type[enum.StrEnum]) -> None:
-        self.members = members
-        self.names = [str(member) for member in members]
-        self.allowed = f"one of {', '.join(self.names)}"
-
-    def read(self, value: object) -> enum.StrEnum:
-        if not isinstance(value, str):
-            raise _UnfitError
-        if value not in self.names:
-            raise _UnfitError(_nearest(value, self.names))
-        return self.members(value)
-
-
-class _Texts(_Rule):
-    def __init__(self, item: _Rule, most: int) -> None:
-        self.item, self.most = item, most
-        self.allowed = f"a list of up to {most}, each {item.allowed}"
-
-    def read(self, value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple) or len(value) > self.most:
-            raise _UnfitError
-        return tuple(self._read_item(item) for item in value)
-
-    def _read_item(self, item: object) -> Any:
-        try:
-            return self.item.read(item)
-        except _UnfitError as unfit:
-            raise _UnfitError(unfit.meant, f"{_shown(item)} in the list") from None
-
-
-class _Span(_Rule):
-    """A duration as 0.x writes it, such as "24h", in whole units of `unit_ms`."""
-
-    _UNITS_MS: ClassVar[dict[str, int]] = {
-        "ms": 1,
-        "s": 1000,
-        "m": 60_000,
-        "h": 3_600_000,
-        "d": 86_400_000,
-        "w": 604_800_000,
-    }
-    _WORDS: ClassVar[dict[str, str]] = {"sec": "s", "second": "s", "min": "m", "minute": "m"}
-    _WORDS |= {"hour": "h", "day": "d", "week": "w", "hr": "h", "millisecond": "ms"}
-    _TEXT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,3})?) ?([A-Za-z]{1,12})", re.ASCII)
-
-    def __init__(self, unit_ms: int) -> None:
-        self.unit_ms = unit_ms
-        least = "millisecond" if unit_ms == 1 else "second"
-        self.allowed = f'a duration such as "24h" or "5s", in whole {least}s'
-        self.dropped = (str,)
-
-    def read(self, value: object) -> int:
-        if type(value) is int and 0 <= value <= _MOST_WHOLE:
-            raise _UnfitError(f'"{value}{"ms" if self.unit_ms == 1 else "s"}"')
-        found = self._TEXT.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
-            raise _UnfitError
-        name = found.group(2).lower()
-        name = self._WORDS.get(name.removesuffix("s"), name) if len(name) > 2 else name
-        if name not in self._UNITS_MS:
-            raise _UnfitError
-        whole, _, fraction = found.group(1).partition(".")
-        thousandths = int(whole) * 1000 + int(fraction.ljust(3, "0") if fraction else 0)
-        units, rest = divmod(thousandths * self._UNITS_MS[name], 1000 * self.unit_ms)
-        if rest or units > _MOST_WHOLE:
-            raise _UnfitError
-        return units
-
-
 class _Field(msgspec.Struct, frozen=True):
     """One fact of a manifest: where it stands in JSON and where it is kept."""
 
@@ -284,13 +117,13 @@ class _Field(msgspec.Struct, frozen=True):
     """Where 0.x puts it, and the rule it follows there."""
 
 
-_ID = _Text(255)
-_NOTE = _Text(1000)
-_COUNT = _Whole(0)
-_RATE = _Whole(1, 10**9, freely=True)
-_FLAG = _Flag()
-_RETENTION = _Choice(RetentionPolicy)
-_REVERSIBILITY = _Choice(ReversibilityLevel)
+_ID = Text(255)
+_NOTE = Text(1000)
+_COUNT = Whole(0)
+_RATE = Whole(1, 10**9, freely=True)
+_FLAG = Flag()
+_RETENTION = Choice(RetentionPolicy)
+_REVERSIBILITY = Choice(ReversibilityLevel)
 _ATTESTATION = (
     "agent_id",
     "codebase_hash",
@@ -302,7 +135,7 @@ _ATTESTATION = (
 )
 
 
-def _plain(section: str, holder: str, names: str, rule: _Rule) -> tuple[_Field, ...]:
+def _plain(section: str, holder: str, names: str, rule: Rule) -> tuple[_Field, ...]:
     return tuple(_Field(f"{section}.{name}", holder, name, rule) for name in names.split())
 
 
@@ -314,35 +147,35 @@ _FIELDS: tuple[_Field, ...] = (
         "identity.verification_key",
         "",
         "verification_key",
-        _Text(1000, "'ed25519:' and the key", r"ed25519:[!-~]+"),
+        Text(1000, "'ed25519:' and the key", r"ed25519:[!-~]+"),
     ),
-    _Field("trust_level", "", "trust_level", _Choice(TrustLevel)),
-    _Field("scopes", "", "scopes", _Texts(_ID, 1000)),
+    _Field("trust_level", "", "trust_level", Choice(TrustLevel)),
+    _Field("scopes", "", "scopes", Texts(_ID, 1000)),
     _Field("agent_version", "", "agent_version", _ID),
     _Field(
         "protocol_version",
         "",
         "protocol_version",
-        _Exactly(PROTOCOL_VERSION, r"[01]\.[0-9]{1,9}"),
+        Exactly(PROTOCOL_VERSION, r"[01]\.[0-9]{1,9}"),
     ),
     _Field(
         "manifest_version",
         "",
         "manifest_version",
-        _Text(255, "three numbers such as 1.0.0", r"[0-9]+\.[0-9]+\.[0-9]+"),
+        Text(255, "three numbers such as 1.0.0", r"[0-9]+\.[0-9]+\.[0-9]+"),
     ),
     _Field("updated_at", "", "updated_at", _ID),
     _Field("capabilities.idempotency", "capabilities", "idempotency", _FLAG),
     *_plain("capabilities", "capabilities", "idempotency_duration_seconds", _COUNT),
-    *_plain("capabilities", "capabilities", "concurrency_limit", _Whole(1)),
+    *_plain("capabilities", "capabilities", "concurrency_limit", Whole(1)),
     _Field(
         "capabilities.sla_latency_ms",
         "capabilities",
         "sla_latency_ms",
         _COUNT,
-        (("capabilities.sla_latency", _Span(1)),),
+        (("capabilities.sla_latency", Span(1)),),
     ),
-    _Field("capabilities.sla_availability", "capabilities", "sla_availability", _Share()),
+    _Field("capabilities.sla_availability", "capabilities", "sla_availability", Share()),
     _Field(
         "reversibility.level",
         "capabilities",
@@ -355,12 +188,12 @@ _FIELDS: tuple[_Field, ...] = (
         "capabilities",
         "undo_window_seconds",
         _COUNT,
-        (("capabilities.undo_window", _Span(1000)),),
+        (("capabilities.undo_window", Span(1000)),),
     ),
     *_plain("reversibility", "capabilities", "compensation_method", _ID),
     *_plain("reversibility", "capabilities", "compensation_sla_ms", _COUNT),
     *_plain("reversibility", "capabilities", "compensation_endpoint", _NOTE),
-    *_plain("reversibility", "capabilities", "compensation_notes", _Text(1000, lines=True)),
+    *_plain("reversibility", "capabilities", "compensation_notes", Text(1000, lines=True)),
     *_plain("reversibility.undo_conditions", "undo_conditions", "until_state", _ID),
     *_plain("reversibility.undo_conditions", "undo_conditions", "check_endpoint", _NOTE),
     _Field(
@@ -398,7 +231,7 @@ _FIELDS: tuple[_Field, ...] = (
         "authentication.methods",
         "authentication",
         "methods",
-        _Texts(_Choice(_Method), len(_Method)),
+        Texts(Choice(_Method), len(_Method)),
     ),
     *_plain("authentication", "authentication", "required", _FLAG),
     *_plain("rate_limiting", "rate_limiting", "requests_per_second", _RATE),
@@ -410,7 +243,7 @@ _FIELDS: tuple[_Field, ...] = (
         (("capabilities.rate_limit", _RATE),),
     ),
     *_plain("rate_limiting", "rate_limiting", "requests_per_hour burst_limit", _RATE),
-    *_plain("attestation", "attestation", " ".join(_ATTESTATION), _Text(8192)),
+    *_plain("attestation", "attestation", " ".join(_ATTESTATION), Text(8192)),
 )
 
 _PATHS = [path for field in _FIELDS for path in (field.path, *(old for old, _ in field.older))]
@@ -511,7 +344,7 @@ class _Constructor(msgspec.StructMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805  (a metaclass)
         given: dict[str, Any] = {}
         problems: list[str] = []
-        older: Mapping[str, tuple[str, _Rule | None]] = getattr(cls, "_older", {})
+        older: Mapping[str, tuple[str, Rule | None]] = getattr(cls, "_older", {})
         for name, value in kwargs.items():
             if value is None:
                 continue
@@ -519,8 +352,8 @@ class _Constructor(msgspec.StructMeta):
             if rule is not None:
                 try:
                     value = rule.read(value)  # noqa: PLW2901
-                except _UnfitError as unfit:
-                    problems.append(_complaint(name, value, rule, unfit))
+                except UnfitError as unfit:
+                    problems.append(complaint(name, value, rule, unfit))
                     continue
             if given.setdefault(kept, value) != value:
                 problems.append(f"{kept} and {name} contradict each other")
@@ -533,7 +366,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Constructor):
     """A struct whose fields are checked whenever it is made."""
 
     _holder: ClassVar[str]
-    _older: ClassVar[Mapping[str, tuple[str, _Rule | None]]] = {}
+    _older: ClassVar[Mapping[str, tuple[str, Rule | None]]] = {}
 
     def __post_init__(self) -> None:
         problems: list[str] = []
@@ -544,8 +377,8 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Constructor):
                 continue
             try:
                 values[field.name] = field.rule.read(value)
-            except _UnfitError as unfit:
-                problems.append(_complaint(field.path, value, field.rule, unfit))
+            except UnfitError as unfit:
+                problems.append(complaint(field.path, value, field.rule, unfit))
             else:
                 msgspec.structs.force_setattr(self, field.name, values[field.name])
         problems += [
@@ -576,8 +409,8 @@ class AgentCapabilities(_Part, frozen=True, kw_only=True):
 
     _holder = "capabilities"
     _older = {
-        "undo_window": ("undo_window_seconds", _Span(1000)),
-        "sla_latency": ("sla_latency_ms", _Span(1)),
+        "undo_window": ("undo_window_seconds", Span(1000)),
+        "sla_latency": ("sla_latency_ms", Span(1)),
     }
 
     idempotency: bool = False
@@ -819,59 +652,15 @@ def load_manifest(data: bytes | str | dict[str, Any], *, ours: bool = True) -> C
     Raises:
         ManifestError: with every problem at once, each with the path of its field.
     """
-    document = data if isinstance(data, dict) else _parse(data)
+    document = data if isinstance(data, dict) else parse(data)
     reading = _Reading(document, ours=ours)
     manifest = reading.manifest()
     if manifest is None or reading.problems:
         problems = reading.problems
-        if len(problems) > _MOST_PROBLEMS:
-            problems = [*problems[:_MOST_PROBLEMS], "and more problems like these"]
+        if len(problems) > MOST_PROBLEMS:
+            problems = [*problems[:MOST_PROBLEMS], "and more problems like these"]
         raise ManifestError(problems)
     return manifest
-
-
-def _parse(data: bytes | str) -> dict[str, Any]:
-    """The JSON object that a text holds. Raises: ManifestError."""
-    if not isinstance(data, bytes | bytearray | str):
-        raise ManifestError(["the manifest is not a text"])
-    if len(data) > MOST_BYTES:
-        raise ManifestError([f"the manifest is longer than {MOST_BYTES >> 10} KiB"])
-    doubled: list[str] = []
-    try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
-        document = json.loads(
-            text, object_pairs_hook=partial(_object, doubled), parse_constant=_no_constant
-        )
-    except UnicodeDecodeError:
-        raise ManifestError(["the manifest is not UTF-8"]) from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise ManifestError([f"the manifest is not JSON: {error.msg} at {where}"]) from None
-    except (ValueError, RecursionError):
-        # A constant such as NaN, a number of thousands of digits, nesting without end.
-        raise ManifestError(
-            ["the manifest is not JSON: a number is not one, or it is nested too deeply"]
-        ) from None
-    if doubled:
-        raise ManifestError(doubled[:_MOST_PROBLEMS])
-    if not isinstance(document, dict):
-        raise ManifestError([f"the manifest is not a JSON object but {_shown(document)}"])
-    return document
-
-
-def _object(doubled: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                doubled.append(f"{_shown(key)} stands twice in one object")
-            seen.add(key)
-    return members
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 class _Reading:
@@ -895,7 +684,7 @@ class _Reading:
         if isinstance(value, dict):
             self.sections[path] = value
         elif value is not None:
-            self.problems.append(f"{path}: {_shown(value)} is not allowed; it must be an object")
+            self.problems.append(f"{path}: {shown(value)} is not allowed; it must be an object")
             self.unread |= {known for known in _PATHS if known.startswith(f"{path}.")}
 
     def _refuse_unknown(self, path: str) -> None:
@@ -908,7 +697,7 @@ class _Reading:
         for key in self.sections[path]:
             if key in known:
                 continue
-            if len(self.problems) > _MOST_PROBLEMS:
+            if len(self.problems) > MOST_PROBLEMS:
                 return
             name = f"{prefix}{_bare(key)}"
             meant = _nearest_field(path, _bare(key))
@@ -951,24 +740,24 @@ class _Reading:
         for other_path, other, other_given in read[1:]:
             if not _same(value, other):
                 self.problems.append(
-                    f"{path}, {_shown(given)}, and {other_path}, {_shown(other_given)}, "
+                    f"{path}, {shown(given)}, and {other_path}, {shown(other_given)}, "
                     "contradict each other"
                 )
         return value
 
-    def _read(self, path: str, given: object, rule: _Rule) -> Any:
+    def _read(self, path: str, given: object, rule: Rule) -> Any:
         if not self.ours:
-            if isinstance(rule, _Exactly) and isinstance(given, str):
+            if isinstance(rule, Exactly) and isinstance(given, str):
                 given = rule.text if rule.peers.fullmatch(given) else given
             if type(given) in rule.dropped:
                 try:
                     return rule.read(given)
-                except _UnfitError:
+                except UnfitError:
                     return None
         try:
             return rule.read(given)
-        except _UnfitError as unfit:
-            self.problems.append(_complaint(path, given, rule, unfit))
+        except UnfitError as unfit:
+            self.problems.append(complaint(path, given, rule, unfit))
             return None
 
     def _settle(self, clash: _Clash, values: dict[str, Any], hidden: set[str]) -> None:
@@ -1031,138 +820,6 @@ def served_document(manifest: CapabilityManifest) -> bytes:
     return msgspec.json.encode(document)
 
 
-def review(manifest: CapabilityManifest) -> list[str]:
-    """Choices that are allowed and questionable, one sentence each."""
-    return [sentence for holds, sentence in _questionable(manifest) if holds]
-
-
-def _questionable(manifest: CapabilityManifest) -> Iterable[tuple[bool, str]]:
-    capabilities, privacy = manifest.capabilities, manifest.privacy_contract
-    score, retention = manifest.trust_score(), privacy.retention
-    undoes = capabilities.reversibility != ReversibilityLevel.NONE
-    permanent = retention in (RetentionPolicy.PERMANENT, RetentionPolicy.FOREVER)
-    yield (
-        score < 7,
-        (
-            f"the trust score is {score} of 10: below 7 every request is answered with a warning "
-            "(449) until the caller confirms"
-        ),
-    )
-    yield (
-        permanent,
-        (
-            f"privacy.retention_policy is {retention}: requests that hold a card number, a secret "
-            "or a social security number are blocked"
-        ),
-    )
-    yield (
-        permanent and not privacy.encryption_at_rest,
-        ("privacy.encryption_at_rest is false although data is kept for good"),
-    )
-    yield (
-        retention == RetentionPolicy.EPHEMERAL and bool(privacy.retention_duration_seconds),
-        (
-            "privacy.retention_duration_seconds is set although privacy.retention_policy is "
-            "ephemeral: is the data gone when the session ends?"
-        ),
-    )
-    yield (
-        retention == RetentionPolicy.EPHEMERAL and privacy.training_consent,
-        (
-            "privacy.training_consent is true although privacy.retention_policy is ephemeral: "
-            "what a model has learned is not gone"
-        ),
-    )
-    yield not privacy.encryption_in_transit, "privacy.encryption_in_transit is false"
-    yield (
-        (
-            undoes
-            and not capabilities.compensation_method
-            and not capabilities.compensation_endpoint
-        ),
-        (
-            f"reversibility.level is {capabilities.reversibility}, but neither "
-            "compensation_method nor compensation_endpoint says how to undo"
-        ),
-    )
-    yield (
-        (
-            not undoes
-            and (capabilities.compensation_sla_ms or capabilities.undo_conditions) is not None
-        ),
-        "reversibility.level is none: compensation_sla_ms and undo_conditions say nothing then",
-    )
-    yield (
-        (0 < capabilities.undo_window_seconds * 1000 < (capabilities.compensation_sla_ms or 0)),
-        "reversibility.compensation_sla_ms is longer than the undo window",
-    )
-    yield capabilities.sla_latency_ms == 0, "capabilities.sla_latency_ms is 0: none can keep that"
-    yield (
-        capabilities.sla_availability == 1,
-        ("capabilities.sla_availability is 1: no agent is always there"),
-    )
-    yield from _questionable_names(manifest)
-    yield from _questionable_limits(manifest)
-
-
-def _questionable_names(manifest: CapabilityManifest) -> Iterable[tuple[bool, str]]:
-    yield (
-        (manifest.trust_level == TrustLevel.VERIFIED_PARTNER and manifest.verification_key is None),
-        "trust_level is verified_partner, but identity.verification_key is missing",
-    )
-    yield len(set(manifest.scopes)) < len(manifest.scopes), "scopes holds the same scope twice"
-    yield (
-        any("*" in scope for scope in manifest.scopes),
-        ("scopes holds a wildcard: name what the agent may do"),
-    )
-    contact = manifest.contact
-    yield (
-        contact is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", contact),
-        ("identity.contact is not an e-mail address"),
-    )
-    addendum = manifest.privacy_contract.data_processing_addendum
-    yield (
-        addendum is not None and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:\S+$", addendum),
-        ("privacy.data_processing_addendum is not a URL"),
-    )
-    yield (
-        manifest.updated_at is not None and not _is_timestamp(manifest.updated_at),
-        ("updated_at is not a date with time and offset (RFC 3339)"),
-    )
-    attestation = manifest.attestation
-    yield (
-        attestation is not None and attestation.agent_id not in (None, manifest.agent_id),
-        ("attestation.agent_id names another agent"),
-    )
-
-
-def _questionable_limits(manifest: CapabilityManifest) -> Iterable[tuple[bool, str]]:
-    limits = manifest.rate_limiting or RateLimiting()
-    second, minute = limits.requests_per_second, limits.requests_per_minute
-    hour = limits.requests_per_hour
-    yield (
-        limits.burst_limit is not None and not (second or minute or hour),
-        ("rate_limiting.burst_limit stands alone: it is taken as requests per second"),
-    )
-    yield (
-        bool(second and minute and second * 60 <= minute),
-        ("rate_limiting.requests_per_minute is never reached at this requests_per_second"),
-    )
-    yield (
-        bool(minute and hour and minute * 60 <= hour),
-        ("rate_limiting.requests_per_hour is never reached at this requests_per_minute"),
-    )
-
-
-def _is_timestamp(text: str) -> bool:
-    from datetime import datetime  # noqa: PLC0415  (only a review needs it)
-
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
 def _put(document: dict[str, Any], path: str, value: object) -> None:
     *sections, name = path.split(".")
     for section in sections:
@@ -1188,7 +845,7 @@ def _nearest_field(section: str, name: str) -> str:
     here = {path.rpartition(".")[2]: path for path in _PATHS if path.rpartition(".")[0] == section}
     anywhere = {path.rpartition(".")[2]: path for path in _PATHS} | nested
     for known in (here, anywhere):
-        if meant := _nearest(name, list(known)):
+        if meant := nearest(name, list(known)):
             return known[meant]
     return ""
 
@@ -1198,52 +855,18 @@ def _same(one: object, other: object) -> bool:
     return one == other or (one in kept and other in kept)
 
 
-def _require(path: str, value: object, rule: _Rule) -> None:
+def _require(path: str, value: object, rule: Rule) -> None:
     try:
         rule.read(value)
-    except _UnfitError as unfit:
-        raise ManifestError([_complaint(path, value, rule, unfit)]) from None
+    except UnfitError as unfit:
+        raise ManifestError([complaint(path, value, rule, unfit)]) from None
 
 
 def _require_part(holder: object, name: str, part: type[_Part]) -> None:
     value = getattr(holder, name)
     if value is not None and not isinstance(value, part):
-        raise ManifestError([f"{name}: {_shown(value)} is not allowed; give {part.__name__}(…)"])
-
-
-def _complaint(path: str, value: object, rule: _Rule, unfit: _UnfitError) -> str:
-    hint = f"; meant: {unfit.meant}" if unfit.meant else ""
-    shown = unfit.shown or _shown(value)
-    return f"{path}: {shown} is not allowed; it must be {rule.allowed}{hint}"
-
-
-def _shown(value: object) -> str:
-    """A value of a document in a few characters, safe to print."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return ascii(str(value[:40])) + ("…" if len(value) > 40 else "")
-    if isinstance(value, int | float):
-        # Python refuses to write whole numbers of thousands of digits.
-        small = isinstance(value, float) or abs(value) <= _MOST_WHOLE
-        return repr(value) if small else "a number beyond 2^53"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
+        raise ManifestError([f"{name}: {shown(value)} is not allowed; give {part.__name__}(…)"])
 
 
 def _bare(key: object) -> str:
-    return key if isinstance(key, str) and re.fullmatch(r"[!-~]{1,60}", key) else _shown(key)
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    """The known name that was probably meant, or empty."""
-    plain = given[:100].strip("\"' \t\r\n").lower()
-    if plain in known:
-        return plain
-    import difflib  # noqa: PLC0415  (only a mistake needs it)
-
-    found = difflib.get_close_matches(plain, known, 1, 0.6)
-    return found[0] if found else ""
+    return key if isinstance(key, str) and re.fullmatch(r"[!-~]{1,60}", key) else shown(key)

@@ -24,7 +24,6 @@ from iatp.values.manifest import (
     Attestation,
     Authentication,
     CapabilityManifest,
-    ManifestError,
     PrivacyContract,
     RateLimiting,
     RetentionPolicy,
@@ -33,9 +32,10 @@ from iatp.values.manifest import (
     UndoConditions,
     explain,
     load_manifest,
-    review,
     served_document,
 )
+from iatp.values.manifest_review import review
+from iatp.values.manifest_rules import ManifestError
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = json.loads((ROOT / "iatp" / "values" / "manifest.schema.json").read_bytes())
