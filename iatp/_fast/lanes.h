@@ -1,7 +1,7 @@
 /* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
-   LANES_UP moves each lane to the next and puts a word into the first; LANES_TOPS and LANES_FULL
+   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and LANES_FULL
    are one bit for each lane whose top bit is set, or all of them; LANES_SPREAD is all ones in the
    lanes of these bits. */
 
@@ -10,12 +10,16 @@ typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 #define LOAD(x) (*(const WORDS *)(x))
 #define STORE(to, x) (*(WORDS *)(to) = (x))
 
-/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the last
-   block's bits for the next group. */
+/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the bits
+   for the next group, of which the last block's count. PAIR makes of a mask that of what is set
+   `count` places before, too: of its own carry only the first bits are lost, which nobody asks for. */
 #define CARRY(x) \
-    const WORDS x##_up = (WORDS)LANES_UP(x, c->x); \
-    c->x = (x)[LANES_COUNT - 1]
+    const WORDS x##_up = (WORDS)LANES_UP(x, LOAD(c->x)); \
+    STORE(c->x, x)
 #define BEFORE(x, count) ((x) << (count) | x##_up >> (64 - (count)))
+#define PAIR(to, x, count) \
+    const WORDS to = x & BEFORE(x, count), to##_up = x##_up & x##_up << (count)
+#define LAST(x) ((x)[LANES_COUNT - 1])
 
 /* a + b as one number, the first lane lowest; `carry` comes into it and out of it. */
 static inline __attribute__((always_inline)) LANES_TARGET
@@ -27,33 +31,48 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     *to = sum - (WORDS)LANES_SPREAD(carries);
 }
 
+/* Leaves of these bytes of the group at `p` those at which a letter stands, in any case, so many
+   places before; `low` is where the document begins. */
+static inline __attribute__((always_inline)) LANES_TARGET
+void LANES(only)(
+    WORDS *bits, const unsigned char *low, const unsigned char *p, int count, unsigned char letter
+) {
+    MaskWords each;
+    STORE(each, *bits);
+    for (int i = 0; i < LANES_COUNT; i++)
+        for (uint64_t left = each[i]; left; left &= left - 1) {
+            const unsigned char *at = p + i * WALK_BLOCK + __builtin_ctzll(left);
+            if (at - low < count || (at[-count] | 0x20) != letter)
+                each[i] ^= left & (0 - left);
+        }
+    *bits = LOAD(each);
+}
+
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
-   or "p?ss", a colon or an equals sign stands; tells the group where. */
+   or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
 static inline __attribute__((always_inline)) LANES_TARGET
 int LANES(runs)(
-    Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_,
-    const WORDS *first_, const WORDS *dash_, const WORDS *assigns, WORDS *closely
+    Walk *w, Py_ssize_t base, const WORDS *in, const WORDS *tokens, const WORDS *s_,
+    const WORDS *dash_, const WORDS *assigns, WORDS *closely
 ) {
-    const WORDS run = *tokens, s = *s_, first = *first_, dash = *dash_;
+    Carries *c = &w->carries;
+    Group *g = &w->group;
+    const WORDS run = *tokens, s = *s_, dash = *dash_;
     CARRY(run);
-    const WORDS run2 = run & BEFORE(run, 1);
-    CARRY(run2);
-    const WORDS run4 = run2 & BEFORE(run2, 2);
-    CARRY(run4);
-    const WORDS run8 = run4 & BEFORE(run4, 4);
-    CARRY(run8);
-    const WORDS run16 = run8 & BEFORE(run8, 8);
-    CARRY(run16);
+    PAIR(run2, run, 1);
+    PAIR(run4, run2, 2);
+    PAIR(run8, run4, 4);
+    PAIR(run16, run8, 8);
     const WORDS coded = run8 & BEFORE(run8, WALK_RUN - 8) & *in;
     const WORDS events = run16 & ~BEFORE(run16, 1);
     CARRY(s);
-    CARRY(first);
-    const WORDS words = s & BEFORE(s, 1) & BEFORE(first, 3);
+    WORDS words = s & BEFORE(s, 1);
+    if (LANES_ANY(words))
+        LANES(only)(&words, w->p, w->p + base, 3, 'p');
     CARRY(dash);
-    const WORDS dash2 = dash & BEFORE(dash, 1);
-    CARRY(dash2);
+    PAIR(dash2, dash, 1);
     const WORDS dash5 = dash2 & BEFORE(dash2, 2) & BEFORE(dash, 4);
-    CARRY(dash5);
+    const WORDS dash5_up = dash2_up & dash2_up << 2 & dash_up << 4;
     const WORDS dashes = dash5 & ~BEFORE(dash5, 1);
     STORE(g->coded, coded);
     STORE(g->events, events);
@@ -74,10 +93,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     Masks m;
     unsigned char rest[WALK_BLOCK];
     const unsigned char *last = rest;
-    uint64_t busy = 0;
     int count = LANES_COUNT;
     WORDS closely = none;
     LANES_ROWS
+    LANES_VECTOR least = LANES_MOST;
     if (w->n - base < LANES_COUNT * WALK_BLOCK) {
         Py_ssize_t left = (w->n - base) % WALK_BLOCK;
         count = (int)((w->n - base) / WALK_BLOCK) + 1;
@@ -90,21 +109,25 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     } else
         last = w->p + base + (LANES_COUNT - 1) * WALK_BLOCK;
     for (int i = 0; i < count; i++)
-        busy |= LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+        LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i, &least);
     w->lanes = count;
     const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
-    const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
+    const WORDS assign = LOAD(m.assign);
+    const int odd = LANES_ODD(least);
 
     if (c->in_string && !w->nested
-        && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63 | c->point >> 63
-             | c->after_point)) {
+        && !(odd | c->escaped | c->letters | c->wide | LAST(c->opens) >> 63
+             | LAST(c->point) >> 63 | c->after_point)
+        && !LANES_ANY(LOAD(m.quote) | LOAD(m.backslash) | LOAD(m.digit) | LOAD(m.at)
+                      | LOAD(m.code))) {
         const WORDS all = ~none;
-        int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
-        c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
-        c->ell = c->beyond = c->units = c->alnum = c->quoted = c->backslash = c->gaps = 0;
-        c->lasts = 0;
-        c->alpha = tokens_[LANES_COUNT - 1];
-        c->minus = dash_[LANES_COUNT - 1];
+        int found = LANES(runs)(w, base, &all, &tokens_, &s_, &dash_, &assign, &closely);
+        c->joiners = 0;
+#define CLEAR(name) STORE(c->name, none);
+        CARRIES_TEXT(CLEAR)
+#undef CLEAR
+        STORE(c->alpha, tokens_);
+        STORE(c->minus, dash_);
         c->users = LANES_ANY(dash_) ? WALK_USER : c->users ? c->users - 1 : 0;
         if (!found)
             return WALK_PLAIN;
@@ -130,6 +153,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
     for (int i = 0; i < count; i++)
         LANES_REST(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+    WORDS control = none, high = none;
+    if (odd) {
+        for (int i = 0; i < count; i++)
+            LANES_RARE(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+        control = LOAD(m.control);
+        high = LOAD(m.high);
+    }
 
     /* Escapes and characters beyond ASCII. */
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
@@ -147,10 +177,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         gaps = LOAD(each[4]);
         more = LOAD(each[5]);
     }
-    if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
+    if (odd || c->high_bytes) {
         uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i],
+            if (!walk_characters(w, base + i * WALK_BLOCK, high[i], &each[0][i], &each[1][i],
                                  &each[2][i]))
                 return WALK_INVALID;
         marks = LOAD(each[0]);
@@ -165,7 +195,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     WORDS comma = none, colon = none, members = none, starts = none, look = none;
     WORDS digits = none, dots = none;
     /* Most of a long string: as if nothing of this had been there. */
-    const int inside = c->in_string && !(c->opens >> 63) && !LANES_ANY(quote);
+    const int inside = c->in_string && !(LAST(c->opens) >> 63) && !LANES_ANY(quote);
     if (!inside) {
         in = quote;
         in ^= in << 1;
@@ -198,53 +228,31 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS between = ~(comma | colon | brackets | opens | starts);
         const WORDS curly_open = brackets & opening & curly;
         const WORDS square_open = brackets & opening & ~curly;
-        const WORDS curly_close = brackets & ~opening & curly, close = brackets & ~opening;
-        WORDS opens_before, comma_before, colon_before, curly_before, square_before;
-        WORDS comma_before2, curly_before2;
-#define FOLLOW(x) { \
-            const WORDS first = BEFORE(x, 1); \
-            LANES(add)(&first, &between, &c->after_##x, &x##_before); \
-            x##_before &= ~between; \
-        }
-#define FOLLOW2(x) { \
-            const WORDS x##_next = x##_before; \
-            CARRY(x##_next); \
-            const WORDS first = BEFORE(x##_next, 1); \
-            LANES(add)(&first, &between, &c->after2_##x, &x##_before2); \
-            x##_before2 &= ~between; \
-        }
-        CARRY(comma);
-        CARRY(colon);
-        CARRY(curly_open);
-        CARRY(square_open);
-        FOLLOW(opens)
-        FOLLOW(comma)
-        FOLLOW(colon)
-#define curly_open_before curly_before
-#define square_open_before square_before
-        FOLLOW(curly_open)
-        FOLLOW(square_open)
-        FOLLOW2(comma)
-        FOLLOW2(curly)
-#undef curly_open_before
-#undef square_open_before
+#define FOLLOW(x) \
+        CARRY(x); \
+        WORDS after_##x = BEFORE(x, 1); \
+        LANES(add)(&after_##x, &between, &c->after_##x, &after_##x); \
+        after_##x &= ~between
+        /* Two masks tell a comma, which is in both, from a colon and a curly bracket. */
+        const WORDS mark = comma | colon, names = comma | curly_open;
+        FOLLOW(mark);
+        FOLLOW(names);
+        FOLLOW(square_open);
+        const WORDS key = opens & after_names;
+        FOLLOW(key);
 #undef FOLLOW
-#undef FOLLOW2
-        const WORDS room = comma_before | square_before | colon_before;
-        const WORDS no_end = room | curly_before;
+        const WORDS room = after_mark | after_square_open, no_end = room | after_names;
         const WORDS values = starts | curly_open | square_open;
         WORDS bad = values & ~room;
         bad |= opens & ~no_end;
         bad |= comma & no_end;
-        bad |= close & (comma_before | colon_before);
-        bad |= curly_close & square_before;
-        bad |= close & ~curly & curly_before;
-        bad |= colon & ~(opens_before & (comma_before2 | curly_before2));
-        bad |= opens_before & curly_before2 & ~colon;
+        bad |= brackets & ~opening & after_mark;
+        bad |= colon & ~after_key;
         if (LANES_ANY(bad))
             return WALK_INVALID;
-        /* What stands behind a comma and is not a key: only in an array. */
-        members = (values & comma_before) | (opens_before & comma_before2 & ~colon);
+        /* What stands behind a comma and is not a key, or behind what would be one and is no colon:
+           only in an array. */
+        members = (values & after_mark & after_names) | (after_key & ~colon);
 
         /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
            Of a word, its first letter. */
@@ -265,7 +273,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         CARRY(zeros);
         look |= BEFORE(zeros, 1) & digits;
     }
-    if (LANES_ANY(LOAD(m.control) & in))
+    if (odd && LANES_ANY(control & in))
         return WALK_INVALID;
 
     /* Rows. In a string, a mark is a digit or what may stand for one, or for a separator: an
@@ -278,7 +286,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS joiners = LOAD(m.joiner) & joined;
     WORDS sum = both, behind = none;
     /* A sum carries the bit behind a point through the digits there, to what follows. */
-    if (LANES_ANY(point) || c->point >> 63 || c->after_point) {
+    if (LANES_ANY(point) || LAST(c->point) >> 63 || c->after_point) {
         CARRY(point);
         const WORDS first = BEFORE(point, 1);
         LANES(add)(&both, &first, &c->after_point, &sum);
@@ -287,14 +295,12 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
     const WORDS row = marks | joiners | (digits & sum);
     const WORDS apart = joiners | more;
-    g->row_before = c->row;
+    g->row_before = LAST(c->row);
     g->joiners_before = c->joiners;
-    c->joiners = apart[LANES_COUNT - 1];
+    c->joiners = LAST(apart);
     CARRY(row);
-    const WORDS row2 = row & BEFORE(row, 1);
-    CARRY(row2);
-    const WORDS row4 = row2 & BEFORE(row2, 2);
-    CARRY(row4);
+    PAIR(row2, row, 1);
+    PAIR(row4, row2, 2);
     const WORDS nine = row4 & BEFORE(row4, 4) & BEFORE(row, 8);
     const WORDS codes = in & (LOAD(m.code) | (LOAD(m.backslash) & escaped));
     const WORDS signs = (in & LOAD(m.at)) | codes;
@@ -303,7 +309,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2), ell = LOAD(m.ell);
     CARRY(alpha);
     /* What is beyond ASCII, or the escape of a letter there. */
-    const WORDS beyond = LOAD(m.high) | letters;
+    const WORDS beyond = high | letters;
     CARRY(tail2);
     CARRY(ell);
     /* Of words with an l before the last letter only "default" says something: most are "role". */
@@ -325,23 +331,30 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(backslash);
     CARRY(gaps);
     CARRY(minus);
-    WORDS dull = BEFORE(alnum, 1)
-                 & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
-                     | BEFORE(backslash, 2));
-    c->users = LANES_ANY(LOAD(m.u) & BEFORE(minus, 1)) ? WALK_USER : c->users ? c->users - 1 : 0;
-    if (c->users)
-        dull &= ~opening;
-    dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
-            & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
-                | BEFORE(backslash, 4));
-    const WORDS assigns = assign & in & ~dull;
+    WORDS users = alpha & BEFORE(minus, 1), assigns = assign & in;
+    if (LANES_ANY(users))
+        LANES(only)(&users, w->p, w->p + base, 0, 'u');
+    c->users = LANES_ANY(users) ? WALK_USER : c->users ? c->users - 1 : 0;
+    if (LANES_ANY(assigns)) {
+        WORDS dull = BEFORE(alnum, 1)
+                     & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2)
+                         | BEFORE(gaps, 1) | BEFORE(backslash, 2));
+        if (c->users)
+            dull &= ~opening;
+        dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
+                & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
+                    | BEFORE(backslash, 4));
+        assigns &= ~dull;
+    }
     /* No letter or digit stands before a country, unless it is of an escape. */
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
                             & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
-    LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
+    LANES(runs)(w, base, &in, &run, &s, &strokes, &assigns, &closely);
 
     const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
-    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden);
+    /* Right behind a key stands neither a comma nor a bracket. */
+    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden)
+                       & ~((comma | brackets) >> 1);
     STORE(g->in, in);
     STORE(g->opens, opens);
     STORE(g->closes, closes);
@@ -376,10 +389,16 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef STORE
 #undef CARRY
 #undef BEFORE
+#undef PAIR
+#undef LAST
 #undef LANES
 #undef LANES_COUNT
 #undef LANES_TARGET
 #undef LANES_ROWS
+#undef LANES_VECTOR
+#undef LANES_MOST
+#undef LANES_ODD
+#undef LANES_RARE
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP

@@ -76,9 +76,17 @@ typedef struct {
     unsigned char ibans[26 * 26];    /* their lengths, by country; and WALK_FIGURES */
 } WalkRules;
 
-/* What a group of blocks leaves behind: of each mask, that of the last block, of which the next
-   group needs the last bits. */
+/* The masks that a group of blocks leaves behind, and of them those that are empty behind plain
+   text. Of the last block's the next group needs the last bits. */
+#define CARRIES_TEXT(DO) \
+    DO(both) DO(row) DO(ends) DO(tail2) DO(ell) DO(beyond) DO(units) DO(alnum) DO(quoted) \
+    DO(backslash) DO(gaps) DO(lasts)
+#define CARRIES_EACH(DO) \
+    CARRIES_TEXT(DO) DO(opens) DO(scalar) DO(mark) DO(names) DO(square_open) DO(key) DO(others) \
+    DO(digits) DO(dots) DO(minuses) DO(zeros) DO(point) DO(alpha) DO(run) DO(s) DO(dash) DO(minus)
+
 typedef struct {
+    CARRIES_EACH(MASKS_FIELD)
     uint64_t in_string;          /* 0 or 1 */
     uint64_t escaped;            /* 1 where the first byte is behind a backslash */
     uint64_t letters;            /* bytes of a unit that began before and is a letter */
@@ -86,15 +94,10 @@ typedef struct {
     uint64_t wide;               /* bytes of a unit beyond ASCII that counts */
     uint64_t high_bytes;         /* so many bytes of a character that began before */
     uint64_t high_marks;         /* these, where it counts */
-    uint64_t opens, scalar, comma, colon, curly_open, square_open, comma_next, curly_next;
-    /* 1 where the last token is of this kind, or the last but one. */
-    uint64_t after_opens, after_comma, after_colon, after_curly_open, after_square_open;
-    uint64_t after2_comma, after2_curly;
-    uint64_t others, digits, dots, minuses, zeros;
-    uint64_t both, point, after_point, row, row2, row4, joiners;
-    uint64_t alpha, ends, tail2, ell, units;
-    uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
-    uint64_t alnum, quoted, backslash, gaps, minus, lasts;
+    /* 1 where the last token is of this kind: a comma or a colon, a comma or a curly bracket that
+       opens, a square one; a string behind one of `names`. */
+    uint64_t after_mark, after_names, after_square_open, after_key;
+    uint64_t after_point, joiners;
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
@@ -263,7 +266,7 @@ static void walk_begin(
     w->value_at = w->begins_at = -1;
     w->rules = rules;
     /* As if the value stood behind a colon. */
-    w->carries.after_colon = 1;
+    w->carries.after_mark = 1;
 }
 
 #include "places.h"
@@ -274,8 +277,12 @@ static void walk_begin(
 #define LANES_ROWS
 #define LANES_TEXT masks_text_avx2
 #define LANES_REST masks_rest_avx2
-#define LANES_UP(x, first) _mm256_blend_epi32( \
-    _mm256_permute4x64_epi64((__m256i)(x), 0x93), _mm256_set1_epi64x((long long)(first)), 3)
+#define LANES_RARE masks_rare_avx2
+#define LANES_VECTOR __m256i
+#define LANES_MOST _mm256_set1_epi8(0x7f)
+#define LANES_ODD(x) (_mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), x)) != 0)
+#define LANES_UP(x, before) _mm256_alignr_epi8( \
+    (__m256i)(x), _mm256_permute2x128_si256((__m256i)(before), (__m256i)(x), 0x21), 8)
 #define LANES_TOPS(x) ((unsigned)_mm256_movemask_pd((__m256d)(x)))
 #define LANES_FULL(x) \
     LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_set1_epi64x(-1)))
@@ -290,10 +297,13 @@ static void walk_begin(
 #define LANES_TARGET MASKS_TARGET_AVX512
 /* Where they are is kept from the compiler, which would make them anew. */
 #define LANES_ROWS const MasksRow *rows = masks_rows; __asm__("" : "+r"(rows));
-#define LANES_TEXT(p, m, i) masks_text_avx512(p, rows, m, i)
+#define LANES_TEXT(p, m, i, least) masks_text_avx512(p, rows, m, i, least)
 #define LANES_REST(p, m, i) masks_rest_avx512(p, rows, m, i)
-#define LANES_UP(x, first) \
-    _mm512_alignr_epi64((__m512i)(x), _mm512_set1_epi64((long long)(first)), 7)
+#define LANES_RARE masks_rare_avx512
+#define LANES_VECTOR __m512i
+#define LANES_MOST _mm512_set1_epi8(0x7f)
+#define LANES_ODD(x) (_mm512_cmplt_epi8_mask(x, _mm512_set1_epi8(0x20)) != 0)
+#define LANES_UP(x, before) _mm512_alignr_epi64((__m512i)(x), (__m512i)(before), 7)
 #define LANES_TOPS(x) ((unsigned)_mm512_movepi64_mask((__m512i)(x)))
 #define LANES_FULL(x) ((unsigned)_mm512_cmpeq_epi64_mask((__m512i)(x), _mm512_set1_epi64(-1)))
 #define LANES_SPREAD(bits) _mm512_movm_epi64((__mmask8)(bits))
@@ -345,8 +355,8 @@ static inline int walk_turn(Walk *w) {
         while (w->lane >= w->lanes) {
             Carries *c = &w->carries;
             if (w->base > w->n)
-                return c->in_string || w->depth || c->after_comma || c->after_colon
-                               || c->after_curly_open || c->after_square_open
+                return c->in_string || w->depth || c->after_mark || c->after_names
+                               || c->after_square_open
                            ? WALK_INVALID
                            : WALK_END;
             w->lane = 0;
