@@ -12,13 +12,16 @@ typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 
 /* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the bits
    for the next group, of which the last block's count. PAIR makes of a mask that of what is set
-   `count` places before, too: of its own carry only the first bits are lost, which nobody asks for. */
+   `count` places before, too, EITHER of what is set there or here: of their own carry only the first
+   bits are wrong, which nobody asks for. */
 #define CARRY(x) \
     const WORDS x##_up = (WORDS)LANES_UP(x, LOAD(c->x)); \
     STORE(c->x, x)
 #define BEFORE(x, count) ((x) << (count) | x##_up >> (64 - (count)))
 #define PAIR(to, x, count) \
     const WORDS to = x & BEFORE(x, count), to##_up = x##_up & x##_up << (count)
+#define EITHER(to, x, count) \
+    const WORDS to = x | BEFORE(x, count), to##_up = x##_up | x##_up << (count)
 #define LAST(x) ((x)[LANES_COUNT - 1])
 
 /* a + b as one number, the first lane lowest; `carry` comes into it and out of it. */
@@ -46,6 +49,22 @@ void LANES(only)(
                 each[i] ^= left & (0 - left);
         }
     *bits = LOAD(each);
+}
+
+/* Takes from `look` those of `words`, in the group from `base` on, with which true, false and null
+   begin. */
+static inline __attribute__((always_inline)) LANES_TARGET
+void LANES(pass_words)(WORDS *look, const WORDS *words, const Walk *w, Py_ssize_t base) {
+    MaskWords each;
+    STORE(each, *words);
+    for (int i = 0; i < LANES_COUNT; i++) {
+        uint64_t passed = 0;
+        for (uint64_t left = each[i]; left; left &= left - 1)
+            if (walk_word(w, base + i * WALK_BLOCK + __builtin_ctzll(left)))
+                passed |= left & (0 - left);
+        each[i] = passed;
+    }
+    *look &= ~LOAD(each);
 }
 
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
@@ -122,7 +141,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
                       | LOAD(m.code))) {
         const WORDS all = ~none;
         int found = LANES(runs)(w, base, &all, &tokens_, &s_, &dash_, &assign, &closely);
-        c->joiners = 0;
+        c->apart = 0;
 #define CLEAR(name) STORE(c->name, none);
         CARRIES_TEXT(CLEAR)
 #undef CLEAR
@@ -137,6 +156,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->closes, none);
         STORE(g->starts, none);
         STORE(g->brackets, none);
+        STORE(g->splits, none);
         STORE(g->calls, none);
         STORE(g->keys, none);
         STORE(g->members, none);
@@ -193,7 +213,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS dash = LOAD(m.dash), opening = LOAD(m.opening), curly = LOAD(m.curly);
     WORDS in = ~none, opens = none, closes = none, firsts = none, brackets = none;
     WORDS comma = none, colon = none, members = none, starts = none, look = none;
-    WORDS digits = none, dots = none;
+    WORDS digits = none, dots = none, splits = none;
     /* Most of a long string: as if nothing of this had been there. */
     const int inside = c->in_string && !(LAST(c->opens) >> 63) && !LANES_ANY(quote);
     if (!inside) {
@@ -265,6 +285,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         CARRY(dots);
         CARRY(minuses);
         look = others & ~BEFORE(others, 1);
+        const WORDS words = look & starts;
+        if (LANES_ANY(words))
+            LANES(pass_words)(&look, &words, w, base);
         look |= dots & ~BEFORE(digits, 1);
         look |= BEFORE(dots, 1) & ~digits;
         look |= minuses & ~starts;
@@ -272,6 +295,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS zeros = LOAD(m.zero) & digits & (starts | BEFORE(minuses, 1));
         CARRY(zeros);
         look |= BEFORE(zeros, 1) & digits;
+        /* What stands behind a block may be anything. */
+        splits = square_open
+                 & ((space | (digits & (digits >> 1 | 1ull << 63))
+                     | (opens & (digit >> 1 | 1ull << 63))) >> 1 | 1ull << 63);
     }
     if (odd && LANES_ANY(control & in))
         return WALK_INVALID;
@@ -296,12 +323,26 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS row = marks | joiners | (digits & sum);
     const WORDS apart = joiners | more;
     g->row_before = LAST(c->row);
-    g->joiners_before = c->joiners;
-    c->joiners = LAST(apart);
+    g->joiners_before = c->apart;
+    c->apart = LAST(apart);
     CARRY(row);
     PAIR(row2, row, 1);
     PAIR(row4, row2, 2);
-    const WORDS nine = row4 & BEFORE(row4, 4) & BEFORE(row, 8);
+    PAIR(row8, row4, 4);
+    CARRY(joiners);
+    WORDS nine = row8 & BEFORE(row, 8);
+    if (LANES_ANY(nine)) {
+        /* Nine digits without a joiner are nine bytes, with one ten; with more of them, eleven. So a
+           date is none. */
+        EITHER(some2, joiners, 1);
+        EITHER(some4, some2, 2);
+        const WORDS some8 = some4 | BEFORE(some4, 4);
+        PAIR(two4, some2, 2);
+        const WORDS two8 = two4 | BEFORE(two4, 4) | (some4 & BEFORE(some4, 4));
+        nine &= ~(some8 | BEFORE(joiners, 8));
+        nine |= row8 & BEFORE(row8, 2) & ~(two8 | (some8 & BEFORE(some2, 8)));
+        nine |= row8 & BEFORE(row8, 3);
+    }
     const WORDS codes = in & (LOAD(m.code) | (LOAD(m.backslash) & escaped));
     const WORDS signs = (in & LOAD(m.at)) | codes;
 
@@ -360,6 +401,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->closes, closes);
     STORE(g->starts, starts);
     STORE(g->brackets, brackets);
+    STORE(g->splits, splits);
     STORE(g->opening, opening);
     STORE(g->curly, curly);
     STORE(g->members, members);
@@ -390,6 +432,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef CARRY
 #undef BEFORE
 #undef PAIR
+#undef EITHER
 #undef LAST
 #undef LANES
 #undef LANES_COUNT

@@ -79,7 +79,7 @@ typedef struct {
 /* The masks that a group of blocks leaves behind, and of them those that are empty behind plain
    text. Of the last block's the next group needs the last bits. */
 #define CARRIES_TEXT(DO) \
-    DO(both) DO(row) DO(ends) DO(tail2) DO(ell) DO(beyond) DO(units) DO(alnum) DO(quoted) \
+    DO(both) DO(row) DO(joiners) DO(ends) DO(tail2) DO(ell) DO(beyond) DO(units) DO(alnum) DO(quoted) \
     DO(backslash) DO(gaps) DO(lasts)
 #define CARRIES_EACH(DO) \
     CARRIES_TEXT(DO) DO(opens) DO(scalar) DO(mark) DO(names) DO(square_open) DO(key) DO(others) \
@@ -97,7 +97,7 @@ typedef struct {
     /* 1 where the last token is of this kind: a comma or a colon, a comma or a curly bracket that
        opens, a square one; a string behind one of `names`. */
     uint64_t after_mark, after_names, after_square_open, after_key;
-    uint64_t after_point, joiners;
+    uint64_t after_point, apart;
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
@@ -106,6 +106,7 @@ typedef struct {
     MaskWords in, opens, closes, starts, brackets, opening, curly;
     MaskWords members;           /* where only an item of an array may stand */
     MaskWords colons, commas, calls, keys;
+    MaskWords splits;            /* arrays whose items may be groups of a card number */
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
     MaskWords assigns;           /* colons and equals signs in strings, behind what may say something */
@@ -140,7 +141,7 @@ typedef struct {
     /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
     int lane, lanes;
-    uint64_t brackets, openings, curlies, calls, firsts, keys, addresses;
+    uint64_t brackets, openings, curlies, splits, calls, firsts, keys, addresses;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
     uint64_t wrong[3];
@@ -379,6 +380,7 @@ static inline int walk_turn(Walk *w) {
     w->brackets = g->brackets[i];
     w->openings = g->opening[i];
     w->curlies = g->curly[i];
+    w->splits = g->splits[i];
     w->calls = g->calls[i];
     w->keys = g->keys[i];
     w->begins = w->firsts = w->addresses = 0;
@@ -497,100 +499,111 @@ static inline void walk_string(Walk *w, int bit) {
     }
 }
 
+/* Goes through the brackets among `those`, which are all up to some byte: WALK_DONE; or WALK_ARRAY or
+   WALK_BAD, where it stops. What is between them is checked, too, but for what stands behind the
+   last. */
+WALK_TARGET_BITS
+static inline int walk_brackets(Walk *w, uint64_t those) {
+    const uint64_t openings = w->openings, curlies = w->curlies, splits = w->splits;
+    const Py_ssize_t base = w->base;
+    uint64_t left = w->brackets & those, rest = ~w->seen;
+    int depth = w->depth, frame = w->frames[depth];
+    w->brackets &= ~those;
+    for (; left; left &= left - 1) {
+        const uint64_t upto = left ^ (left - 1), one = left & upto;
+        const int kind = curlies & one ? IN_OBJECT : IN_ARRAY;
+        const Py_ssize_t at = base + __builtin_ctzll(left);
+        if (upto & rest & w->wrong[frame])
+            return WALK_BAD;
+        rest &= ~upto;
+        if (openings & one) {
+            if (depth == WALK_DEPTH)
+                return WALK_BAD;
+            w->values[depth + 1] = frame == IN_OBJECT ? at : w->values[depth];
+            w->frames[++depth] = (unsigned char)kind;
+            frame = kind;
+            if (splits & one && walk_may_split(w, at)) {
+                w->brackets |= left & ~upto;
+                w->depth = depth;
+                w->seen = ~rest;
+                w->start = at;
+                return WALK_ARRAY;
+            }
+        } else {
+            if (frame != kind)
+                return WALK_BAD;
+            frame = w->frames[--depth];
+            if (w->ends && depth == 1 && *w->ends++ != at)
+                return WALK_BAD;
+        }
+    }
+    w->depth = depth;
+    w->seen = ~rest;
+    return WALK_DONE;
+}
+
+/* Says whether the first of the places to be told, `one`, has to be read, and what it is; WALK_DONE
+   where it has not. It is then no more among them. */
+static inline int walk_place(Walk *w, uint64_t one) {
+    const int bit = __builtin_ctzll(one), text = (w->in & one) != 0;
+    const uint64_t behind = w->closes & ~((one << 1) - 1);
+    const int frame = w->frames[w->depth];
+    uint64_t rest;
+    if (w->firsts & one) {
+        w->firsts &= ~one;
+        w->start = walk_last(w, w->opens, bit, w->open_at);
+        if (w->start >= w->done) {
+            w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+            w->end = behind ? w->base + __builtin_ctzll(behind) : 0;
+            return WALK_JSON;
+        }
+    }
+    if (w->addresses & ~w->calls & one) {
+        Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
+        int found = start < w->done ? 0 : walk_address(w, start, w->base + bit);
+        w->addresses &= ~one;
+        if (found > 0)
+            return WALK_ADDRESS;
+        if (found < 0)
+            w->calls |= one;
+    }
+    if (!(w->calls & one))
+        return WALK_DONE;
+    /* One call is enough for a string: those up to its end are dropped. */
+    rest = text ? (behind ? behind & -behind : 0) - one : one;
+    w->calls &= ~rest;
+    w->firsts &= ~rest;
+    w->addresses &= ~rest;
+    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
+                    : walk_last(w, w->starts, bit, w->scalar_at);
+    if (w->start < w->done)
+        return WALK_DONE;
+    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+    if (!text)
+        return WALK_SCALAR;
+    walk_string(w, bit);
+    return WALK_STRING;
+}
+
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
 WALK_TARGET_BITS
 static int walk_next(Walk *w) {
     for (;;) {
-        uint64_t left;
+        uint64_t places;
+        int what;
         if (w->keys)
             walk_keys(w);
-        left = w->brackets | w->calls | w->firsts | w->addresses;
-        while (left) {
-            int bit = __builtin_ctzll(left);
-            uint64_t one = 1ull << bit;
-            Py_ssize_t at = w->base + bit;
-            int frame = w->frames[w->depth];
-            if ((w->firsts | w->addresses | w->calls) & one) {
-                if (w->firsts & one) {
-                    uint64_t closes = w->closes & ~((one << 1) - 1);
-                    w->firsts &= ~one;
-                    w->start = walk_last(w, w->opens, bit, w->open_at);
-                    if (w->start >= w->done) {
-                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                        return WALK_JSON;
-                    }
-                    if (!((w->addresses | w->calls) & one)) {
-                        left &= ~one;
-                        continue;
-                    }
-                }
-                if (w->addresses & ~w->calls & one) {
-                    int found;
-                    Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
-                    w->addresses &= ~one;
-                    left &= ~one;
-                    if (start < w->done)
-                        continue;
-                    found = walk_address(w, start, at);
-                    if (found == 0)
-                        continue;
-                    if (found > 0)
-                        return WALK_ADDRESS;
-                    w->calls |= one;
-                }
-                if (w->calls & one) {
-                    int text = (w->in & one) != 0;
-                    uint64_t closes = w->closes & ~((one << 1) - 1);
-                    /* One call is enough for a string: those up to its end are dropped. */
-                    uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
-                    w->calls &= ~rest;
-                    w->firsts &= ~rest;
-                    w->addresses &= ~rest;
-                    left &= ~rest | one;
-                    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
-                                    : walk_last(w, w->starts, bit, w->scalar_at);
-                    if (w->start >= w->done) {
-                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                        if (text) {
-                            walk_string(w, bit);
-                            return WALK_STRING;
-                        }
-                        return WALK_SCALAR;
-                    }
-                    if (!(w->brackets & one)) {
-                        left &= ~one;
-                        continue;
-                    }
-                }
-            }
-            left &= ~one;
-            w->brackets &= ~one;
-            {
-                uint64_t upto = ((one << 1) - 1) & ~w->seen;
-                int kind = w->curlies & one ? IN_OBJECT : IN_ARRAY;
-                if (upto & w->wrong[frame])
-                    return WALK_BAD;
-                w->seen |= upto;
-                if (w->openings & one) {
-                    if (w->depth == WALK_DEPTH)
-                        return WALK_BAD;
-                    w->depth++;
-                    w->frames[w->depth] = (unsigned char)kind;
-                    w->values[w->depth] = frame == IN_OBJECT ? at : w->values[w->depth - 1];
-                    if (kind == IN_ARRAY && walk_may_split(w, at)) {
-                        w->start = at;
-                        return WALK_ARRAY;
-                    }
-                } else {
-                    if (frame != kind)
-                        return WALK_BAD;
-                    w->depth--;
-                    if (w->ends && w->depth == 1 && *w->ends++ != at)
-                        return WALK_BAD;
-                }
-            }
+        while ((places = w->calls | w->firsts | w->addresses)) {
+            uint64_t one = places & (0 - places);
+            what = walk_brackets(w, one - 1);
+            if (what == WALK_DONE)
+                what = walk_place(w, one);
+            if (what != WALK_DONE)
+                return what;
         }
+        what = walk_brackets(w, ~0ull);
+        if (what != WALK_DONE)
+            return what;
         if (~w->seen & w->wrong[w->frames[w->depth]])
             return WALK_BAD;
         w->open_at = walk_last(w, w->opens, 63, w->open_at);
