@@ -67,6 +67,18 @@ void LANES(pass_words)(WORDS *look, const WORDS *words, const Walk *w, Py_ssize_
     *look &= ~LOAD(each);
 }
 
+/* Leaves of these quotes, in the group from `base` on, those of keys that may say secret. */
+static inline __attribute__((always_inline)) LANES_TARGET
+void LANES(only_keys)(WORDS *bits, const Walk *w, Py_ssize_t base) {
+    MaskWords each;
+    STORE(each, *bits);
+    for (int i = 0; i < LANES_COUNT; i++)
+        for (uint64_t left = each[i]; left; left &= left - 1)
+            if (walk_value(w, base + i * WALK_BLOCK + __builtin_ctzll(left)) < 0)
+                each[i] ^= left & (0 - left);
+    *bits = LOAD(each);
+}
+
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
    or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
 static inline __attribute__((always_inline)) LANES_TARGET
@@ -102,8 +114,8 @@ int LANES(runs)(
     return LANES_ANY(coded | events | words | dashes | *assigns);
 }
 
-/* Reads the group from `base` on: WALK_BLOCKS, WALK_PLAIN where it is inside a string and holds
-   nothing, or WALK_INVALID. */
+/* Reads the group from `base` on: WALK_BLOCKS, WALK_QUIET where nothing in it has to be looked at,
+   WALK_PLAIN where it is inside a string, too, or WALK_INVALID. */
 LANES_TARGET
 static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS none = {0};
@@ -159,9 +171,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->splits, none);
         STORE(g->calls, none);
         STORE(g->keys, none);
-        STORE(g->members, none);
-        STORE(g->colons, none);
-        STORE(g->commas, none);
+        STORE(g->wrong[IN_ROOT], none);
+        STORE(g->wrong[IN_OBJECT], none);
+        STORE(g->wrong[IN_ARRAY], none);
         STORE(g->look, none);
         STORE(g->nine, none);
         STORE(g->signs, none);
@@ -394,8 +406,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 
     const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
     /* Right behind a key stands neither a comma nor a bracket. */
-    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden)
-                       & ~((comma | brackets) >> 1);
+    WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden)
+                 & ~((comma | brackets) >> 1);
+    if (LANES_ANY(keys))
+        LANES(only_keys)(&keys, w, base);
     STORE(g->in, in);
     STORE(g->opens, opens);
     STORE(g->closes, closes);
@@ -404,9 +418,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->splits, splits);
     STORE(g->opening, opening);
     STORE(g->curly, curly);
-    STORE(g->members, members);
-    STORE(g->colons, colon);
-    STORE(g->commas, comma);
+    STORE(g->wrong[IN_ROOT], members | colon | comma);
+    STORE(g->wrong[IN_OBJECT], members);
+    STORE(g->wrong[IN_ARRAY], colon);
     STORE(g->calls, in_calls);
     STORE(g->keys, keys);
     STORE(g->firsts, firsts);
@@ -422,9 +436,12 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->squares, squares);
     STORE(g->inner, exponents | squares | assigns);
     STORE(g->countries, countries);
-    STORE(g->closely, closely | firsts | look | nine | signs | countries);
+    closely |= firsts | look | nine | signs | countries;
+    STORE(g->closely, closely);
     STORE(g->outer, ~in | opens | in_calls | keys);
-    return WALK_BLOCKS;
+    return w->nested || w->value_at >= 0 || LANES_ANY(closely | in_calls | keys | splits)
+               ? WALK_BLOCKS
+               : WALK_QUIET;
 }
 #undef WORDS
 #undef LOAD

@@ -36,7 +36,7 @@
 enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY, WALK_ADDRESS };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
-enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
+enum { WALK_BLOCKS, WALK_QUIET, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
 
 #define WALK_DEPTH 128
 #define WALK_BLOCK 64
@@ -104,8 +104,8 @@ typedef struct {
 /* What is known of the blocks of a group before their brackets are gone through. */
 typedef struct {
     MaskWords in, opens, closes, starts, brackets, opening, curly;
-    MaskWords members;           /* where only an item of an array may stand */
-    MaskWords colons, commas, calls, keys;
+    MaskWords wrong[3];          /* what may not stand in a frame */
+    MaskWords calls, keys;
     MaskWords splits;            /* arrays whose items may be groups of a card number */
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
@@ -141,10 +141,9 @@ typedef struct {
     /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
     int lane, lanes;
-    uint64_t brackets, openings, curlies, splits, calls, firsts, keys, addresses;
+    uint64_t brackets, calls, firsts, keys, addresses;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
-    uint64_t wrong[3];
     uint64_t begins;             /* with these bytes strings begin like JSON */
     Py_ssize_t begins_at;        /* the last before the block at hand that does so */
     int nested;                  /* the string at hand does so, and nothing is in it so far */
@@ -261,7 +260,9 @@ static void walk_begin(
     w->p = p;
     w->n = n;
     w->level = level;
+    /* As if a block had been gone through. */
     w->base = -WALK_BLOCK;
+    w->seen = ~0ull;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
     w->value_at = w->begins_at = -1;
@@ -344,6 +345,65 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
                     g->assigns[i] & new_);
 }
 
+/* Goes through the brackets `left` of a block of the group, that from `base` on: WALK_DONE, WALK_BAD,
+   or WALK_ARRAY behind the first in `splits` that may be one. Checks what stands before each, of
+   which `rest` is what has not been checked. */
+WALK_TARGET_BITS
+static inline __attribute__((always_inline)) int walk_brackets(
+    Walk *w, int lane, Py_ssize_t base, uint64_t *left, uint64_t splits, uint64_t *rest, int *depth
+) {
+    const Group *g = &w->group;
+    const uint64_t openings = g->opening[lane], curlies = g->curly[lane];
+    int frame = w->frames[*depth];
+    for (; *left; *left &= *left - 1) {
+        const uint64_t upto = *left ^ (*left - 1), one = *left & upto;
+        const int kind = curlies & one ? IN_OBJECT : IN_ARRAY;
+        const Py_ssize_t at = base + __builtin_ctzll(one);
+        if (upto & *rest & g->wrong[frame][lane])
+            return WALK_BAD;
+        *rest &= ~upto;
+        if (openings & one) {
+            if (*depth == WALK_DEPTH)
+                return WALK_BAD;
+            w->values[*depth + 1] = frame == IN_OBJECT ? at : w->values[*depth];
+            w->frames[++*depth] = (unsigned char)kind;
+            frame = kind;
+            if (splits & one && walk_may_split(w, at)) {
+                *left &= *left - 1;
+                w->start = at;
+                return WALK_ARRAY;
+            }
+        } else {
+            if (frame != kind)
+                return WALK_BAD;
+            frame = w->frames[--*depth];
+            if (w->ends && *depth == 1 && *w->ends++ != at)
+                return WALK_BAD;
+        }
+    }
+    return WALK_DONE;
+}
+
+/* Goes through a group in which nothing has to be looked at; whether its brackets may be those of a
+   valid document. */
+WALK_TARGET_BITS
+static int walk_quiet(Walk *w) {
+    const Group *g = &w->group;
+    int depth = w->depth;
+    for (int i = 0; i < w->lanes; i++) {
+        uint64_t left = g->brackets[i], rest = ~0ull;
+        if (walk_brackets(w, i, w->base + i * WALK_BLOCK, &left, 0, &rest, &depth) == WALK_BAD
+            || rest & g->wrong[w->frames[depth]][i])
+            return 0;
+    }
+    w->depth = depth;
+    for (int i = 0; i < w->lanes; i++) {
+        w->open_at = walk_last(g->opens[i], 63, w->base + i * WALK_BLOCK, w->open_at);
+        w->scalar_at = walk_last(g->starts[i], 63, w->base + i * WALK_BLOCK, w->scalar_at);
+    }
+    return 1;
+}
+
 /* Takes the next block that has to be gone through: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
@@ -365,7 +425,9 @@ static inline int walk_turn(Walk *w) {
                                            : walk_group_avx2(w, w->base);
             if (read == WALK_INVALID)
                 return WALK_INVALID;
-            if (read == WALK_PLAIN) {
+            if (read == WALK_QUIET && !walk_quiet(w))
+                return WALK_INVALID;
+            if (read == WALK_QUIET || read == WALK_PLAIN) {
                 w->base += w->lanes * WALK_BLOCK;
                 w->lanes = 0;
             }
@@ -378,16 +440,10 @@ static inline int walk_turn(Walk *w) {
     w->closes = g->closes[i];
     w->starts = g->starts[i];
     w->brackets = g->brackets[i];
-    w->openings = g->opening[i];
-    w->curlies = g->curly[i];
-    w->splits = g->splits[i];
     w->calls = g->calls[i];
     w->keys = g->keys[i];
     w->begins = w->firsts = w->addresses = 0;
     w->seen = 0;
-    w->wrong[IN_OBJECT] = g->members[i];
-    w->wrong[IN_ARRAY] = g->colons[i];
-    w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
     if (closely)
         walk_closely(w);
     if (w->begins || w->nested)
@@ -499,47 +555,16 @@ static inline void walk_string(Walk *w, int bit) {
     }
 }
 
-/* Goes through the brackets among `those`, which are all up to some byte: WALK_DONE; or WALK_ARRAY or
-   WALK_BAD, where it stops. What is between them is checked, too, but for what stands behind the
-   last. */
+/* Goes through the brackets of the block at hand that are among `those`, all up to some byte. */
 WALK_TARGET_BITS
-static inline int walk_brackets(Walk *w, uint64_t those) {
-    const uint64_t openings = w->openings, curlies = w->curlies, splits = w->splits;
-    const Py_ssize_t base = w->base;
+static inline int walk_block(Walk *w, uint64_t those) {
     uint64_t left = w->brackets & those, rest = ~w->seen;
-    int depth = w->depth, frame = w->frames[depth];
-    w->brackets &= ~those;
-    for (; left; left &= left - 1) {
-        const uint64_t upto = left ^ (left - 1), one = left & upto;
-        const int kind = curlies & one ? IN_OBJECT : IN_ARRAY;
-        const Py_ssize_t at = base + __builtin_ctzll(left);
-        if (upto & rest & w->wrong[frame])
-            return WALK_BAD;
-        rest &= ~upto;
-        if (openings & one) {
-            if (depth == WALK_DEPTH)
-                return WALK_BAD;
-            w->values[depth + 1] = frame == IN_OBJECT ? at : w->values[depth];
-            w->frames[++depth] = (unsigned char)kind;
-            frame = kind;
-            if (splits & one && walk_may_split(w, at)) {
-                w->brackets |= left & ~upto;
-                w->depth = depth;
-                w->seen = ~rest;
-                w->start = at;
-                return WALK_ARRAY;
-            }
-        } else {
-            if (frame != kind)
-                return WALK_BAD;
-            frame = w->frames[--depth];
-            if (w->ends && depth == 1 && *w->ends++ != at)
-                return WALK_BAD;
-        }
-    }
-    w->depth = depth;
+    int depth = w->depth;
+    int what = walk_brackets(w, w->lane, w->base, &left, w->group.splits[w->lane], &rest, &depth);
+    w->brackets = left | (w->brackets & ~those);
     w->seen = ~rest;
-    return WALK_DONE;
+    w->depth = depth;
+    return what;
 }
 
 /* Says whether the first of the places to be told, `one`, has to be read, and what it is; WALK_DONE
@@ -551,7 +576,7 @@ static inline int walk_place(Walk *w, uint64_t one) {
     uint64_t rest;
     if (w->firsts & one) {
         w->firsts &= ~one;
-        w->start = walk_last(w, w->opens, bit, w->open_at);
+        w->start = walk_last(w->opens, bit, w->base, w->open_at);
         if (w->start >= w->done) {
             w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
             w->end = behind ? w->base + __builtin_ctzll(behind) : 0;
@@ -559,7 +584,7 @@ static inline int walk_place(Walk *w, uint64_t one) {
         }
     }
     if (w->addresses & ~w->calls & one) {
-        Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
+        Py_ssize_t start = walk_last(w->opens, bit, w->base, w->open_at);
         int found = start < w->done ? 0 : walk_address(w, start, w->base + bit);
         w->addresses &= ~one;
         if (found > 0)
@@ -574,8 +599,8 @@ static inline int walk_place(Walk *w, uint64_t one) {
     w->calls &= ~rest;
     w->firsts &= ~rest;
     w->addresses &= ~rest;
-    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
-                    : walk_last(w, w->starts, bit, w->scalar_at);
+    w->start = text ? walk_last(w->opens, bit, w->base, w->open_at)
+                    : walk_last(w->starts, bit, w->base, w->scalar_at);
     if (w->start < w->done)
         return WALK_DONE;
     w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
@@ -595,19 +620,19 @@ static int walk_next(Walk *w) {
             walk_keys(w);
         while ((places = w->calls | w->firsts | w->addresses)) {
             uint64_t one = places & (0 - places);
-            what = walk_brackets(w, one - 1);
+            what = walk_block(w, one - 1);
             if (what == WALK_DONE)
                 what = walk_place(w, one);
             if (what != WALK_DONE)
                 return what;
         }
-        what = walk_brackets(w, ~0ull);
+        what = walk_block(w, ~0ull);
         if (what != WALK_DONE)
             return what;
-        if (~w->seen & w->wrong[w->frames[w->depth]])
+        if (~w->seen & w->group.wrong[w->frames[w->depth]][w->lane])
             return WALK_BAD;
-        w->open_at = walk_last(w, w->opens, 63, w->open_at);
-        w->scalar_at = walk_last(w, w->starts, 63, w->scalar_at);
+        w->open_at = walk_last(w->opens, 63, w->base, w->open_at);
+        w->scalar_at = walk_last(w->starts, 63, w->base, w->scalar_at);
         switch (walk_turn(w)) {
         case WALK_INVALID: return WALK_BAD;
         case WALK_END: return WALK_DONE;
