@@ -2,8 +2,8 @@
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
    LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and LANES_FULL
-   are one bit for each lane whose top bit is set, or all of them; LANES_SPREAD is all ones in the
-   lanes of these bits. */
+   are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that is not 0;
+   LANES_SPREAD is all ones in the lanes of these bits. */
 
 typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 #define WORDS LANES(Words)
@@ -34,50 +34,24 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     *to = sum - (WORDS)LANES_SPREAD(carries);
 }
 
-/* Leaves of these bytes of the group at `p` those at which a letter stands, in any case, so many
-   places before; `low` is where the document begins. */
-static inline __attribute__((always_inline)) LANES_TARGET
-void LANES(only)(
-    WORDS *bits, const unsigned char *low, const unsigned char *p, int count, unsigned char letter
-) {
-    MaskWords each;
-    STORE(each, *bits);
-    for (int i = 0; i < LANES_COUNT; i++)
-        for (uint64_t left = each[i]; left; left &= left - 1) {
-            const unsigned char *at = p + i * WALK_BLOCK + __builtin_ctzll(left);
-            if (at - low < count || (at[-count] | 0x20) != letter)
-                each[i] ^= left & (0 - left);
-        }
-    *bits = LOAD(each);
-}
-
-/* Takes from `look` those of `words`, in the group from `base` on, with which true, false and null
-   begin. */
-static inline __attribute__((always_inline)) LANES_TARGET
-void LANES(pass_words)(WORDS *look, const WORDS *words, const Walk *w, Py_ssize_t base) {
-    MaskWords each;
-    STORE(each, *words);
-    for (int i = 0; i < LANES_COUNT; i++) {
-        uint64_t passed = 0;
-        for (uint64_t left = each[i]; left; left &= left - 1)
-            if (walk_word(w, base + i * WALK_BLOCK + __builtin_ctzll(left)))
-                passed |= left & (0 - left);
-        each[i] = passed;
+/* Leaves of `bits`, in the group from `base` on, those of the places `at` of which `holds` is true.
+   Lanes without any are no turn of the loop: how many have some is harder to foretell than how many
+   one has. */
+#define KEEP(bits, at, holds) { \
+        MaskWords each; \
+        STORE(each, bits); \
+        for (unsigned lanes = LANES_SET(bits); lanes; lanes &= lanes - 1) { \
+            const int lane = __builtin_ctz(lanes); \
+            uint64_t left = each[lane], kept = 0; \
+            for (; left; left &= left - 1) { \
+                const Py_ssize_t at = base + lane * WALK_BLOCK + __builtin_ctzll(left); \
+                if (holds) \
+                    kept |= left & (0 - left); \
+            } \
+            each[lane] = kept; \
+        } \
+        bits = LOAD(each); \
     }
-    *look &= ~LOAD(each);
-}
-
-/* Leaves of these quotes, in the group from `base` on, those of keys that may say secret. */
-static inline __attribute__((always_inline)) LANES_TARGET
-void LANES(only_keys)(WORDS *bits, const Walk *w, Py_ssize_t base) {
-    MaskWords each;
-    STORE(each, *bits);
-    for (int i = 0; i < LANES_COUNT; i++)
-        for (uint64_t left = each[i]; left; left &= left - 1)
-            if (walk_value(w, base + i * WALK_BLOCK + __builtin_ctzll(left)) < 0)
-                each[i] ^= left & (0 - left);
-    *bits = LOAD(each);
-}
 
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
    or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
@@ -99,7 +73,7 @@ int LANES(runs)(
     CARRY(s);
     WORDS words = s & BEFORE(s, 1);
     if (LANES_ANY(words))
-        LANES(only)(&words, w->p, w->p + base, 3, 'p');
+        KEEP(words, at, at >= 3 && (w->p[at - 3] | 0x20) == 'p')
     CARRY(dash);
     PAIR(dash2, dash, 1);
     const WORDS dash5 = dash2 & BEFORE(dash2, 2) & BEFORE(dash, 4);
@@ -297,9 +271,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         CARRY(dots);
         CARRY(minuses);
         look = others & ~BEFORE(others, 1);
-        const WORDS words = look & starts;
+        WORDS words = look & starts;
         if (LANES_ANY(words))
-            LANES(pass_words)(&look, &words, w, base);
+            KEEP(words, at, walk_word(w, at))
+        look &= ~words;
         look |= dots & ~BEFORE(digits, 1);
         look |= BEFORE(dots, 1) & ~digits;
         look |= minuses & ~starts;
@@ -386,7 +361,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(minus);
     WORDS users = alpha & BEFORE(minus, 1), assigns = assign & in;
     if (LANES_ANY(users))
-        LANES(only)(&users, w->p, w->p + base, 0, 'u');
+        KEEP(users, at, (w->p[at] | 0x20) == 'u')
     c->users = LANES_ANY(users) ? WALK_USER : c->users ? c->users - 1 : 0;
     if (LANES_ANY(assigns)) {
         WORDS dull = BEFORE(alnum, 1)
@@ -409,7 +384,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden)
                  & ~((comma | brackets) >> 1);
     if (LANES_ANY(keys))
-        LANES(only_keys)(&keys, w, base);
+        KEEP(keys, at, walk_value(w, at) >= 0)
     STORE(g->in, in);
     STORE(g->opens, opens);
     STORE(g->closes, closes);
@@ -450,6 +425,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef BEFORE
 #undef PAIR
 #undef EITHER
+#undef KEEP
 #undef LAST
 #undef LANES
 #undef LANES_COUNT
@@ -466,3 +442,4 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES_FULL
 #undef LANES_SPREAD
 #undef LANES_ANY
+#undef LANES_SET

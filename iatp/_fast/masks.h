@@ -28,23 +28,24 @@ typedef struct {
 enum {
     IS_EARLY = 1,                /* a to o, and _ */
     IS_LATE = 2,                 /* p to z */
-    IS_DIGIT = 4,
+    IS_UNDER = 4,                /* _ ~ ^ DEL */
     IS_SIGN = 8,                 /* + / */
     IS_MINUS = 16,
     IS_S = 32,
     IS_ASSIGN = 64,              /* : = */
-    IS_UNDER = (char)128         /* _ ~ ^ DEL */
+    IS_DIGIT = 128               /* the top bit: a mask of its own */
 };
 #define TOKEN_LOW_HALVES \
-    IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_ASSIGN, IS_EARLY | IS_SIGN, IS_EARLY, \
-    IS_EARLY | IS_MINUS | IS_ASSIGN, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
+    (char)(IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT | IS_S), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    IS_EARLY | IS_LATE | IS_ASSIGN, IS_EARLY | IS_SIGN, IS_EARLY, \
+    IS_EARLY | IS_MINUS | IS_ASSIGN, IS_EARLY | IS_UNDER, IS_EARLY | IS_SIGN | IS_UNDER
 #define TOKEN_HIGH_HALVES \
-    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT | IS_ASSIGN, IS_EARLY, (char)(IS_LATE | IS_S | IS_UNDER), \
-    IS_EARLY, (char)(IS_LATE | IS_S | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, IS_SIGN | IS_MINUS, (char)(IS_DIGIT | IS_ASSIGN), IS_EARLY, IS_LATE | IS_S | IS_UNDER, \
+    IS_EARLY, IS_LATE | IS_S | IS_UNDER, 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_ALPHA (IS_EARLY | IS_LATE)
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
@@ -63,17 +64,17 @@ enum {
     TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_BEHIND (BEHIND_2 | BEHIND_5 | BEHIND_6 | BEHIND_7)
 enum {
-    IS_COMMA = 1, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
+    IS_COMMA = 1, IS_TAB = 4, IS_BREAK = 8, IS_SPACE = 16,
     IS_DASH = 32,                /* - . / */
     IS_LINE = 64,                /* _ */
-    IS_TAB = 128
+    IS_BRACKET = 128             /* the top bit */
 };
 #define LOW_HALVES \
-    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, (char)(IS_BREAK | IS_TAB), IS_BREAK, \
-    IS_BRACKET, IS_COMMA, IS_BRACKET | IS_BREAK | IS_DASH, IS_DASH, IS_DASH | IS_LINE
+    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, IS_BREAK | IS_TAB, IS_BREAK, \
+    (char)IS_BRACKET, IS_COMMA, (char)(IS_BRACKET | IS_BREAK | IS_DASH), IS_DASH, IS_DASH | IS_LINE
 #define HIGH_HALVES \
-    (char)(IS_BREAK | IS_TAB), 0, IS_COMMA | IS_SPACE | IS_DASH, 0, 0, \
-    IS_BRACKET | IS_LINE, 0, IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
+    IS_BREAK | IS_TAB, 0, IS_COMMA | IS_SPACE | IS_DASH, 0, 0, \
+    (char)(IS_BRACKET | IS_LINE), 0, (char)IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
 
 #define BITS(a, b) \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
@@ -105,7 +106,7 @@ static inline __attribute__((always_inline)) void masks_text_avx2(
     m->s[i] = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
     m->assign[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
     m->dash[i] = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
-    m->digit[i] = BITS(_mm256_slli_epi16(ta, 5), _mm256_slli_epi16(tb, 5));
+    m->digit[i] = BITS(ta, tb);
     __m256i word = _mm256_set1_epi8((char)IS_TOKEN), letter = _mm256_set1_epi8(IS_ALPHA);
     m->token[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
                      _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
@@ -144,7 +145,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
     m->space[i] = ~NOT_IN(IS_BREAK | IS_SPACE);
     m->joiner[i] = ~NOT_IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
-    m->bracket[i] = ~NOT_IN(IS_BRACKET);
+    m->bracket[i] = BITS(ka, kb);
 #undef NOT_IN
     m->comma[i] = BITS(EQUAL(a, ','), EQUAL(b, ','));
     /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
@@ -175,8 +176,8 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
 typedef unsigned char MasksRow[64] __attribute__((aligned(64)));
 enum {
     ROW_QUOTE, ROW_BACKSLASH, ROW_ZERO, ROW_AT, ROW_PERCENT, ROW_ONE, ROW_HALF, ROW_TOKEN_LOW,
-    ROW_TOKEN_HIGH, ROW_TOKEN, ROW_ALPHA, ROW_DIGIT, ROW_ASSIGN, ROW_MINUS, ROW_LOW, ROW_HIGH,
-    ROW_SPACES, ROW_JOINERS, ROW_BRACKET, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
+    ROW_TOKEN_HIGH, ROW_TOKEN, ROW_ALPHA, ROW_MINUS, ROW_LOW, ROW_HIGH,
+    ROW_SPACES, ROW_JOINERS, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
     ROW_BEHIND, ROW_COMMA, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_ELL, ROWS
 };
 #define ALL(...) {[0 ... 63] = (unsigned char)(__VA_ARGS__)}
@@ -185,11 +186,10 @@ static const MasksRow masks_rows[ROWS] = {
     [ROW_QUOTE] = ALL('"'), [ROW_BACKSLASH] = ALL('\\'), [ROW_ZERO] = ALL('0'),
     [ROW_AT] = ALL('@'), [ROW_PERCENT] = ALL('%'), [ROW_ONE] = ALL(1), [ROW_HALF] = ALL(0x0f),
     [ROW_TOKEN_LOW] = FOUR(TOKEN_LOW_HALVES), [ROW_TOKEN_HIGH] = FOUR(TOKEN_HIGH_HALVES),
-    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_ALPHA] = ALL(IS_ALPHA), [ROW_DIGIT] = ALL(IS_DIGIT),
-    [ROW_ASSIGN] = ALL(IS_ASSIGN), [ROW_MINUS] = ALL(IS_MINUS),
+    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_ALPHA] = ALL(IS_ALPHA), [ROW_MINUS] = ALL(IS_MINUS),
     [ROW_LOW] = FOUR(LOW_HALVES), [ROW_HIGH] = FOUR(HIGH_HALVES),
     [ROW_SPACES] = ALL(IS_BREAK | IS_SPACE),
-    [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB), [ROW_BRACKET] = ALL(IS_BRACKET),
+    [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB),
     [ROW_TAIL_LOW] = FOUR(TAIL_LOW_HALVES), [ROW_TAIL_HIGH] = FOUR(TAIL_HIGH_HALVES),
     [ROW_TAIL] = ALL(TAIL_6 | TAIL_7), [ROW_TAIL2] = ALL(TAIL2_6 | TAIL2_7),
     [ROW_BEHIND] = ALL(IS_BEHIND), [ROW_COMMA] = ALL(','),
@@ -221,9 +221,9 @@ static inline __attribute__((always_inline)) void masks_text_avx512(
 #define PART(name) _mm512_test_epi8_mask(parts, ROW(name))
     m->token[i] = PART(ROW_TOKEN);
     m->s[i] = PART(ROW_SMALL);
-    m->assign[i] = PART(ROW_ASSIGN);
+    m->assign[i] = _mm512_movepi8_mask(_mm512_add_epi8(parts, parts));
     m->dash[i] = PART(ROW_MINUS);
-    m->digit[i] = PART(ROW_DIGIT);
+    m->digit[i] = _mm512_movepi8_mask(parts);
     m->alpha[i] = PART(ROW_ALPHA);
 #undef PART
 }
@@ -248,7 +248,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
 #define IN(name) _mm512_test_epi8_mask(classes, ROW(name))
     m->space[i] = IN(ROW_SPACES);
     m->joiner[i] = IN(ROW_JOINERS);
-    m->bracket[i] = IN(ROW_BRACKET);
+    m->bracket[i] = _mm512_movepi8_mask(classes);
     lows = ROW(ROW_TAIL_LOW);
     highs = ROW(ROW_TAIL_HIGH);
     classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));

@@ -292,6 +292,8 @@ static void walk_begin(
     _mm256_and_si256(_mm256_set1_epi64x(bits), _mm256_setr_epi64x(1, 2, 4, 8)), \
     _mm256_setr_epi64x(1, 2, 4, 8))
 #define LANES_ANY(x) (!_mm256_testz_si256((__m256i)(x), (__m256i)(x)))
+#define LANES_SET(x) \
+    (0xfu ^ LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_setzero_si256())))
 #include "lanes.h"
 
 #define LANES(name) name##_avx512
@@ -310,6 +312,7 @@ static void walk_begin(
 #define LANES_FULL(x) ((unsigned)_mm512_cmpeq_epi64_mask((__m512i)(x), _mm512_set1_epi64(-1)))
 #define LANES_SPREAD(bits) _mm512_movm_epi64((__mmask8)(bits))
 #define LANES_ANY(x) (_mm512_test_epi64_mask((__m512i)(x), (__m512i)(x)) != 0)
+#define LANES_SET(x) ((unsigned)_mm512_test_epi64_mask((__m512i)(x), (__m512i)(x)))
 #include "lanes.h"
 
 /* Adds to the calls what of the block at hand has to be looked at closely and may be something. */
