@@ -570,19 +570,24 @@ static inline int walk_block(Walk *w, uint64_t those) {
     return what;
 }
 
+/* Behind what the key stands, if there is one, of the string or scalar at `w->start`. */
+static inline Py_ssize_t walk_names(const Walk *w) {
+    return w->frames[w->depth] == IN_OBJECT ? w->start : w->values[w->depth];
+}
+
 /* Says whether the first of the places to be told, `one`, has to be read, and what it is; WALK_DONE
    where it has not. It is then no more among them. */
 static inline int walk_place(Walk *w, uint64_t one) {
-    const int bit = __builtin_ctzll(one), text = (w->in & one) != 0;
-    const uint64_t behind = w->closes & ~((one << 1) - 1);
-    const int frame = w->frames[w->depth];
-    uint64_t rest;
+    const int bit = __builtin_ctzll(one);
+    uint64_t behind, rest;
+    int text;
     if (w->firsts & one) {
         w->firsts &= ~one;
         w->start = walk_last(w->opens, bit, w->base, w->open_at);
         if (w->start >= w->done) {
-            w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+            behind = w->closes & ~((one << 1) - 1);
             w->end = behind ? w->base + __builtin_ctzll(behind) : 0;
+            w->value = walk_names(w);
             return WALK_JSON;
         }
     }
@@ -590,14 +595,15 @@ static inline int walk_place(Walk *w, uint64_t one) {
         Py_ssize_t start = walk_last(w->opens, bit, w->base, w->open_at);
         int found = start < w->done ? 0 : walk_address(w, start, w->base + bit);
         w->addresses &= ~one;
-        if (found > 0)
-            return WALK_ADDRESS;
-        if (found < 0)
-            w->calls |= one;
+        if (found >= 0)
+            return found ? WALK_ADDRESS : WALK_DONE;
+        w->calls |= one;
     }
     if (!(w->calls & one))
         return WALK_DONE;
     /* One call is enough for a string: those up to its end are dropped. */
+    text = (w->in & one) != 0;
+    behind = w->closes & ~((one << 1) - 1);
     rest = text ? (behind ? behind & -behind : 0) - one : one;
     w->calls &= ~rest;
     w->firsts &= ~rest;
@@ -606,7 +612,7 @@ static inline int walk_place(Walk *w, uint64_t one) {
                     : walk_last(w->starts, bit, w->base, w->scalar_at);
     if (w->start < w->done)
         return WALK_DONE;
-    w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
+    w->value = walk_names(w);
     if (!text)
         return WALK_SCALAR;
     walk_string(w, bit);
@@ -623,7 +629,7 @@ static int walk_next(Walk *w) {
             walk_keys(w);
         while ((places = w->calls | w->firsts | w->addresses)) {
             uint64_t one = places & (0 - places);
-            what = walk_block(w, one - 1);
+            what = w->brackets & (one - 1) ? walk_block(w, one - 1) : WALK_DONE;
             if (what == WALK_DONE)
                 what = walk_place(w, one);
             if (what != WALK_DONE)
