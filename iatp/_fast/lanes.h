@@ -1,19 +1,20 @@
 /* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
-   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and LANES_FULL
-   are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that is not 0;
-   LANES_SPREAD is all ones in the lanes of these bits. */
+   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and
+   LANES_FULL are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that
+   is not 0; LANES_SPREAD is all ones in the lanes of these bits. Whether a byte of LANES_VECTOR, at
+   first LANES_MOST, is a control character or beyond ASCII, LANES_ODD says. */
 
 typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 #define WORDS LANES(Words)
 #define LOAD(x) (*(const WORDS *)(x))
 #define STORE(to, x) (*(WORDS *)(to) = (x))
 
-/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the bits
-   for the next group, of which the last block's count. PAIR makes of a mask that of what is set
-   `count` places before, too, EITHER of what is set there or here: of their own carry only the first
-   bits are wrong, which nobody asks for. */
+/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps all for the
+   next group, of which the last block counts. PAIR makes a mask of what is set here and `count`
+   places before, EITHER of what is set in one of both; of what these carry only the first bits are
+   wrong, for which nobody asks. */
 #define CARRY(x) \
     const WORDS x##_up = (WORDS)LANES_UP(x, LOAD(c->x)); \
     STORE(c->x, x)

@@ -15,6 +15,7 @@
    - what the masks show in one is looked at (places.h, coded.h), and what is nothing passed over;
    - what pairs can't say, whether a comma stands in an object or an array, is checked from
      bracket to bracket.
+   Of a group in which there is nothing to look at only the brackets are gone through.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
    Second" (2019); checking pairs by carries, in lanes, and finding rows are not in it.
 
@@ -104,7 +105,7 @@ typedef struct {
 /* What is known of the blocks of a group before their brackets are gone through. */
 typedef struct {
     MaskWords in, opens, closes, starts, brackets, opening, curly;
-    MaskWords wrong[3];          /* what may not stand in a frame */
+    MaskWords wrong[3];          /* by frame, what may not stand there */
     MaskWords calls, keys;
     MaskWords splits;            /* arrays whose items may be groups of a card number */
     /* What has to be looked at closely, and all of it. */
@@ -348,9 +349,9 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
                     g->assigns[i] & new_);
 }
 
-/* Goes through the brackets `left` of a block of the group, that from `base` on: WALK_DONE, WALK_BAD,
-   or WALK_ARRAY behind the first in `splits` that may be one. Checks what stands before each, of
-   which `rest` is what has not been checked. */
+/* Goes through the brackets `left` of a block of the group, the one from `base` on: WALK_DONE, WALK_BAD,
+   or WALK_ARRAY behind the first of `splits` whose items may be groups of a card number. Checks what
+   stands before each, of what `rest` says has not been checked. */
 WALK_TARGET_BITS
 static inline __attribute__((always_inline)) int walk_brackets(
     Walk *w, int lane, Py_ssize_t base, uint64_t *left, uint64_t splits, uint64_t *rest, int *depth
