@@ -386,17 +386,20 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
                  & ~((comma | brackets) >> 1);
     if (LANES_ANY(keys))
         KEEP(keys, at, walk_value(w, at) >= 0)
-    STORE(g->in, in);
+    closely |= firsts | look | nine | signs | countries;
     STORE(g->opens, opens);
-    STORE(g->closes, closes);
     STORE(g->starts, starts);
     STORE(g->brackets, brackets);
-    STORE(g->splits, splits);
     STORE(g->opening, opening);
     STORE(g->curly, curly);
     STORE(g->wrong[IN_ROOT], members | colon | comma);
     STORE(g->wrong[IN_OBJECT], members);
     STORE(g->wrong[IN_ARRAY], colon);
+    if (!w->nested && w->value_at < 0 && !LANES_ANY(closely | in_calls | keys | splits))
+        return WALK_QUIET;
+    STORE(g->in, in);
+    STORE(g->closes, closes);
+    STORE(g->splits, splits);
     STORE(g->calls, in_calls);
     STORE(g->keys, keys);
     STORE(g->firsts, firsts);
@@ -412,12 +415,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->squares, squares);
     STORE(g->inner, exponents | squares | assigns);
     STORE(g->countries, countries);
-    closely |= firsts | look | nine | signs | countries;
     STORE(g->closely, closely);
     STORE(g->outer, ~in | opens | in_calls | keys);
-    return w->nested || w->value_at >= 0 || LANES_ANY(closely | in_calls | keys | splits)
-               ? WALK_BLOCKS
-               : WALK_QUIET;
+    return WALK_BLOCKS;
 }
 #undef WORDS
 #undef LOAD
