@@ -180,7 +180,7 @@ static inline __attribute__((always_inline)) int coded_may_hold_of(
     uint64_t hex_before = 0;
     int all_hex = n > 64;
     Py_ssize_t at;
-    /* Of hex digits alone base64 is not read. */
+    /* Of hex digits alone base64 is not read; where all are looked at at once, that is told below. */
     for (at = 0; at < n && all_hex; at += 32) {
         unsigned hex;
         const unsigned char *q = p + at;
