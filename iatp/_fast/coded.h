@@ -44,8 +44,11 @@ enum { CODED_TAB = 1, CODED_SIGN = 2, CODED_DIGIT = 4, CODED_LINE = 8,
     CODED_TAB | CODED_C0, CODED_C1, CODED_SIGN, CODED_DIGIT, 0, CODED_LINE, 0, CODED_DEL, \
     0, 0, 0, 0, 0, 0, 0, 0
 
+/* Where there is `wide`, these are 64 characters, else only the first half counts and nothing is done
+   for the other. */
 #define CODED_BITS(a, b) \
-    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) \
+     | (wide ? (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32 : 0))
 #define CODED_ALL(c) _mm256_set1_epi8((char)(c))
 
 static inline int coded_joint(unsigned char c) {
@@ -53,7 +56,7 @@ static inline int coded_joint(unsigned char c) {
 }
 
 CODED_TARGET
-static inline __attribute__((always_inline)) CodedBytes coded_bytes(__m256i a, __m256i b) {
+static inline __attribute__((always_inline)) CodedBytes coded_bytes(__m256i a, __m256i b, int wide) {
     const __m256i none = _mm256_setzero_si256(), half = CODED_ALL(0x0f);
     const __m256i lows = _mm256_broadcastsi128_si256(_mm_setr_epi8(CODED_LOW_HALVES));
     const __m256i highs = _mm256_broadcastsi128_si256(_mm_setr_epi8(CODED_HIGH_HALVES));
@@ -151,7 +154,7 @@ static __attribute__((noinline)) int coded_hex_holds(
     _mm256_add_epi8(v, _mm256_and_si256(_mm256_cmpgt_epi8(v, nines), nine)), half)
 #define TOP(v) _mm256_andnot_si256(half, _mm256_slli_epi16(v, 4))
     CodedBytes of = coded_bytes(_mm256_or_si256(TOP(NIBBLES(a)), NIBBLES(a1)),
-                                _mm256_or_si256(TOP(NIBBLES(b)), NIBBLES(b1)));
+                                _mm256_or_si256(TOP(NIBBLES(b)), NIBBLES(b1)), 1);
 #undef TOP
 #undef NIBBLES
     uint64_t pairs = hex & hex >> 1;
@@ -168,15 +171,16 @@ static __attribute__((noinline)) int coded_hex_holds(
     return (text & ~of.more & (starts | starts << 1)) || (eight & number >> 16);
 }
 
-/* 0 where nothing that counts can be encoded in `n` characters of base64; `room` bytes may be
-   read from `p` on. */
+/* coded_may_hold, of at most 32 characters where there is not `wide`. */
 CODED_TARGET
-static int coded_may_hold(const unsigned char *p, Py_ssize_t n, Py_ssize_t room) {
+static inline __attribute__((always_inline)) int coded_may_hold_of(
+    const unsigned char *p, Py_ssize_t n, Py_ssize_t room, int wide
+) {
     unsigned char rest[68];
     uint64_t hex_before = 0;
-    int all_hex = 1;
+    int all_hex = n > 64;
     Py_ssize_t at;
-    /* Of hex digits alone base64 is not read. */
+    /* Of hex digits alone base64 is not read; where all are looked at at once, that is told below. */
     for (at = 0; at < n && all_hex; at += 32) {
         unsigned hex;
         const unsigned char *q = p + at;
@@ -208,6 +212,8 @@ static int coded_may_hold(const unsigned char *p, Py_ssize_t n, Py_ssize_t room)
         a1 = _mm256_loadu_si256((const __m256i *)(q + 1));
         b1 = _mm256_loadu_si256((const __m256i *)(q + 33));
         hex = CODED_BITS(coded_hex(a), coded_hex(b)) & within;
+        if (n <= 64)
+            all_hex = hex == within;
         long_hex = hex & hex >> 1;
         long_hex &= long_hex >> 2;
         long_hex &= long_hex >> 4;
@@ -225,9 +231,9 @@ static int coded_may_hold(const unsigned char *p, Py_ssize_t n, Py_ssize_t room)
 #define BYTE(x, y, left, right, low) _mm256_or_si256( \
     _mm256_andnot_si256(CODED_ALL(low), _mm256_slli_epi16(x, left)), \
     _mm256_and_si256(CODED_ALL(low), _mm256_srli_epi16(y, right)))
-        CodedBytes one = coded_bytes(BYTE(s, s1, 2, 4, 0x03), BYTE(t, t1, 2, 4, 0x03));
-        CodedBytes two = coded_bytes(BYTE(s, s1, 4, 2, 0x0f), BYTE(t, t1, 4, 2, 0x0f));
-        CodedBytes three = coded_bytes(BYTE(s, s1, 6, 0, 0x3f), BYTE(t, t1, 6, 0, 0x3f));
+        CodedBytes one = coded_bytes(BYTE(s, s1, 2, 4, 0x03), BYTE(t, t1, 2, 4, 0x03), wide);
+        CodedBytes two = coded_bytes(BYTE(s, s1, 4, 2, 0x0f), BYTE(t, t1, 4, 2, 0x0f), wide);
+        CodedBytes three = coded_bytes(BYTE(s, s1, 6, 0, 0x3f), BYTE(t, t1, 6, 0, 0x3f), wide);
 #undef BYTE
         uint64_t whole = within >> 3;    /* places of four characters of the run */
         uint64_t number = one.number & two.number >> 1 & three.number >> 2 & whole;
@@ -255,6 +261,14 @@ static int coded_may_hold(const unsigned char *p, Py_ssize_t n, Py_ssize_t room)
 }
 #undef CODED_BITS
 #undef CODED_ALL
+
+/* 0 where nothing that counts can be encoded in `n` characters of base64; `room` bytes may be
+   read from `p` on. */
+CODED_TARGET
+static int coded_may_hold(const unsigned char *p, Py_ssize_t n, Py_ssize_t room) {
+    /* Most are ids. */
+    return n <= 32 ? coded_may_hold_of(p, n, room, 0) : coded_may_hold_of(p, n, room, 1);
+}
 
 /* The same of the run that begins at `p`, however long that is. */
 static int coded_run_holds(const unsigned char *p, Py_ssize_t room) {

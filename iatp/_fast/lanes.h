@@ -1,21 +1,29 @@
 /* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
-   LANES_UP moves each lane to the next and puts a word into the first; LANES_TOPS and LANES_FULL
-   are one bit for each lane whose top bit is set, or all of them; LANES_SPREAD is all ones in the
-   lanes of these bits. */
+   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and
+   LANES_FULL are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that
+   is not 0; LANES_SPREAD is all ones in the lanes of these bits. Whether a byte of LANES_VECTOR, at
+   first LANES_MOST, is a control character or beyond ASCII, LANES_ODD says. */
 
 typedef uint64_t LANES(Words) __attribute__((vector_size(8 * LANES_COUNT)));
 #define WORDS LANES(Words)
 #define LOAD(x) (*(const WORDS *)(x))
 #define STORE(to, x) (*(WORDS *)(to) = (x))
 
-/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps the last
-   block's bits for the next group. */
+/* For each byte, the bit of the byte `count` places before it; CARRY goes first, and keeps all for the
+   next group, of which the last block counts. PAIR makes a mask of what is set here and `count`
+   places before, EITHER of what is set in one of both; of what these carry only the first bits are
+   wrong, for which nobody asks. */
 #define CARRY(x) \
-    const WORDS x##_up = (WORDS)LANES_UP(x, c->x); \
-    c->x = (x)[LANES_COUNT - 1]
+    const WORDS x##_up = (WORDS)LANES_UP(x, LOAD(c->x)); \
+    STORE(c->x, x)
 #define BEFORE(x, count) ((x) << (count) | x##_up >> (64 - (count)))
+#define PAIR(to, x, count) \
+    const WORDS to = x & BEFORE(x, count), to##_up = x##_up & x##_up << (count)
+#define EITHER(to, x, count) \
+    const WORDS to = x | BEFORE(x, count), to##_up = x##_up | x##_up << (count)
+#define LAST(x) ((x)[LANES_COUNT - 1])
 
 /* a + b as one number, the first lane lowest; `carry` comes into it and out of it. */
 static inline __attribute__((always_inline)) LANES_TARGET
@@ -27,33 +35,50 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     *to = sum - (WORDS)LANES_SPREAD(carries);
 }
 
+/* Leaves of `bits`, in the group from `base` on, those of the places `at` of which `holds` is true.
+   Lanes without any are no turn of the loop: how many have some is harder to foretell than how many
+   one has. */
+#define KEEP(bits, at, holds) { \
+        MaskWords each; \
+        STORE(each, bits); \
+        for (unsigned lanes = LANES_SET(bits); lanes; lanes &= lanes - 1) { \
+            const int lane = __builtin_ctz(lanes); \
+            uint64_t left = each[lane], kept = 0; \
+            for (; left; left &= left - 1) { \
+                const Py_ssize_t at = base + lane * WALK_BLOCK + __builtin_ctzll(left); \
+                if (holds) \
+                    kept |= left & (0 - left); \
+            } \
+            each[lane] = kept; \
+        } \
+        bits = LOAD(each); \
+    }
+
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
-   or "p?ss", a colon or an equals sign stands; tells the group where. */
+   or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
 static inline __attribute__((always_inline)) LANES_TARGET
 int LANES(runs)(
-    Carries *c, Group *g, const WORDS *in, const WORDS *tokens, const WORDS *s_,
-    const WORDS *first_, const WORDS *dash_, const WORDS *assigns, WORDS *closely
+    Walk *w, Py_ssize_t base, const WORDS *in, const WORDS *tokens, const WORDS *s_,
+    const WORDS *dash_, const WORDS *assigns, WORDS *closely
 ) {
-    const WORDS run = *tokens, s = *s_, first = *first_, dash = *dash_;
+    Carries *c = &w->carries;
+    Group *g = &w->group;
+    const WORDS run = *tokens, s = *s_, dash = *dash_;
     CARRY(run);
-    const WORDS run2 = run & BEFORE(run, 1);
-    CARRY(run2);
-    const WORDS run4 = run2 & BEFORE(run2, 2);
-    CARRY(run4);
-    const WORDS run8 = run4 & BEFORE(run4, 4);
-    CARRY(run8);
-    const WORDS run16 = run8 & BEFORE(run8, 8);
-    CARRY(run16);
+    PAIR(run2, run, 1);
+    PAIR(run4, run2, 2);
+    PAIR(run8, run4, 4);
+    PAIR(run16, run8, 8);
     const WORDS coded = run8 & BEFORE(run8, WALK_RUN - 8) & *in;
     const WORDS events = run16 & ~BEFORE(run16, 1);
     CARRY(s);
-    CARRY(first);
-    const WORDS words = s & BEFORE(s, 1) & BEFORE(first, 3);
+    WORDS words = s & BEFORE(s, 1);
+    if (LANES_ANY(words))
+        KEEP(words, at, at >= 3 && (w->p[at - 3] | 0x20) == 'p')
     CARRY(dash);
-    const WORDS dash2 = dash & BEFORE(dash, 1);
-    CARRY(dash2);
+    PAIR(dash2, dash, 1);
     const WORDS dash5 = dash2 & BEFORE(dash2, 2) & BEFORE(dash, 4);
-    CARRY(dash5);
+    const WORDS dash5_up = dash2_up & dash2_up << 2 & dash_up << 4;
     const WORDS dashes = dash5 & ~BEFORE(dash5, 1);
     STORE(g->coded, coded);
     STORE(g->events, events);
@@ -64,8 +89,8 @@ int LANES(runs)(
     return LANES_ANY(coded | events | words | dashes | *assigns);
 }
 
-/* Reads the group from `base` on: WALK_BLOCKS, WALK_PLAIN where it is inside a string and holds
-   nothing, or WALK_INVALID. */
+/* Reads the group from `base` on: WALK_BLOCKS, WALK_QUIET where nothing in it has to be looked at,
+   WALK_PLAIN where it is inside a string, too, or WALK_INVALID. */
 LANES_TARGET
 static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS none = {0};
@@ -74,10 +99,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     Masks m;
     unsigned char rest[WALK_BLOCK];
     const unsigned char *last = rest;
-    uint64_t busy = 0;
     int count = LANES_COUNT;
     WORDS closely = none;
     LANES_ROWS
+    LANES_VECTOR least = LANES_MOST;
     if (w->n - base < LANES_COUNT * WALK_BLOCK) {
         Py_ssize_t left = (w->n - base) % WALK_BLOCK;
         count = (int)((w->n - base) / WALK_BLOCK) + 1;
@@ -90,21 +115,25 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     } else
         last = w->p + base + (LANES_COUNT - 1) * WALK_BLOCK;
     for (int i = 0; i < count; i++)
-        busy |= LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+        LANES_TEXT(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i, &least);
     w->lanes = count;
     const WORDS tokens_ = LOAD(m.token), dash_ = LOAD(m.dash), s_ = LOAD(m.s);
-    const WORDS first_ = LOAD(m.first), assign = LOAD(m.assign);
+    const WORDS assign = LOAD(m.assign);
+    const int odd = LANES_ODD(least);
 
     if (c->in_string && !w->nested
-        && !(busy | c->escaped | c->letters | c->wide | c->opens >> 63 | c->point >> 63
-             | c->after_point)) {
+        && !(odd | c->escaped | c->letters | c->wide | LAST(c->opens) >> 63
+             | LAST(c->point) >> 63 | c->after_point)
+        && !LANES_ANY(LOAD(m.quote) | LOAD(m.backslash) | LOAD(m.digit) | LOAD(m.at)
+                      | LOAD(m.code))) {
         const WORDS all = ~none;
-        int found = LANES(runs)(c, g, &all, &tokens_, &s_, &first_, &dash_, &assign, &closely);
-        c->both = c->row = c->row2 = c->row4 = c->joiners = c->ends = c->tail2 = 0;
-        c->ell = c->beyond = c->units = c->alnum = c->quoted = c->backslash = c->gaps = 0;
-        c->lasts = 0;
-        c->alpha = tokens_[LANES_COUNT - 1];
-        c->minus = dash_[LANES_COUNT - 1];
+        int found = LANES(runs)(w, base, &all, &tokens_, &s_, &dash_, &assign, &closely);
+        c->apart = 0;
+#define CLEAR(name) STORE(c->name, none);
+        CARRIES_TEXT(CLEAR)
+#undef CLEAR
+        STORE(c->alpha, tokens_);
+        STORE(c->minus, dash_);
         c->users = LANES_ANY(dash_) ? WALK_USER : c->users ? c->users - 1 : 0;
         if (!found)
             return WALK_PLAIN;
@@ -114,11 +143,12 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         STORE(g->closes, none);
         STORE(g->starts, none);
         STORE(g->brackets, none);
+        STORE(g->splits, none);
         STORE(g->calls, none);
         STORE(g->keys, none);
-        STORE(g->members, none);
-        STORE(g->colons, none);
-        STORE(g->commas, none);
+        STORE(g->wrong[IN_ROOT], none);
+        STORE(g->wrong[IN_OBJECT], none);
+        STORE(g->wrong[IN_ARRAY], none);
         STORE(g->look, none);
         STORE(g->nine, none);
         STORE(g->signs, none);
@@ -130,6 +160,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
     for (int i = 0; i < count; i++)
         LANES_REST(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+    WORDS control = none, high = none;
+    if (odd) {
+        for (int i = 0; i < count; i++)
+            LANES_RARE(i == count - 1 ? last : w->p + base + i * WALK_BLOCK, &m, i);
+        control = LOAD(m.control);
+        high = LOAD(m.high);
+    }
 
     /* Escapes and characters beyond ASCII. */
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
@@ -147,10 +184,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         gaps = LOAD(each[4]);
         more = LOAD(each[5]);
     }
-    if (LANES_ANY(LOAD(m.high)) || c->high_bytes) {
+    if (odd || c->high_bytes) {
         uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
         for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_characters(w, base + i * WALK_BLOCK, m.high[i], &each[0][i], &each[1][i],
+            if (!walk_characters(w, base + i * WALK_BLOCK, high[i], &each[0][i], &each[1][i],
                                  &each[2][i]))
                 return WALK_INVALID;
         marks = LOAD(each[0]);
@@ -163,9 +200,9 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS dash = LOAD(m.dash), opening = LOAD(m.opening), curly = LOAD(m.curly);
     WORDS in = ~none, opens = none, closes = none, firsts = none, brackets = none;
     WORDS comma = none, colon = none, members = none, starts = none, look = none;
-    WORDS digits = none, dots = none;
+    WORDS digits = none, dots = none, splits = none;
     /* Most of a long string: as if nothing of this had been there. */
-    const int inside = c->in_string && !(c->opens >> 63) && !LANES_ANY(quote);
+    const int inside = c->in_string && !(LAST(c->opens) >> 63) && !LANES_ANY(quote);
     if (!inside) {
         in = quote;
         in ^= in << 1;
@@ -198,53 +235,31 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS between = ~(comma | colon | brackets | opens | starts);
         const WORDS curly_open = brackets & opening & curly;
         const WORDS square_open = brackets & opening & ~curly;
-        const WORDS curly_close = brackets & ~opening & curly, close = brackets & ~opening;
-        WORDS opens_before, comma_before, colon_before, curly_before, square_before;
-        WORDS comma_before2, curly_before2;
-#define FOLLOW(x) { \
-            const WORDS first = BEFORE(x, 1); \
-            LANES(add)(&first, &between, &c->after_##x, &x##_before); \
-            x##_before &= ~between; \
-        }
-#define FOLLOW2(x) { \
-            const WORDS x##_next = x##_before; \
-            CARRY(x##_next); \
-            const WORDS first = BEFORE(x##_next, 1); \
-            LANES(add)(&first, &between, &c->after2_##x, &x##_before2); \
-            x##_before2 &= ~between; \
-        }
-        CARRY(comma);
-        CARRY(colon);
-        CARRY(curly_open);
-        CARRY(square_open);
-        FOLLOW(opens)
-        FOLLOW(comma)
-        FOLLOW(colon)
-#define curly_open_before curly_before
-#define square_open_before square_before
-        FOLLOW(curly_open)
-        FOLLOW(square_open)
-        FOLLOW2(comma)
-        FOLLOW2(curly)
-#undef curly_open_before
-#undef square_open_before
+#define FOLLOW(x) \
+        CARRY(x); \
+        WORDS after_##x = BEFORE(x, 1); \
+        LANES(add)(&after_##x, &between, &c->after_##x, &after_##x); \
+        after_##x &= ~between
+        /* Two masks tell a comma, which is in both, from a colon and a curly bracket. */
+        const WORDS mark = comma | colon, names = comma | curly_open;
+        FOLLOW(mark);
+        FOLLOW(names);
+        FOLLOW(square_open);
+        const WORDS key = opens & after_names;
+        FOLLOW(key);
 #undef FOLLOW
-#undef FOLLOW2
-        const WORDS room = comma_before | square_before | colon_before;
-        const WORDS no_end = room | curly_before;
+        const WORDS room = after_mark | after_square_open, no_end = room | after_names;
         const WORDS values = starts | curly_open | square_open;
         WORDS bad = values & ~room;
         bad |= opens & ~no_end;
         bad |= comma & no_end;
-        bad |= close & (comma_before | colon_before);
-        bad |= curly_close & square_before;
-        bad |= close & ~curly & curly_before;
-        bad |= colon & ~(opens_before & (comma_before2 | curly_before2));
-        bad |= opens_before & curly_before2 & ~colon;
+        bad |= brackets & ~opening & after_mark;
+        bad |= colon & ~after_key;
         if (LANES_ANY(bad))
             return WALK_INVALID;
-        /* What stands behind a comma and is not a key: only in an array. */
-        members = (values & comma_before) | (opens_before & comma_before2 & ~colon);
+        /* What stands behind a comma and is not a key, or behind what would be one and is no colon:
+           only in an array. */
+        members = (values & after_mark & after_names) | (after_key & ~colon);
 
         /* Numbers: whatever is not [-]digits[.digits], with no 0 before other digits, is looked at.
            Of a word, its first letter. */
@@ -257,6 +272,10 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         CARRY(dots);
         CARRY(minuses);
         look = others & ~BEFORE(others, 1);
+        WORDS words = look & starts;
+        if (LANES_ANY(words))
+            KEEP(words, at, walk_word(w, at))
+        look &= ~words;
         look |= dots & ~BEFORE(digits, 1);
         look |= BEFORE(dots, 1) & ~digits;
         look |= minuses & ~starts;
@@ -264,8 +283,12 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         const WORDS zeros = LOAD(m.zero) & digits & (starts | BEFORE(minuses, 1));
         CARRY(zeros);
         look |= BEFORE(zeros, 1) & digits;
+        /* What stands behind a block may be anything. */
+        splits = square_open
+                 & ((space | (digits & (digits >> 1 | 1ull << 63))
+                     | (opens & (digit >> 1 | 1ull << 63))) >> 1 | 1ull << 63);
     }
-    if (LANES_ANY(LOAD(m.control) & in))
+    if (odd && LANES_ANY(control & in))
         return WALK_INVALID;
 
     /* Rows. In a string, a mark is a digit or what may stand for one, or for a separator: an
@@ -278,7 +301,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS joiners = LOAD(m.joiner) & joined;
     WORDS sum = both, behind = none;
     /* A sum carries the bit behind a point through the digits there, to what follows. */
-    if (LANES_ANY(point) || c->point >> 63 || c->after_point) {
+    if (LANES_ANY(point) || LAST(c->point) >> 63 || c->after_point) {
         CARRY(point);
         const WORDS first = BEFORE(point, 1);
         LANES(add)(&both, &first, &c->after_point, &sum);
@@ -287,15 +310,27 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
     const WORDS row = marks | joiners | (digits & sum);
     const WORDS apart = joiners | more;
-    g->row_before = c->row;
-    g->joiners_before = c->joiners;
-    c->joiners = apart[LANES_COUNT - 1];
+    g->row_before = LAST(c->row);
+    g->joiners_before = c->apart;
+    c->apart = LAST(apart);
     CARRY(row);
-    const WORDS row2 = row & BEFORE(row, 1);
-    CARRY(row2);
-    const WORDS row4 = row2 & BEFORE(row2, 2);
-    CARRY(row4);
-    const WORDS nine = row4 & BEFORE(row4, 4) & BEFORE(row, 8);
+    PAIR(row2, row, 1);
+    PAIR(row4, row2, 2);
+    PAIR(row8, row4, 4);
+    CARRY(joiners);
+    WORDS nine = row8 & BEFORE(row, 8);
+    if (LANES_ANY(nine)) {
+        /* Nine digits without a joiner are nine bytes, with one ten; with more of them, eleven. So a
+           date is none. */
+        EITHER(some2, joiners, 1);
+        EITHER(some4, some2, 2);
+        const WORDS some8 = some4 | BEFORE(some4, 4);
+        PAIR(two4, some2, 2);
+        const WORDS two8 = two4 | BEFORE(two4, 4) | (some4 & BEFORE(some4, 4));
+        nine &= ~(some8 | BEFORE(joiners, 8));
+        nine |= row8 & BEFORE(row8, 2) & ~(two8 | (some8 & BEFORE(some2, 8)));
+        nine |= row8 & BEFORE(row8, 3);
+    }
     const WORDS codes = in & (LOAD(m.code) | (LOAD(m.backslash) & escaped));
     const WORDS signs = (in & LOAD(m.at)) | codes;
 
@@ -303,7 +338,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS alpha = LOAD(m.alpha), tail = LOAD(m.tail), tail2 = LOAD(m.tail2), ell = LOAD(m.ell);
     CARRY(alpha);
     /* What is beyond ASCII, or the escape of a letter there. */
-    const WORDS beyond = LOAD(m.high) | letters;
+    const WORDS beyond = high | letters;
     CARRY(tail2);
     CARRY(ell);
     /* Of words with an l before the last letter only "default" says something: most are "role". */
@@ -325,33 +360,46 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(backslash);
     CARRY(gaps);
     CARRY(minus);
-    WORDS dull = BEFORE(alnum, 1)
-                 & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | BEFORE(gaps, 1)
-                     | BEFORE(backslash, 2));
-    c->users = LANES_ANY(LOAD(m.u) & BEFORE(minus, 1)) ? WALK_USER : c->users ? c->users - 1 : 0;
-    if (c->users)
-        dull &= ~opening;
-    dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
-            & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
-                | BEFORE(backslash, 4));
-    const WORDS assigns = assign & in & ~dull;
+    WORDS users = alpha & BEFORE(minus, 1), assigns = assign & in;
+    if (LANES_ANY(users))
+        KEEP(users, at, (w->p[at] | 0x20) == 'u')
+    c->users = LANES_ANY(users) ? WALK_USER : c->users ? c->users - 1 : 0;
+    if (LANES_ANY(assigns)) {
+        WORDS dull = BEFORE(alnum, 1)
+                     & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2)
+                         | BEFORE(gaps, 1) | BEFORE(backslash, 2));
+        if (c->users)
+            dull &= ~opening;
+        dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
+                & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
+                    | BEFORE(backslash, 4));
+        assigns &= ~dull;
+    }
     /* No letter or digit stands before a country, unless it is of an escape. */
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
                             & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
-    LANES(runs)(c, g, &in, &run, &s, &first_, &strokes, &assigns, &closely);
+    LANES(runs)(w, base, &in, &run, &s, &strokes, &assigns, &closely);
 
     const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
-    const WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden);
-    STORE(g->in, in);
+    /* Right behind a key stands neither a comma nor a bracket. */
+    WORDS keys = closes & (BEFORE(ends, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2) | hidden)
+                 & ~((comma | brackets) >> 1);
+    if (LANES_ANY(keys))
+        KEEP(keys, at, walk_value(w, at) >= 0)
+    closely |= firsts | look | nine | signs | countries;
     STORE(g->opens, opens);
-    STORE(g->closes, closes);
     STORE(g->starts, starts);
     STORE(g->brackets, brackets);
     STORE(g->opening, opening);
     STORE(g->curly, curly);
-    STORE(g->members, members);
-    STORE(g->colons, colon);
-    STORE(g->commas, comma);
+    STORE(g->wrong[IN_ROOT], members | colon | comma);
+    STORE(g->wrong[IN_OBJECT], members);
+    STORE(g->wrong[IN_ARRAY], colon);
+    if (!w->nested && w->value_at < 0 && !LANES_ANY(closely | in_calls | keys | splits))
+        return WALK_QUIET;
+    STORE(g->in, in);
+    STORE(g->closes, closes);
+    STORE(g->splits, splits);
     STORE(g->calls, in_calls);
     STORE(g->keys, keys);
     STORE(g->firsts, firsts);
@@ -367,7 +415,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->squares, squares);
     STORE(g->inner, exponents | squares | assigns);
     STORE(g->countries, countries);
-    STORE(g->closely, closely | firsts | look | nine | signs | countries);
+    STORE(g->closely, closely);
     STORE(g->outer, ~in | opens | in_calls | keys);
     return WALK_BLOCKS;
 }
@@ -376,10 +424,18 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef STORE
 #undef CARRY
 #undef BEFORE
+#undef PAIR
+#undef EITHER
+#undef KEEP
+#undef LAST
 #undef LANES
 #undef LANES_COUNT
 #undef LANES_TARGET
 #undef LANES_ROWS
+#undef LANES_VECTOR
+#undef LANES_MOST
+#undef LANES_ODD
+#undef LANES_RARE
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP
@@ -387,3 +443,4 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES_FULL
 #undef LANES_SPREAD
 #undef LANES_ANY
+#undef LANES_SET

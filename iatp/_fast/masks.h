@@ -10,8 +10,8 @@
 typedef uint64_t MaskWords[MASKS_BLOCKS] __attribute__((aligned(64)));
 #define MASKS_EACH(DO) \
     DO(quote) DO(backslash) DO(control) DO(high) DO(digit) DO(at) DO(code) DO(assign) DO(token) DO(s) \
-    DO(first) DO(dash) DO(space) DO(joiner) DO(comma) DO(bracket) DO(curly) DO(opening) DO(dot) \
-    DO(zero) DO(e) DO(ell) DO(u) DO(alpha) DO(tail) DO(tail2) DO(simple)
+    DO(dash) DO(space) DO(joiner) DO(comma) DO(bracket) DO(curly) DO(opening) DO(dot) DO(zero) \
+    DO(e) DO(ell) DO(alpha) DO(tail) DO(tail2) DO(simple)
 #define MASKS_FIELD(name) MaskWords name;
 typedef struct {
     MASKS_EACH(MASKS_FIELD)
@@ -28,22 +28,25 @@ typedef struct {
 enum {
     IS_EARLY = 1,                /* a to o, and _ */
     IS_LATE = 2,                 /* p to z */
-    IS_DIGIT = 4,
+    IS_UNDER = 4,                /* _ ~ ^ DEL */
     IS_SIGN = 8,                 /* + / */
     IS_MINUS = 16,
-    IS_S = 32, IS_P = 64,
-    IS_UNDER = (char)128         /* _ ~ ^ DEL */
+    IS_S = 32,
+    IS_ASSIGN = 64,              /* : = */
+    IS_DIGIT = 128               /* the top bit: a mask of its own */
 };
 #define TOKEN_LOW_HALVES \
-    IS_LATE | IS_DIGIT | IS_P, IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT | IS_S, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE | IS_DIGIT, \
-    IS_EARLY | IS_LATE | IS_DIGIT, IS_EARLY | IS_LATE, IS_EARLY | IS_SIGN, IS_EARLY, \
-    IS_EARLY | IS_MINUS, (char)(IS_EARLY | IS_UNDER), (char)(IS_EARLY | IS_SIGN | IS_UNDER)
+    (char)(IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT | IS_S), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    (char)(IS_EARLY | IS_LATE | IS_DIGIT), (char)(IS_EARLY | IS_LATE | IS_DIGIT), \
+    IS_EARLY | IS_LATE | IS_ASSIGN, IS_EARLY | IS_SIGN, IS_EARLY, \
+    IS_EARLY | IS_MINUS | IS_ASSIGN, IS_EARLY | IS_UNDER, IS_EARLY | IS_SIGN | IS_UNDER
 #define TOKEN_HIGH_HALVES \
-    0, 0, IS_SIGN | IS_MINUS, IS_DIGIT, IS_EARLY, (char)(IS_LATE | IS_S | IS_P | IS_UNDER), IS_EARLY, \
-    (char)(IS_LATE | IS_S | IS_P | IS_UNDER), 0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, IS_SIGN | IS_MINUS, (char)(IS_DIGIT | IS_ASSIGN), IS_EARLY, IS_LATE | IS_S | IS_UNDER, \
+    IS_EARLY, IS_LATE | IS_S | IS_UNDER, 0, 0, 0, 0, 0, 0, 0, 0
+#define IS_ALPHA (IS_EARLY | IS_LATE)
 #define IS_TOKEN (IS_EARLY | IS_LATE | IS_DIGIT | IS_SIGN | IS_MINUS | IS_UNDER)
 
 /* The last two letters of words that say secret: the last, and the one before it; of 6x, 7x. And
@@ -61,45 +64,36 @@ enum {
     TAIL_6 | TAIL2_6 | BEHIND_6, (char)(TAIL_7 | TAIL2_7 | BEHIND_7), 0, 0, 0, 0, 0, 0, 0, 0
 #define IS_BEHIND (BEHIND_2 | BEHIND_5 | BEHIND_6 | BEHIND_7)
 enum {
-    IS_COMMA = 1, IS_COLON = 2, IS_BRACKET = 4, IS_BREAK = 8, IS_SPACE = 16,
+    IS_COMMA = 1, IS_TAB = 4, IS_BREAK = 8, IS_SPACE = 16,
     IS_DASH = 32,                /* - . / */
     IS_LINE = 64,                /* _ */
-    IS_TAB = 128
+    IS_BRACKET = 128             /* the top bit */
 };
 #define LOW_HALVES \
-    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, (char)(IS_BREAK | IS_TAB), IS_COLON | IS_BREAK, \
-    IS_BRACKET, IS_COMMA, IS_BRACKET | IS_BREAK | IS_DASH, IS_DASH, IS_DASH | IS_LINE
+    IS_SPACE, 0, 0, 0, 0, 0, 0, 0, 0, IS_BREAK | IS_TAB, IS_BREAK, \
+    (char)IS_BRACKET, IS_COMMA, (char)(IS_BRACKET | IS_BREAK | IS_DASH), IS_DASH, IS_DASH | IS_LINE
 #define HIGH_HALVES \
-    (char)(IS_BREAK | IS_TAB), 0, IS_COMMA | IS_SPACE | IS_DASH, IS_COLON, 0, \
-    IS_BRACKET | IS_LINE, 0, IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
+    IS_BREAK | IS_TAB, 0, IS_COMMA | IS_SPACE | IS_DASH, 0, 0, \
+    (char)(IS_BRACKET | IS_LINE), 0, (char)IS_BRACKET, 0, 0, 0, 0, 0, 0, 0, 0
 
 #define BITS(a, b) \
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(a) | (uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32)
 #define EQUAL(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)(c)))
 
-/* Makes the masks that a text needs of 64 bytes; 0 where nothing but letters and signs is in it. */
+/* Makes the masks that a text needs of 64 bytes. `least` becomes what is less of it and of the bytes,
+   as signed ones: where that is below a space, `control` and `high` are needed, too. */
 MASKS_TARGET_AVX2
-static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
-    const unsigned char *p, Masks *m, int i
+static inline __attribute__((always_inline)) void masks_text_avx2(
+    const unsigned char *p, Masks *m, int i, __m256i *least
 ) {
     const __m256i none = _mm256_setzero_si256();
     __m256i a = _mm256_loadu_si256((const __m256i *)p);
     __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
-    __m256i zero = _mm256_set1_epi8('0'), nine = _mm256_set1_epi8(9);
-    __m256i last = _mm256_set1_epi8(0x1f), low = _mm256_set1_epi8(0x0f);
-    __m256i da = _mm256_sub_epi8(a, zero), db = _mm256_sub_epi8(b, zero);
-    da = _mm256_cmpeq_epi8(_mm256_min_epu8(da, nine), da);
-    db = _mm256_cmpeq_epi8(_mm256_min_epu8(db, nine), db);
-    __m256i ca = _mm256_cmpeq_epi8(_mm256_min_epu8(a, last), a);
-    __m256i cb = _mm256_cmpeq_epi8(_mm256_min_epu8(b, last), b);
+    __m256i low = _mm256_set1_epi8(0x0f);
+    *least = _mm256_min_epi8(*least, _mm256_min_epi8(a, b));
     m->quote[i] = BITS(EQUAL(a, '"'), EQUAL(b, '"'));
     m->backslash[i] = BITS(EQUAL(a, '\\'), EQUAL(b, '\\'));
-    m->control[i] = BITS(ca, cb);
-    m->high[i] = BITS(a, b);
-    m->digit[i] = BITS(da, db);
     m->at[i] = BITS(EQUAL(a, '@'), EQUAL(b, '@'));
-    m->assign[i] = BITS(_mm256_or_si256(EQUAL(a, ':'), EQUAL(a, '=')),
-                     _mm256_or_si256(EQUAL(b, ':'), EQUAL(b, '=')));
     m->code[i] = BITS(_mm256_or_si256(EQUAL(a, '%'), EQUAL(a, '&')),
                    _mm256_or_si256(EQUAL(b, '%'), EQUAL(b, '&')));
     __m256i ha = _mm256_and_si256(_mm256_srli_epi16(a, 4), low);
@@ -110,13 +104,25 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx2(
     __m256i tb = _mm256_and_si256(_mm256_shuffle_epi8(names, b), _mm256_shuffle_epi8(places, hb));
     /* Bits that 16-bit shifts bring to the top; what comes from the next byte is below it. */
     m->s[i] = BITS(_mm256_slli_epi16(ta, 2), _mm256_slli_epi16(tb, 2));
-    m->first[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
+    m->assign[i] = BITS(_mm256_slli_epi16(ta, 1), _mm256_slli_epi16(tb, 1));
     m->dash[i] = BITS(_mm256_slli_epi16(ta, 3), _mm256_slli_epi16(tb, 3));
-    __m256i word = _mm256_set1_epi8((char)IS_TOKEN);
+    m->digit[i] = BITS(ta, tb);
+    __m256i word = _mm256_set1_epi8((char)IS_TOKEN), letter = _mm256_set1_epi8(IS_ALPHA);
     m->token[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, word), none),
                      _mm256_cmpeq_epi8(_mm256_and_si256(tb, word), none));
-    return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
-           | m->code[i];
+    m->alpha[i] = ~BITS(_mm256_cmpeq_epi8(_mm256_and_si256(ta, letter), none),
+                     _mm256_cmpeq_epi8(_mm256_and_si256(tb, letter), none));
+}
+
+/* Control characters, and what is beyond ASCII. */
+MASKS_TARGET_AVX2
+static inline void masks_rare_avx2(const unsigned char *p, Masks *m, int i) {
+    const __m256i last = _mm256_set1_epi8(0x1f);
+    __m256i a = _mm256_loadu_si256((const __m256i *)p);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    m->control[i] = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(a, last), a),
+                         _mm256_cmpeq_epi8(_mm256_min_epu8(b, last), b));
+    m->high[i] = BITS(a, b);
 }
 
 /* Makes the others. */
@@ -139,7 +145,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     _mm256_cmpeq_epi8(_mm256_and_si256(kb, _mm256_set1_epi8((char)(c))), none))
     m->space[i] = ~NOT_IN(IS_BREAK | IS_SPACE);
     m->joiner[i] = ~NOT_IN(IS_SPACE | IS_DASH | IS_LINE | IS_TAB);
-    m->bracket[i] = ~NOT_IN(IS_BRACKET);
+    m->bracket[i] = BITS(ka, kb);
 #undef NOT_IN
     m->comma[i] = BITS(EQUAL(a, ','), EQUAL(b, ','));
     /* Of the four brackets, 20 is set in the curly ones and 02 in the opening ones. */
@@ -162,11 +168,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
     b = _mm256_or_si256(b, _mm256_set1_epi8(0x20));
     m->e[i] = BITS(EQUAL(a, 'e'), EQUAL(b, 'e'));
     m->ell[i] = BITS(EQUAL(a, 'l'), EQUAL(b, 'l'));
-    m->u[i] = BITS(EQUAL(a, 'u'), EQUAL(b, 'u'));
-    a = _mm256_sub_epi8(a, _mm256_set1_epi8('a'));
-    b = _mm256_sub_epi8(b, _mm256_set1_epi8('a'));
-    m->alpha[i] = BITS(_mm256_cmpeq_epi8(_mm256_min_epu8(a, _mm256_set1_epi8(25)), a),
-                       _mm256_cmpeq_epi8(_mm256_min_epu8(b, _mm256_set1_epi8(25)), b));
 }
 #undef BITS
 #undef EQUAL
@@ -174,50 +175,44 @@ static inline __attribute__((always_inline)) void masks_rest_avx2(
 /* What is compared with 64 bytes, from memory: to make it costs as much as the comparison. */
 typedef unsigned char MasksRow[64] __attribute__((aligned(64)));
 enum {
-    ROW_QUOTE, ROW_BACKSLASH, ROW_CONTROL, ROW_ZERO, ROW_NINE, ROW_AT, ROW_PERCENT, ROW_AMPERSAND,
-    ROW_HALF, ROW_TOKEN_LOW, ROW_TOKEN_HIGH, ROW_TOKEN, ROW_P, ROW_MINUS, ROW_LOW, ROW_HIGH,
-    ROW_SPACES, ROW_JOINERS, ROW_BRACKET, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
-    ROW_BEHIND, ROW_COMMA, ROW_COLON, ROW_EQUALS, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_ELL,
-    ROW_U, ROW_A, ROW_LETTERS, ROWS
+    ROW_QUOTE, ROW_BACKSLASH, ROW_ZERO, ROW_AT, ROW_PERCENT, ROW_ONE, ROW_HALF, ROW_TOKEN_LOW,
+    ROW_TOKEN_HIGH, ROW_TOKEN, ROW_ALPHA, ROW_MINUS, ROW_LOW, ROW_HIGH,
+    ROW_SPACES, ROW_JOINERS, ROW_TAIL_LOW, ROW_TAIL_HIGH, ROW_TAIL, ROW_TAIL2,
+    ROW_BEHIND, ROW_COMMA, ROW_SMALL, ROW_OPENING, ROW_DOT, ROW_E, ROW_ELL, ROWS
 };
 #define ALL(...) {[0 ... 63] = (unsigned char)(__VA_ARGS__)}
 #define FOUR(...) {__VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__}
 static const MasksRow masks_rows[ROWS] = {
-    [ROW_QUOTE] = ALL('"'), [ROW_BACKSLASH] = ALL('\\'), [ROW_CONTROL] = ALL(0x1f),
-    [ROW_ZERO] = ALL('0'), [ROW_NINE] = ALL(9), [ROW_AT] = ALL('@'), [ROW_PERCENT] = ALL('%'),
-    [ROW_AMPERSAND] = ALL('&'), [ROW_HALF] = ALL(0x0f),
+    [ROW_QUOTE] = ALL('"'), [ROW_BACKSLASH] = ALL('\\'), [ROW_ZERO] = ALL('0'),
+    [ROW_AT] = ALL('@'), [ROW_PERCENT] = ALL('%'), [ROW_ONE] = ALL(1), [ROW_HALF] = ALL(0x0f),
     [ROW_TOKEN_LOW] = FOUR(TOKEN_LOW_HALVES), [ROW_TOKEN_HIGH] = FOUR(TOKEN_HIGH_HALVES),
-    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_P] = ALL(IS_P), [ROW_MINUS] = ALL(IS_MINUS),
+    [ROW_TOKEN] = ALL(IS_TOKEN), [ROW_ALPHA] = ALL(IS_ALPHA), [ROW_MINUS] = ALL(IS_MINUS),
     [ROW_LOW] = FOUR(LOW_HALVES), [ROW_HIGH] = FOUR(HIGH_HALVES),
     [ROW_SPACES] = ALL(IS_BREAK | IS_SPACE),
-    [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB), [ROW_BRACKET] = ALL(IS_BRACKET),
+    [ROW_JOINERS] = ALL(IS_SPACE | IS_DASH | IS_LINE | IS_TAB),
     [ROW_TAIL_LOW] = FOUR(TAIL_LOW_HALVES), [ROW_TAIL_HIGH] = FOUR(TAIL_HIGH_HALVES),
     [ROW_TAIL] = ALL(TAIL_6 | TAIL_7), [ROW_TAIL2] = ALL(TAIL2_6 | TAIL2_7),
-    [ROW_BEHIND] = ALL(IS_BEHIND), [ROW_COMMA] = ALL(','), [ROW_COLON] = ALL(':'),
-    [ROW_EQUALS] = ALL('='),
+    [ROW_BEHIND] = ALL(IS_BEHIND), [ROW_COMMA] = ALL(','),
     /* The bit of small letters, which IS_S is too. */
     [ROW_SMALL] = ALL(0x20), [ROW_OPENING] = ALL(0x02), [ROW_DOT] = ALL('.'), [ROW_E] = ALL('e'),
-    [ROW_ELL] = ALL('l'), [ROW_U] = ALL('u'), [ROW_A] = ALL('a'), [ROW_LETTERS] = ALL(25),
+    [ROW_ELL] = ALL('l'),
 };
 #undef ALL
 #undef FOUR
 
 MASKS_TARGET_AVX512
-static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
-    const unsigned char *p, const MasksRow *rows, Masks *m, int i
+static inline __attribute__((always_inline)) void masks_text_avx512(
+    const unsigned char *p, const MasksRow *rows, Masks *m, int i, __m512i *least
 ) {
     __m512i v = _mm512_loadu_si512((const void *)p);
+    *least = _mm512_min_epi8(*least, v);
 #define ROW(name) _mm512_load_si512((const void *)rows[name])
 #define EQUAL(name) _mm512_cmpeq_epi8_mask(v, ROW(name))
     m->quote[i] = EQUAL(ROW_QUOTE);
     m->backslash[i] = EQUAL(ROW_BACKSLASH);
-    m->control[i] = _mm512_cmple_epu8_mask(v, ROW(ROW_CONTROL));
-    m->high[i] = _mm512_movepi8_mask(v);
-    m->digit[i] = _mm512_cmple_epu8_mask(
-        _mm512_sub_epi8(v, ROW(ROW_ZERO)), ROW(ROW_NINE));
     m->at[i] = EQUAL(ROW_AT);
-    m->assign[i] = EQUAL(ROW_COLON) | EQUAL(ROW_EQUALS);
-    m->code[i] = EQUAL(ROW_PERCENT) | EQUAL(ROW_AMPERSAND);
+    /* An ampersand comes next to it. */
+    m->code[i] = _mm512_cmple_epu8_mask(_mm512_sub_epi8(v, ROW(ROW_PERCENT)), ROW(ROW_ONE));
     __m512i half = _mm512_and_si512(_mm512_srli_epi16(v, 4), ROW(ROW_HALF));
     __m512i names = ROW(ROW_TOKEN_LOW);
     __m512i places = ROW(ROW_TOKEN_HIGH);
@@ -226,11 +221,18 @@ static inline __attribute__((always_inline)) uint64_t masks_text_avx512(
 #define PART(name) _mm512_test_epi8_mask(parts, ROW(name))
     m->token[i] = PART(ROW_TOKEN);
     m->s[i] = PART(ROW_SMALL);
-    m->first[i] = PART(ROW_P);
+    m->assign[i] = _mm512_movepi8_mask(_mm512_add_epi8(parts, parts));
     m->dash[i] = PART(ROW_MINUS);
+    m->digit[i] = _mm512_movepi8_mask(parts);
+    m->alpha[i] = PART(ROW_ALPHA);
 #undef PART
-    return m->quote[i] | m->backslash[i] | m->control[i] | m->high[i] | m->digit[i] | m->at[i]
-           | m->code[i];
+}
+
+MASKS_TARGET_AVX512
+static inline void masks_rare_avx512(const unsigned char *p, Masks *m, int i) {
+    __m512i v = _mm512_loadu_si512((const void *)p);
+    m->control[i] = _mm512_cmplt_epu8_mask(v, _mm512_set1_epi8(0x20));
+    m->high[i] = _mm512_movepi8_mask(v);
 }
 
 MASKS_TARGET_AVX512
@@ -246,7 +248,7 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
 #define IN(name) _mm512_test_epi8_mask(classes, ROW(name))
     m->space[i] = IN(ROW_SPACES);
     m->joiner[i] = IN(ROW_JOINERS);
-    m->bracket[i] = IN(ROW_BRACKET);
+    m->bracket[i] = _mm512_movepi8_mask(classes);
     lows = ROW(ROW_TAIL_LOW);
     highs = ROW(ROW_TAIL_HIGH);
     classes = _mm512_and_si512(_mm512_shuffle_epi8(lows, v), _mm512_shuffle_epi8(highs, half));
@@ -262,9 +264,6 @@ static inline __attribute__((always_inline)) void masks_rest_avx512(
     v = _mm512_or_si512(v, ROW(ROW_SMALL));
     m->e[i] = EQUAL(ROW_E);
     m->ell[i] = EQUAL(ROW_ELL);
-    m->u[i] = EQUAL(ROW_U);
-    m->alpha[i] = _mm512_cmple_epu8_mask(
-        _mm512_sub_epi8(v, ROW(ROW_A)), ROW(ROW_LETTERS));
 #undef EQUAL
 #undef ROW
 }

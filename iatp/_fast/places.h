@@ -425,10 +425,10 @@ static inline int walk_joined_behind(const Walk *w, Py_ssize_t at) {
            && walk_character_counts(w, p, utf8_length(p, left));
 }
 
-/* Where the last bit up to `bit` stands; `before` where there is none. */
-static inline Py_ssize_t walk_last(const Walk *w, uint64_t bits, int bit, Py_ssize_t before) {
+/* Where the last bit up to `bit` stands of the block from `base` on; `before` where there is none. */
+static inline Py_ssize_t walk_last(uint64_t bits, int bit, Py_ssize_t base, Py_ssize_t before) {
     bits &= (2ull << bit) - 1;
-    return bits ? w->base + 63 - __builtin_clzll(bits) : before;
+    return bits ? base + 63 - __builtin_clzll(bits) : before;
 }
 
 /* Whether the row around `at` has nine digits, or may have them: it has escapes or characters beyond
@@ -592,7 +592,7 @@ static uint64_t walk_rows(Walk *w, int lane) {
         if (at < w->row_end || at < w->done)
             continue;
         if (w->in & one) {
-            if (walk_row(w, walk_last(w, w->opens, bit, w->open_at), at)) {
+            if (walk_row(w, walk_last(w->opens, bit, w->base, w->open_at), at)) {
                 /* One call is enough for a string. */
                 uint64_t closes = w->closes & ~(one - 1);
                 kept |= one;

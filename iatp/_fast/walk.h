@@ -15,6 +15,7 @@
    - what the masks show in one is looked at (places.h, coded.h), and what is nothing passed over;
    - what pairs can't say, whether a comma stands in an object or an array, is checked from
      bracket to bracket.
+   Of a group in which there is nothing to look at only the brackets are gone through.
    The idea of structural masks is that of Langdale and Lemire, "Parsing Gigabytes of JSON per
    Second" (2019); checking pairs by carries, in lanes, and finding rows are not in it.
 
@@ -36,7 +37,7 @@
 enum { WALK_DONE, WALK_BAD, WALK_STRING, WALK_JSON, WALK_SCALAR, WALK_ARRAY, WALK_ADDRESS };
 enum { WALK_NONE, WALK_AVX2, WALK_AVX512 };
 enum { IN_ROOT, IN_OBJECT, IN_ARRAY };
-enum { WALK_BLOCKS, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
+enum { WALK_BLOCKS, WALK_QUIET, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what a group is */
 
 #define WALK_DEPTH 128
 #define WALK_BLOCK 64
@@ -76,9 +77,17 @@ typedef struct {
     unsigned char ibans[26 * 26];    /* their lengths, by country; and WALK_FIGURES */
 } WalkRules;
 
-/* What a group of blocks leaves behind: of each mask, that of the last block, of which the next
-   group needs the last bits. */
+/* The masks that a group of blocks leaves behind, and of them those that are empty behind plain
+   text. Of the last block's the next group needs the last bits. */
+#define CARRIES_TEXT(DO) \
+    DO(both) DO(row) DO(joiners) DO(ends) DO(tail2) DO(ell) DO(beyond) DO(units) DO(alnum) DO(quoted) \
+    DO(backslash) DO(gaps) DO(lasts)
+#define CARRIES_EACH(DO) \
+    CARRIES_TEXT(DO) DO(opens) DO(scalar) DO(mark) DO(names) DO(square_open) DO(key) DO(others) \
+    DO(digits) DO(dots) DO(minuses) DO(zeros) DO(point) DO(alpha) DO(run) DO(s) DO(dash) DO(minus)
+
 typedef struct {
+    CARRIES_EACH(MASKS_FIELD)
     uint64_t in_string;          /* 0 or 1 */
     uint64_t escaped;            /* 1 where the first byte is behind a backslash */
     uint64_t letters;            /* bytes of a unit that began before and is a letter */
@@ -86,23 +95,19 @@ typedef struct {
     uint64_t wide;               /* bytes of a unit beyond ASCII that counts */
     uint64_t high_bytes;         /* so many bytes of a character that began before */
     uint64_t high_marks;         /* these, where it counts */
-    uint64_t opens, scalar, comma, colon, curly_open, square_open, comma_next, curly_next;
-    /* 1 where the last token is of this kind, or the last but one. */
-    uint64_t after_opens, after_comma, after_colon, after_curly_open, after_square_open;
-    uint64_t after2_comma, after2_curly;
-    uint64_t others, digits, dots, minuses, zeros;
-    uint64_t both, point, after_point, row, row2, row4, joiners;
-    uint64_t alpha, ends, tail2, ell, units;
-    uint64_t run, run2, run4, run8, run16, s, first, dash, dash2, dash5, beyond;
-    uint64_t alnum, quoted, backslash, gaps, minus, lasts;
+    /* 1 where the last token is of this kind: a comma or a colon, a comma or a curly bracket that
+       opens, a square one; a string behind one of `names`. */
+    uint64_t after_mark, after_names, after_square_open, after_key;
+    uint64_t after_point, apart;
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
 /* What is known of the blocks of a group before their brackets are gone through. */
 typedef struct {
     MaskWords in, opens, closes, starts, brackets, opening, curly;
-    MaskWords members;           /* where only an item of an array may stand */
-    MaskWords colons, commas, calls, keys;
+    MaskWords wrong[3];          /* by frame, what may not stand there */
+    MaskWords calls, keys;
+    MaskWords splits;            /* arrays whose items may be groups of a card number */
     /* What has to be looked at closely, and all of it. */
     MaskWords firsts, look, nine, row, joiners, signs, countries, coded, events, dashes, words;
     MaskWords assigns;           /* colons and equals signs in strings, behind what may say something */
@@ -137,10 +142,9 @@ typedef struct {
     /* The block at hand, one of a group of `lanes`, and what is left to do in it. */
     Py_ssize_t base;
     int lane, lanes;
-    uint64_t brackets, openings, curlies, calls, firsts, keys, addresses;
+    uint64_t brackets, calls, firsts, keys, addresses;
     uint64_t in, opens, closes, starts;
     uint64_t seen;
-    uint64_t wrong[3];
     uint64_t begins;             /* with these bytes strings begin like JSON */
     Py_ssize_t begins_at;        /* the last before the block at hand that does so */
     int nested;                  /* the string at hand does so, and nothing is in it so far */
@@ -257,13 +261,15 @@ static void walk_begin(
     w->p = p;
     w->n = n;
     w->level = level;
+    /* As if a block had been gone through. */
     w->base = -WALK_BLOCK;
+    w->seen = ~0ull;
     w->open_at = w->scalar_at = -1;
     w->low_surrogate_at = -1;
     w->value_at = w->begins_at = -1;
     w->rules = rules;
     /* As if the value stood behind a colon. */
-    w->carries.after_colon = 1;
+    w->carries.after_mark = 1;
 }
 
 #include "places.h"
@@ -274,8 +280,12 @@ static void walk_begin(
 #define LANES_ROWS
 #define LANES_TEXT masks_text_avx2
 #define LANES_REST masks_rest_avx2
-#define LANES_UP(x, first) _mm256_blend_epi32( \
-    _mm256_permute4x64_epi64((__m256i)(x), 0x93), _mm256_set1_epi64x((long long)(first)), 3)
+#define LANES_RARE masks_rare_avx2
+#define LANES_VECTOR __m256i
+#define LANES_MOST _mm256_set1_epi8(0x7f)
+#define LANES_ODD(x) (_mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), x)) != 0)
+#define LANES_UP(x, before) _mm256_alignr_epi8( \
+    (__m256i)(x), _mm256_permute2x128_si256((__m256i)(before), (__m256i)(x), 0x21), 8)
 #define LANES_TOPS(x) ((unsigned)_mm256_movemask_pd((__m256d)(x)))
 #define LANES_FULL(x) \
     LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_set1_epi64x(-1)))
@@ -283,6 +293,8 @@ static void walk_begin(
     _mm256_and_si256(_mm256_set1_epi64x(bits), _mm256_setr_epi64x(1, 2, 4, 8)), \
     _mm256_setr_epi64x(1, 2, 4, 8))
 #define LANES_ANY(x) (!_mm256_testz_si256((__m256i)(x), (__m256i)(x)))
+#define LANES_SET(x) \
+    (0xfu ^ LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_setzero_si256())))
 #include "lanes.h"
 
 #define LANES(name) name##_avx512
@@ -290,14 +302,18 @@ static void walk_begin(
 #define LANES_TARGET MASKS_TARGET_AVX512
 /* Where they are is kept from the compiler, which would make them anew. */
 #define LANES_ROWS const MasksRow *rows = masks_rows; __asm__("" : "+r"(rows));
-#define LANES_TEXT(p, m, i) masks_text_avx512(p, rows, m, i)
+#define LANES_TEXT(p, m, i, least) masks_text_avx512(p, rows, m, i, least)
 #define LANES_REST(p, m, i) masks_rest_avx512(p, rows, m, i)
-#define LANES_UP(x, first) \
-    _mm512_alignr_epi64((__m512i)(x), _mm512_set1_epi64((long long)(first)), 7)
+#define LANES_RARE masks_rare_avx512
+#define LANES_VECTOR __m512i
+#define LANES_MOST _mm512_set1_epi8(0x7f)
+#define LANES_ODD(x) (_mm512_cmplt_epi8_mask(x, _mm512_set1_epi8(0x20)) != 0)
+#define LANES_UP(x, before) _mm512_alignr_epi64((__m512i)(x), (__m512i)(before), 7)
 #define LANES_TOPS(x) ((unsigned)_mm512_movepi64_mask((__m512i)(x)))
 #define LANES_FULL(x) ((unsigned)_mm512_cmpeq_epi64_mask((__m512i)(x), _mm512_set1_epi64(-1)))
 #define LANES_SPREAD(bits) _mm512_movm_epi64((__mmask8)(bits))
 #define LANES_ANY(x) (_mm512_test_epi64_mask((__m512i)(x), (__m512i)(x)) != 0)
+#define LANES_SET(x) ((unsigned)_mm512_test_epi64_mask((__m512i)(x), (__m512i)(x)))
 #include "lanes.h"
 
 /* Adds to the calls what of the block at hand has to be looked at closely and may be something. */
@@ -333,6 +349,65 @@ static __attribute__((noinline)) void walk_closely(Walk *w) {
                     g->assigns[i] & new_);
 }
 
+/* Goes through the brackets `left` of a block of the group, the one from `base` on: WALK_DONE, WALK_BAD,
+   or WALK_ARRAY behind the first of `splits` whose items may be groups of a card number. Checks what
+   stands before each, of what `rest` says has not been checked. */
+WALK_TARGET_BITS
+static inline __attribute__((always_inline)) int walk_brackets(
+    Walk *w, int lane, Py_ssize_t base, uint64_t *left, uint64_t splits, uint64_t *rest, int *depth
+) {
+    const Group *g = &w->group;
+    const uint64_t openings = g->opening[lane], curlies = g->curly[lane];
+    int frame = w->frames[*depth];
+    for (; *left; *left &= *left - 1) {
+        const uint64_t upto = *left ^ (*left - 1), one = *left & upto;
+        const int kind = curlies & one ? IN_OBJECT : IN_ARRAY;
+        const Py_ssize_t at = base + __builtin_ctzll(one);
+        if (upto & *rest & g->wrong[frame][lane])
+            return WALK_BAD;
+        *rest &= ~upto;
+        if (openings & one) {
+            if (*depth == WALK_DEPTH)
+                return WALK_BAD;
+            w->values[*depth + 1] = frame == IN_OBJECT ? at : w->values[*depth];
+            w->frames[++*depth] = (unsigned char)kind;
+            frame = kind;
+            if (splits & one && walk_may_split(w, at)) {
+                *left &= *left - 1;
+                w->start = at;
+                return WALK_ARRAY;
+            }
+        } else {
+            if (frame != kind)
+                return WALK_BAD;
+            frame = w->frames[--*depth];
+            if (w->ends && *depth == 1 && *w->ends++ != at)
+                return WALK_BAD;
+        }
+    }
+    return WALK_DONE;
+}
+
+/* Goes through a group in which nothing has to be looked at; whether its brackets may be those of a
+   valid document. */
+WALK_TARGET_BITS
+static int walk_quiet(Walk *w) {
+    const Group *g = &w->group;
+    int depth = w->depth;
+    for (int i = 0; i < w->lanes; i++) {
+        uint64_t left = g->brackets[i], rest = ~0ull;
+        if (walk_brackets(w, i, w->base + i * WALK_BLOCK, &left, 0, &rest, &depth) == WALK_BAD
+            || rest & g->wrong[w->frames[depth]][i])
+            return 0;
+    }
+    w->depth = depth;
+    for (int i = 0; i < w->lanes; i++) {
+        w->open_at = walk_last(g->opens[i], 63, w->base + i * WALK_BLOCK, w->open_at);
+        w->scalar_at = walk_last(g->starts[i], 63, w->base + i * WALK_BLOCK, w->scalar_at);
+    }
+    return 1;
+}
+
 /* Takes the next block that has to be gone through: WALK_BLOCKS; or WALK_END or WALK_INVALID. */
 static inline int walk_turn(Walk *w) {
     const Group *g = &w->group;
@@ -345,8 +420,8 @@ static inline int walk_turn(Walk *w) {
         while (w->lane >= w->lanes) {
             Carries *c = &w->carries;
             if (w->base > w->n)
-                return c->in_string || w->depth || c->after_comma || c->after_colon
-                               || c->after_curly_open || c->after_square_open
+                return c->in_string || w->depth || c->after_mark || c->after_names
+                               || c->after_square_open
                            ? WALK_INVALID
                            : WALK_END;
             w->lane = 0;
@@ -354,7 +429,9 @@ static inline int walk_turn(Walk *w) {
                                            : walk_group_avx2(w, w->base);
             if (read == WALK_INVALID)
                 return WALK_INVALID;
-            if (read == WALK_PLAIN) {
+            if (read == WALK_QUIET && !walk_quiet(w))
+                return WALK_INVALID;
+            if (read == WALK_QUIET || read == WALK_PLAIN) {
                 w->base += w->lanes * WALK_BLOCK;
                 w->lanes = 0;
             }
@@ -367,15 +444,10 @@ static inline int walk_turn(Walk *w) {
     w->closes = g->closes[i];
     w->starts = g->starts[i];
     w->brackets = g->brackets[i];
-    w->openings = g->opening[i];
-    w->curlies = g->curly[i];
     w->calls = g->calls[i];
     w->keys = g->keys[i];
     w->begins = w->firsts = w->addresses = 0;
     w->seen = 0;
-    w->wrong[IN_OBJECT] = g->members[i];
-    w->wrong[IN_ARRAY] = g->colons[i];
-    w->wrong[IN_ROOT] = g->members[i] | g->colons[i] | g->commas[i];
     if (closely)
         walk_closely(w);
     if (w->begins || w->nested)
@@ -487,104 +559,90 @@ static inline void walk_string(Walk *w, int bit) {
     }
 }
 
+/* Goes through the brackets of the block at hand that are among `those`, all up to some byte. */
+WALK_TARGET_BITS
+static inline int walk_block(Walk *w, uint64_t those) {
+    uint64_t left = w->brackets & those, rest = ~w->seen;
+    int depth = w->depth;
+    int what = walk_brackets(w, w->lane, w->base, &left, w->group.splits[w->lane], &rest, &depth);
+    w->brackets = left | (w->brackets & ~those);
+    w->seen = ~rest;
+    w->depth = depth;
+    return what;
+}
+
+/* Behind what the key stands, if there is one, of the string or scalar at `w->start`. */
+static inline Py_ssize_t walk_names(const Walk *w) {
+    return w->frames[w->depth] == IN_OBJECT ? w->start : w->values[w->depth];
+}
+
+/* Says whether the first of the places to be told, `one`, has to be read, and what it is; WALK_DONE
+   where it has not. It is then no more among them. */
+static inline int walk_place(Walk *w, uint64_t one) {
+    const int bit = __builtin_ctzll(one);
+    uint64_t behind, rest;
+    int text;
+    if (w->firsts & one) {
+        w->firsts &= ~one;
+        w->start = walk_last(w->opens, bit, w->base, w->open_at);
+        if (w->start >= w->done) {
+            behind = w->closes & ~((one << 1) - 1);
+            w->end = behind ? w->base + __builtin_ctzll(behind) : 0;
+            w->value = walk_names(w);
+            return WALK_JSON;
+        }
+    }
+    if (w->addresses & ~w->calls & one) {
+        Py_ssize_t start = walk_last(w->opens, bit, w->base, w->open_at);
+        int found = start < w->done ? 0 : walk_address(w, start, w->base + bit);
+        w->addresses &= ~one;
+        if (found >= 0)
+            return found ? WALK_ADDRESS : WALK_DONE;
+        w->calls |= one;
+    }
+    if (!(w->calls & one))
+        return WALK_DONE;
+    /* One call is enough for a string: those up to its end are dropped. */
+    text = (w->in & one) != 0;
+    behind = w->closes & ~((one << 1) - 1);
+    rest = text ? (behind ? behind & -behind : 0) - one : one;
+    w->calls &= ~rest;
+    w->firsts &= ~rest;
+    w->addresses &= ~rest;
+    w->start = text ? walk_last(w->opens, bit, w->base, w->open_at)
+                    : walk_last(w->starts, bit, w->base, w->scalar_at);
+    if (w->start < w->done)
+        return WALK_DONE;
+    w->value = walk_names(w);
+    if (!text)
+        return WALK_SCALAR;
+    walk_string(w, bit);
+    return WALK_STRING;
+}
+
 /* Goes on to the next string, scalar or array that has to be read; WALK_DONE at the end. */
 WALK_TARGET_BITS
 static int walk_next(Walk *w) {
     for (;;) {
-        uint64_t left;
+        uint64_t places;
+        int what;
         if (w->keys)
             walk_keys(w);
-        left = w->brackets | w->calls | w->firsts | w->addresses;
-        while (left) {
-            int bit = __builtin_ctzll(left);
-            uint64_t one = 1ull << bit;
-            Py_ssize_t at = w->base + bit;
-            int frame = w->frames[w->depth];
-            if ((w->firsts | w->addresses | w->calls) & one) {
-                if (w->firsts & one) {
-                    uint64_t closes = w->closes & ~((one << 1) - 1);
-                    w->firsts &= ~one;
-                    w->start = walk_last(w, w->opens, bit, w->open_at);
-                    if (w->start >= w->done) {
-                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                        w->end = closes ? w->base + __builtin_ctzll(closes) : 0;
-                        return WALK_JSON;
-                    }
-                    if (!((w->addresses | w->calls) & one)) {
-                        left &= ~one;
-                        continue;
-                    }
-                }
-                if (w->addresses & ~w->calls & one) {
-                    int found;
-                    Py_ssize_t start = walk_last(w, w->opens, bit, w->open_at);
-                    w->addresses &= ~one;
-                    left &= ~one;
-                    if (start < w->done)
-                        continue;
-                    found = walk_address(w, start, at);
-                    if (found == 0)
-                        continue;
-                    if (found > 0)
-                        return WALK_ADDRESS;
-                    w->calls |= one;
-                }
-                if (w->calls & one) {
-                    int text = (w->in & one) != 0;
-                    uint64_t closes = w->closes & ~((one << 1) - 1);
-                    /* One call is enough for a string: those up to its end are dropped. */
-                    uint64_t rest = text ? (closes ? closes & -closes : 0) - one : one;
-                    w->calls &= ~rest;
-                    w->firsts &= ~rest;
-                    w->addresses &= ~rest;
-                    left &= ~rest | one;
-                    w->start = text ? walk_last(w, w->opens, bit, w->open_at)
-                                    : walk_last(w, w->starts, bit, w->scalar_at);
-                    if (w->start >= w->done) {
-                        w->value = frame == IN_OBJECT ? w->start : w->values[w->depth];
-                        if (text) {
-                            walk_string(w, bit);
-                            return WALK_STRING;
-                        }
-                        return WALK_SCALAR;
-                    }
-                    if (!(w->brackets & one)) {
-                        left &= ~one;
-                        continue;
-                    }
-                }
-            }
-            left &= ~one;
-            w->brackets &= ~one;
-            {
-                uint64_t upto = ((one << 1) - 1) & ~w->seen;
-                int kind = w->curlies & one ? IN_OBJECT : IN_ARRAY;
-                if (upto & w->wrong[frame])
-                    return WALK_BAD;
-                w->seen |= upto;
-                if (w->openings & one) {
-                    if (w->depth == WALK_DEPTH)
-                        return WALK_BAD;
-                    w->depth++;
-                    w->frames[w->depth] = (unsigned char)kind;
-                    w->values[w->depth] = frame == IN_OBJECT ? at : w->values[w->depth - 1];
-                    if (kind == IN_ARRAY && walk_may_split(w, at)) {
-                        w->start = at;
-                        return WALK_ARRAY;
-                    }
-                } else {
-                    if (frame != kind)
-                        return WALK_BAD;
-                    w->depth--;
-                    if (w->ends && w->depth == 1 && *w->ends++ != at)
-                        return WALK_BAD;
-                }
-            }
+        while ((places = w->calls | w->firsts | w->addresses)) {
+            uint64_t one = places & (0 - places);
+            what = w->brackets & (one - 1) ? walk_block(w, one - 1) : WALK_DONE;
+            if (what == WALK_DONE)
+                what = walk_place(w, one);
+            if (what != WALK_DONE)
+                return what;
         }
-        if (~w->seen & w->wrong[w->frames[w->depth]])
+        what = walk_block(w, ~0ull);
+        if (what != WALK_DONE)
+            return what;
+        if (~w->seen & w->group.wrong[w->frames[w->depth]][w->lane])
             return WALK_BAD;
-        w->open_at = walk_last(w, w->opens, 63, w->open_at);
-        w->scalar_at = walk_last(w, w->starts, 63, w->scalar_at);
+        w->open_at = walk_last(w->opens, 63, w->base, w->open_at);
+        w->scalar_at = walk_last(w->starts, 63, w->base, w->scalar_at);
         switch (walk_turn(w)) {
         case WALK_INVALID: return WALK_BAD;
         case WALK_END: return WALK_DONE;
