@@ -18,7 +18,7 @@ import unicodedata
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memmove, memset
+from libc.string cimport memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
@@ -68,13 +68,16 @@ cdef extern from "window.h" nogil:
         WindowSet gaps
         WindowSet separators
         WindowSet runs
+        const unsigned int* lengths
     int window_level()
     int window_lowest(uint64_t bits)
     void window_put(WindowSet* set, unsigned char c)
     Py_ssize_t window_plain(
         const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
     )
-    Py_ssize_t window_points(const unsigned char* p, Py_ssize_t n)
+    Py_ssize_t window_points(
+        const unsigned char* p, Py_ssize_t n, unsigned char mark, int width
+    )
     void window_copy(
         const unsigned char* p, Py_ssize_t at, Py_ssize_t n, uint32_t* cp, Py_ssize_t* pos,
         unsigned char* kind
@@ -213,6 +216,7 @@ cdef WindowSets _sets
 cdef bint _wide = window_level()
 memset(&_sets, 0, sizeof(_sets))
 _sets.tokens = _tokens
+_sets.lengths = _lengths
 for _code in range(_tokens.first[128]):
     window_put(&_sets.firsts, _tokens.prefixes[_code].text[0])
     window_put(&_sets.seconds, _tokens.prefixes[_code].text[1])
@@ -760,7 +764,7 @@ cdef int _words_call_ssn(
     """
     cdef uint32_t[CALLED] cp
     cdef Py_ssize_t low = max(first, at - room + LONGEST_POINT)
-    cdef Py_ssize_t place, behind
+    cdef Py_ssize_t place, behind, plain
     cdef int n = 0
     cdef int slants = 0
     if low > first:
@@ -771,6 +775,12 @@ cdef int _words_call_ssn(
             return NOTHING
     place = low
     while place < at:
+        for plain in range(place, place + window_plain(p + place, at - place, c'\\', c'\\')):
+            cp[n] = p[plain]
+            n += 1
+            place = plain + 1
+        if place == at:
+            break
         place = _read_point(p, place, at, AS_JSON, &cp[n])
         if cp[n] == c'\\':
             slants += 1
@@ -1439,7 +1449,7 @@ cdef enum:
     ROW = SSN_DIGITS
     # Where so many code points in a row had to be read, the next bytes are read as well, without
     # looking at them first.
-    DENSE = 1024
+    DENSE = 512
     READ_ON = 4096
 
 
@@ -1579,8 +1589,9 @@ cdef int read_text_from(
     cdef Py_ssize_t until = 0           # the points at which it ends
     cdef Py_ssize_t opened = 0          # those at which it was opened
     cdef Py_ssize_t read = first        # up to here all is found
-    cdef Py_ssize_t quiet, row, row_points, behind
+    cdef Py_ssize_t quiet, row, row_points, behind, more
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
+    cdef int escape = 6 if form == AS_JSON else 3 if form >= AS_TARGET else 0
     cdef int weight, width, digits, ahead
     cdef bint dotted
     cdef bint told      # a secret may begin in the row, or an IBAN just before it
@@ -1628,6 +1639,13 @@ cdef int read_text_from(
                 at += 1
                 width -= 1
             continue
+        elif p[at] == c'\\' and at + 1 < end and p[at + 1] in (
+            c'n', c'"', c'\\', c't', c'r', c'/', c'b', c'f'
+        ):
+            # No digit; if a row goes on behind it, that begins there.
+            at += 2
+            points += 1
+            continue
         elif _is_group(p, at, end, form, &width):
             at += width
             points += width
@@ -1663,14 +1681,10 @@ cdef int read_text_from(
             begin = near if row_points - near_points >= BEFORE else far
             until = 0
             opened = points
-        if points - opened >= DENSE and end - at > READ_ON:
-            if form != AS_TEXT and memchr(p + at, extra, READ_ON) != NULL:
-                # How many code points these bytes are is not so simple.
-                opened = points
-                until = max(until, points + ahead)
-                continue
-            points += window_points(p + at, READ_ON)
-            at += READ_ON
+        if points - opened >= DENSE:
+            more = min(end - at, READ_ON)
+            points += window_points(p + at, more, extra, escape)
+            at += more
             if mark < at:
                 mark = token_mark(_tokens, p, start, at, end, form >= AS_TARGET)
             ahead = MARGIN

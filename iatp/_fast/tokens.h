@@ -66,7 +66,7 @@ typedef struct {
 } WideEnd;
 
 typedef struct {
-    Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
+    Prefix prefixes[TOKEN_PREFIXES];    /* by the first two bytes, the longest first */
     Anchor anchors[TOKEN_ANCHORS];
     Head heads[TOKEN_HEADS];            /* the shortest first */
     int head_count, anchor_count;
@@ -89,6 +89,12 @@ typedef struct {
 static const unsigned char token_kinds[256] = {
     ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3,
     ['-'] = 1, ['+'] = 1, ['/'] = 1, ['^'] = 1, ['_'] = 1, ['~'] = 1, [0x7f] = 1,
+};
+
+/* What may stand between a word and what it says, each by itself. */
+static const unsigned char token_gaps[256] = {
+    [' '] = 1, ['"'] = 1, ['\\'] = 1, ['='] = 1, [':'] = 1, ['\''] = 1, ['`'] = 1, ['\t'] = 1,
+    ['\n'] = 1, ['\r'] = 1, ['>'] = 1, [']'] = 1, ['*'] = 1, [','] = 1,
 };
 
 static inline int token_alnum(unsigned char c) {
@@ -128,6 +134,11 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
     for (int i = t->first[p[0]]; i < t->first[p[0] + 1]; i++) {
         const Prefix *x = &t->prefixes[i];
         Py_ssize_t at = 1, place = 1;
+        if (x->text[1] != p[1] && p[1] != '\\') {
+            if (x->text[1] > p[1])
+                break;
+            continue;
+        }
         /* Some writers of JSON escape every slash. */
         for (; place < x->length && at < left; place++, at++) {
             if (x->text[place] == '/' && p[at] == '\\' && at + 1 < left)
@@ -228,8 +239,7 @@ static inline int token_gap(const unsigned char *p, Py_ssize_t low, Py_ssize_t a
     if (at == low)
         return 0;
     c = p[at - 1];
-    if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`' || c == '\t'
-        || c == '\n' || c == '\r' || c == '>' || c == ']' || c == '*' || c == ',')
+    if (token_gaps[c])
         return 1;
     if (token_blank(c) && at - 1 > low && p[at - 2] == '\\')
         return 2;
@@ -424,6 +434,27 @@ static inline int token_no_word(
            && !token_pair(t->ends, p[i - 2], p[i - 1]) && !token_is_wide(p, low, i);
 }
 
+/* Whether no word that says something can stand before the sign at `at`, by the last two letters
+   before it, or before the space or quote there. */
+static inline int token_says_nothing(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = p[at - 1] == ' ' || p[at - 1] == '"' ? at - 1 : at;
+    unsigned char first, second;
+    /* Of several signs the first is enough. */
+    if (p[at - 1] == ':' || p[at - 1] == '=')
+        return 1;
+    /* What is escaped may be more than two letters. */
+    if (i - low < TOKEN_ESCAPE + 1 || (p[i - 1] | p[i - 2]) >= 0x80 || p[i - 2] == '\\'
+        || p[i - TOKEN_ESCAPE] == '\\' || p[i - TOKEN_ESCAPE - 1] == '\\')
+        return 0;
+    first = (unsigned char)((p[i - 2] | 0x20) - 'a');
+    second = (unsigned char)((p[i - 1] | 0x20) - 'a');
+    if (first < 26 && second < 26)
+        return !t->by_pair[first * 26 + second];
+    return !token_gaps[p[i - 1]];
+}
+
 /* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before
    it may be encoded. */
 static int token_sign(
@@ -439,7 +470,7 @@ static int token_sign(
                 return 1;
     if (token_no_word(t, p, low, at))
         return 0;
-    if (token_assigns(t, p, low, at))
+    if (!token_says_nothing(t, p, low, at) && token_assigns(t, p, low, at))
         return 1;
     return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high
            && p[at + 2] == '/') && token_user(p, low, at);
