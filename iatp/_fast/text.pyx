@@ -34,7 +34,7 @@ cdef extern from "runs.h" nogil:
 cdef extern from "tokens.h" nogil:
     Py_ssize_t token_mark(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at,
-        Py_ssize_t high, int all
+        Py_ssize_t high, int all, int wide
     )
     int token_said(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
@@ -860,7 +860,7 @@ cdef bint needs_reading(
     if end - start < SHORTEST_SECRET:
         return False
     return (
-        token_mark(_tokens, p, start, start, end, False) < end
+        token_mark(_tokens, p, start, start, end, False, _wide) < end
         or key_says_secret(p, start, key) != SAYS_NOTHING
     )
 
@@ -1592,11 +1592,12 @@ cdef int read_text_from(
     cdef Py_ssize_t quiet, row, row_points, behind, more
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int escape = 6 if form == AS_JSON else 3 if form >= AS_TARGET else 0
+    cdef bint all_ = form >= AS_TARGET
     cdef int weight, width, digits, ahead
     cdef bint dotted
     cdef bint told      # a secret may begin in the row, or an IBAN just before it
     # The next place where a secret may begin.
-    cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, form >= AS_TARGET)
+    cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, all_, _wide)
     cdef int direct = key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
     if direct:
         begin = start
@@ -1625,7 +1626,7 @@ cdef int read_text_from(
         if mark <= at:
             ahead = MARGIN
             # What begins so soon has been read with it.
-            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, form >= AS_TARGET)
+            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, all_, _wide)
         elif p[at] == c'@':
             ahead = MARGIN
             at += 1
@@ -1686,7 +1687,7 @@ cdef int read_text_from(
             points += window_points(p + at, more, extra, escape)
             at += more
             if mark < at:
-                mark = token_mark(_tokens, p, start, at, end, form >= AS_TARGET)
+                mark = token_mark(_tokens, p, start, at, end, all_, _wide)
             ahead = MARGIN
         until = max(until, points + ahead)
     if begin >= 0:
