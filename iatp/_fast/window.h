@@ -2,8 +2,9 @@
    for: a number, an address, a secret, an IBAN.
 
    Of each code point there is a byte: itself, where it is ASCII; else what it is, for numbers.
-   From these bytes masks are made, 64 at a time, and from the masks the places. What is not among
-   them is nothing; what is may be nothing too. Without AVX2 all places are. */
+   From these bytes masks are made, 64 at a time, and from the masks the places, but for those where
+   a look at the bytes says that it is nothing: no such word, prefix, key, or number. What is not
+   among them is nothing; what is may be nothing too. Without AVX2 all places are. */
 #ifndef IATP_WINDOW_H
 #define IATP_WINDOW_H
 
@@ -18,12 +19,10 @@
 #define WINDOW_DIGIT 0x90
 #define WINDOW_SEPARATOR 0xa0
 #define WINDOW_OTHER 0xb0
-/* So many bytes that are 0 stand behind those of a window. */
-#define WINDOW_PAD 64
+/* So many bytes that are 0 stand behind those of a window: no look at a place goes further. */
+#define WINDOW_PAD 128
 /* Of said.pyx, the most code points of a user in a URL. */
 #define WINDOW_USER 40
-/* Of secrets.pyx, the longest fixed part of a token that has others before it. */
-#define WINDOW_ANCHOR 15
 /* Digits of cards. */
 #define WINDOW_CARD 19
 #define WINDOW_CARD_LEAST 13
@@ -322,7 +321,7 @@ static inline uint64_t window_secrets(
         for (left = starts & (uint64_t)(run & four >> 32); left; left &= left - 1) {
             int at = base + __builtin_ctzll(left);
             if (!(at > 0 && token_byte(kind[at - 1]))
-                && token_anchor(s->tokens, kind + at, TOKEN_HEAD + WINDOW_ANCHOR))
+                && token_anchor(s->tokens, kind + at, WINDOW_PAD))
                 found |= left & (0 - left);
         }
     }
