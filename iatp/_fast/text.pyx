@@ -83,7 +83,8 @@ cdef extern from "window.h" nogil:
         unsigned char* kind
     )
     void window_places(
-        const WindowSets* s, const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+        const WindowSets* s, const unsigned char* kind, int n, int asked, uint64_t* secrets,
+        uint64_t* places
     )
     void window_places_plain(
         const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
@@ -1386,10 +1387,21 @@ cdef inline int _next_place(const uint64_t* places, int i, int limit) noexcept n
     return min(limit, (block << 6) + window_lowest(left))
 
 
-cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
+cdef int _asked(const Text* t, Py_ssize_t asked) noexcept nogil:
+    """How many code points of a window begin before the byte `asked`."""
+    # Those behind it are at most as many as their bytes.
+    cdef int i = <int>max(t.n - max(t.pos[t.n] - asked, 0), 0)
+    while i < t.n and t.pos[i] < asked:
+        i += 1
+    return i
+
+
+cdef int _read_window(
+    Text* t, int first, int limit, Py_ssize_t asked, int* floor, Spans spans
+) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
-    `floor` is the end of the last finding.
+    From the byte `asked` on nothing begins. `floor` is the end of the last finding.
     """
     cdef int i = first
     cdef int kind, start, end, secret
@@ -1399,7 +1411,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     memset(&t.kind[t.n], 0, WINDOW_PAD)
     forget_runs(&t.w)
     if _wide and t.n >= SHORT_WINDOW:
-        window_places(&_sets, t.kind, t.n, t.secrets, t.places)
+        window_places(&_sets, t.kind, t.n, _asked(t, asked), t.secrets, t.places)
     else:
         window_places_plain(t.kind, t.n, t.secrets, t.places)
     if t.direct and t.pos[0] == t.start:
@@ -1589,6 +1601,8 @@ cdef int read_text_from(
     cdef Py_ssize_t until = 0           # the points at which it ends
     cdef Py_ssize_t opened = 0          # those at which it was opened
     cdef Py_ssize_t read = first        # up to here all is found
+    cdef Py_ssize_t asked = end         # from here on nothing begins in the stretch
+    cdef Py_ssize_t reach               # the same of what opens it or goes on with it
     cdef Py_ssize_t quiet, row, row_points, behind, more
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
     cdef int escape = 6 if form == AS_JSON else 3 if form >= AS_TARGET else 0
@@ -1609,7 +1623,9 @@ cdef int read_text_from(
         if begin >= 0 and points >= until and quiet >= points - until:
             # In a quiet run each byte is a point, so its end can be placed exactly.
             behind = at - (points - until)
-            read = _read_stretch(r, start, end, begin, read, behind, form, key, direct, spans)
+            read = _read_stretch(
+                r, start, end, begin, read, behind, asked, form, key, direct, spans
+            )
             begin = -1
         if at >= end:
             break
@@ -1623,14 +1639,17 @@ cdef int read_text_from(
         row = at
         row_points = points
         ahead = AFTER
+        reach = end
         if mark <= at:
             ahead = MARGIN
             # What begins so soon has been read with it.
-            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, all_, _wide)
+            reach = min(at + NEAR, end)
+            mark = token_mark(_tokens, p, start, reach, end, all_, _wide)
         elif p[at] == c'@':
             ahead = MARGIN
             at += 1
             points += 1
+            reach = at
         elif not is_mark(p[at], form):
             # A letter beyond ASCII.
             width = utf8_rest(p[at])
@@ -1653,6 +1672,7 @@ cdef int read_text_from(
             told = mark < at or token_country(_tokens, p, start, row)
             if not told and not _may_be_found(p + at - width, width):
                 continue
+            reach = at
         else:
             digits = 0
             dotted = False
@@ -1678,9 +1698,12 @@ cdef int read_text_from(
                 continue
             if not told and _is_row_of_uuid(p, row, at, start, end):
                 continue
+            # What is encoded although it need not be may be part of anything.
+            if ahead == AFTER:
+                reach = at
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
-            until = 0
+            until = asked = 0
             opened = points
         if points - opened >= DENSE:
             more = min(end - at, READ_ON)
@@ -1689,20 +1712,23 @@ cdef int read_text_from(
             if mark < at:
                 mark = token_mark(_tokens, p, start, at, end, all_, _wide)
             ahead = MARGIN
+            reach = end
+        asked = max(asked, reach)
         until = max(until, points + ahead)
     if begin >= 0:
-        _read_stretch(r, start, end, begin, read, end, form, key, direct, spans)
+        _read_stretch(r, start, end, begin, read, end, asked, form, key, direct, spans)
     return 0
 
 
 cdef Py_ssize_t _read_stretch(
     Reader* r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t start, Py_ssize_t first,
-    Py_ssize_t end, int form, Key* key, int direct, Spans spans
+    Py_ssize_t end, Py_ssize_t asked, int form, Key* key, int direct, Spans spans
 ) except -1:
     """Up to where all has been read that begins in the bytes from `first` to `end`.
 
-    They are read as code points from `start` on; the whole text goes from `low` to `high`. What
-    begins in the last code points is left to the stretch that follows, where its mark is.
+    They are read as code points from `start` on; the whole text goes from `low` to `high`. From
+    `asked` on nothing begins. What begins in the last code points is left to the stretch that
+    follows, where its mark is.
     """
     cdef Text* t
     cdef Py_ssize_t at = start
@@ -1756,9 +1782,9 @@ cdef Py_ssize_t _read_stretch(
             floor = next_
         if at >= end:
             shift = t.n if end == high else max(next_, t.n - AFTER)
-            next_ = _read_window(t, next_, shift, &floor, spans)
+            next_ = _read_window(t, next_, shift, asked, &floor, spans)
             return max(t.pos[next_], t.done)
-        next_ = _read_window(t, next_, t.n - MARGIN, &floor, spans)
+        next_ = _read_window(t, next_, t.n - MARGIN, asked, &floor, spans)
         # `next_` is at least TEXT_WINDOW - MARGIN, so the window moves on by most of its size.
         shift = next_ - MARGIN
         t.n -= shift

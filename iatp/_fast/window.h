@@ -420,16 +420,18 @@ static inline __attribute__((always_inline)) uint64_t window_numbers(
     return found;
 }
 
-/* The same, of fewer places. */
+/* The same, of fewer places; none behind the block of the last of the first `asked`. */
 WINDOW_TARGET
 static __attribute__((noinline)) void window_places(
-    const WindowSets *s, const unsigned char *kind, int n, uint64_t *secrets, uint64_t *places
+    const WindowSets *s, const unsigned char *kind, int n, int asked, uint64_t *secrets,
+    uint64_t *places
 ) {
     WindowMasks three[3], *past = &three[0], *m = &three[1], *next = &three[2], *turn;
     WindowWords words = {0, 0};
+    int block = 0;
     memset(past, 0, sizeof *past);
     window_masks(s, kind, m);
-    for (int block = 0; block * 64 < n; block++) {
+    for (; block * 64 < asked; block++) {
         if (block * 64 + 64 < n)
             window_masks(s, kind + 64 * block + 64, next);
         else
@@ -441,6 +443,8 @@ static __attribute__((noinline)) void window_places(
         m = next;
         next = turn;
     }
+    for (; block * 64 < n; block++)
+        secrets[block] = places[block] = 0;
 }
 #undef BEHIND
 #undef BEFORE
@@ -450,9 +454,10 @@ static __attribute__((noinline)) void window_places(
 #else
 static int window_level(void) { return 0; }
 static void window_places(
-    const WindowSets *s, const unsigned char *kind, int n, uint64_t *secrets, uint64_t *places
+    const WindowSets *s, const unsigned char *kind, int n, int asked, uint64_t *secrets,
+    uint64_t *places
 ) {
-    (void)s, (void)kind, (void)n, (void)secrets, (void)places;
+    (void)s, (void)kind, (void)n, (void)asked, (void)secrets, (void)places;
 }
 #endif
 #endif
