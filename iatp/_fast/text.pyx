@@ -118,6 +118,9 @@ cdef enum:
     # So far behind the place where one secret may begin, another may: with the longest that the
     # window has to hold (values/secrets.py) it is less than MARGIN.
     NEAR = 64
+    # So many bytes behind its mark a secret may begin: the rest of a word, a verb, and the signs
+    # around that, which may be escapes of JSON; or the head of a token.
+    LED = 256
     SHORTEST_SECRET = 6
     # A group of so many digits is read like any other row.
     LONG_GROUP = 64
@@ -1642,9 +1645,10 @@ cdef int read_text_from(
         reach = end
         if mark <= at:
             ahead = MARGIN
-            # What begins so soon has been read with it.
-            reach = min(at + NEAR, end)
-            mark = token_mark(_tokens, p, start, reach, end, all_, _wide)
+            # What is marked so soon has been read with it.
+            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, all_, _wide)
+            if form < AS_TARGET:
+                reach = min(at + NEAR + LED, end)
         elif p[at] == c'@':
             ahead = MARGIN
             at += 1

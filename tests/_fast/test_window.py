@@ -81,3 +81,15 @@ def test_found_far_into_a_dense_text(text: str, kind: int, escaped: str) -> None
         whole = (CLOSELY + escaped) * count + text + escaped * 40 + text
         data = json.dumps([whole]).encode()
         assert [span[0] for span in compiled(data, JSON).spans] == [kind, kind], count
+
+
+@pytest.mark.parametrize(
+    "gap", [": ", " is:\t", " " * 12 + "= ", "\u00a0" * 12 + ":" + "\u00a0" * 3, '": "']
+)
+@pytest.mark.parametrize("before", ["AKIAIOSFODNN7EXAMPLE", "ghp_" + "a1B2" * 9])
+def test_found_at_any_distance_behind_another(before: str, gap: str) -> None:
+    """What is read for one place goes far enough for what is marked soon behind it."""
+    for count in range(1, 300):
+        whole = " " + before + "," * count + "password" + gap + "Tr0ub4dor&3 "
+        data = json.dumps([whole]).encode()
+        assert [span[0] for span in compiled(data, JSON).spans] == [SECRET, SECRET], count
