@@ -1669,6 +1669,9 @@ cdef int read_text_from(
             # No digit; if a row goes on behind it, that begins there.
             at += 2
             points += 1
+            while at + 1 < mark and p[at] == c'\\' and p[at + 1] == c'\\':
+                at += 2
+                points += 1
             continue
         elif _is_group(p, at, end, form, &width):
             at += width
