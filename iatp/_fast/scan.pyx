@@ -270,6 +270,9 @@ cdef int _pass_string(Reader* r, int* calls) noexcept nogil:
         if c < 0x20:
             return BAD_STRING
         if c == c'\\':
+            if at + 1 < n and p[at + 1] in (c'n', c'"', c'\\', c't', c'r'):
+                at += 2
+                continue
             unit = json_unit(p, at, n)
             if unit >= 0:
                 # It may be a digit, or an @.

@@ -131,7 +131,7 @@ cdef int _fill() except -1:
             _shapes[number].head[i].least = _shapes[number].head[i].most = part[1]
         if not token.head:
             rows += [(prefix, number) for prefix in token.prefixes]
-    rows.sort(key=lambda row: (row[0][0], -len(row[0])))
+    rows.sort(key=lambda row: (row[0][:2], -len(row[0])))
     assert len(rows) <= TOKEN_PREFIXES
     at = 0
     for i in range(129):

@@ -18,7 +18,7 @@ import unicodedata
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memmove, memset
+from libc.string cimport memmove, memset
 
 from iatp.values import characters, ibans, issuers
 
@@ -34,7 +34,7 @@ cdef extern from "runs.h" nogil:
 cdef extern from "tokens.h" nogil:
     Py_ssize_t token_mark(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at,
-        Py_ssize_t high, int all
+        Py_ssize_t high, int all, int wide
     )
     int token_said(
         const TokenTable* t, const unsigned char* p, Py_ssize_t low, Py_ssize_t at
@@ -68,19 +68,23 @@ cdef extern from "window.h" nogil:
         WindowSet gaps
         WindowSet separators
         WindowSet runs
+        const unsigned int* lengths
     int window_level()
     int window_lowest(uint64_t bits)
     void window_put(WindowSet* set, unsigned char c)
     Py_ssize_t window_plain(
         const unsigned char* p, Py_ssize_t n, unsigned char one, unsigned char two
     )
-    Py_ssize_t window_points(const unsigned char* p, Py_ssize_t n)
+    Py_ssize_t window_points(
+        const unsigned char* p, Py_ssize_t n, unsigned char mark, int width
+    )
     void window_copy(
         const unsigned char* p, Py_ssize_t at, Py_ssize_t n, uint32_t* cp, Py_ssize_t* pos,
         unsigned char* kind
     )
     void window_places(
-        const WindowSets* s, const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
+        const WindowSets* s, const unsigned char* kind, int n, int asked, uint64_t* secrets,
+        uint64_t* places
     )
     void window_places_plain(
         const unsigned char* kind, int n, uint64_t* secrets, uint64_t* places
@@ -114,6 +118,9 @@ cdef enum:
     # So far behind the place where one secret may begin, another may: with the longest that the
     # window has to hold (values/secrets.py) it is less than MARGIN.
     NEAR = 64
+    # So many bytes behind its mark a secret may begin: the rest of a word, a verb, and the signs
+    # around that, which may be escapes of JSON; or the head of a token.
+    LED = 256
     SHORTEST_SECRET = 6
     # A group of so many digits is read like any other row.
     LONG_GROUP = 64
@@ -213,6 +220,7 @@ cdef WindowSets _sets
 cdef bint _wide = window_level()
 memset(&_sets, 0, sizeof(_sets))
 _sets.tokens = _tokens
+_sets.lengths = _lengths
 for _code in range(_tokens.first[128]):
     window_put(&_sets.firsts, _tokens.prefixes[_code].text[0])
     window_put(&_sets.seconds, _tokens.prefixes[_code].text[1])
@@ -760,7 +768,7 @@ cdef int _words_call_ssn(
     """
     cdef uint32_t[CALLED] cp
     cdef Py_ssize_t low = max(first, at - room + LONGEST_POINT)
-    cdef Py_ssize_t place, behind
+    cdef Py_ssize_t place, behind, plain
     cdef int n = 0
     cdef int slants = 0
     if low > first:
@@ -771,6 +779,12 @@ cdef int _words_call_ssn(
             return NOTHING
     place = low
     while place < at:
+        for plain in range(place, place + window_plain(p + place, at - place, c'\\', c'\\')):
+            cp[n] = p[plain]
+            n += 1
+            place = plain + 1
+        if place == at:
+            break
         place = _read_point(p, place, at, AS_JSON, &cp[n])
         if cp[n] == c'\\':
             slants += 1
@@ -850,7 +864,7 @@ cdef bint needs_reading(
     if end - start < SHORTEST_SECRET:
         return False
     return (
-        token_mark(_tokens, p, start, start, end, False) < end
+        token_mark(_tokens, p, start, start, end, False, _wide) < end
         or key_says_secret(p, start, key) != SAYS_NOTHING
     )
 
@@ -1376,10 +1390,21 @@ cdef inline int _next_place(const uint64_t* places, int i, int limit) noexcept n
     return min(limit, (block << 6) + window_lowest(left))
 
 
-cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) except -1:
+cdef int _asked(const Text* t, Py_ssize_t asked) noexcept nogil:
+    """How many code points of a window begin before the byte `asked`."""
+    # Those behind it are at most as many as their bytes.
+    cdef int i = <int>max(t.n - max(t.pos[t.n] - asked, 0), 0)
+    while i < t.n and t.pos[i] < asked:
+        i += 1
+    return i
+
+
+cdef int _read_window(
+    Text* t, int first, int limit, Py_ssize_t asked, int* floor, Spans spans
+) except -1:
     """Where reading goes on: all that begins from `first` on and before `limit` is found.
 
-    `floor` is the end of the last finding.
+    From the byte `asked` on nothing begins. `floor` is the end of the last finding.
     """
     cdef int i = first
     cdef int kind, start, end, secret
@@ -1389,7 +1414,7 @@ cdef int _read_window(Text* t, int first, int limit, int* floor, Spans spans) ex
     memset(&t.kind[t.n], 0, WINDOW_PAD)
     forget_runs(&t.w)
     if _wide and t.n >= SHORT_WINDOW:
-        window_places(&_sets, t.kind, t.n, t.secrets, t.places)
+        window_places(&_sets, t.kind, t.n, _asked(t, asked), t.secrets, t.places)
     else:
         window_places_plain(t.kind, t.n, t.secrets, t.places)
     if t.direct and t.pos[0] == t.start:
@@ -1439,7 +1464,7 @@ cdef enum:
     ROW = SSN_DIGITS
     # Where so many code points in a row had to be read, the next bytes are read as well, without
     # looking at them first.
-    DENSE = 1024
+    DENSE = 512
     READ_ON = 4096
 
 
@@ -1579,13 +1604,17 @@ cdef int read_text_from(
     cdef Py_ssize_t until = 0           # the points at which it ends
     cdef Py_ssize_t opened = 0          # those at which it was opened
     cdef Py_ssize_t read = first        # up to here all is found
-    cdef Py_ssize_t quiet, row, row_points, behind
+    cdef Py_ssize_t asked = end         # from here on nothing begins in the stretch
+    cdef Py_ssize_t reach               # the same of what opens it or goes on with it
+    cdef Py_ssize_t quiet, row, row_points, behind, more
     cdef unsigned char extra = c'\\' if form == AS_JSON else c'%' if form >= AS_TARGET else c'@'
+    cdef int escape = 6 if form == AS_JSON else 3 if form >= AS_TARGET else 0
+    cdef bint all_ = form >= AS_TARGET
     cdef int weight, width, digits, ahead
     cdef bint dotted
     cdef bint told      # a secret may begin in the row, or an IBAN just before it
     # The next place where a secret may begin.
-    cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, form >= AS_TARGET)
+    cdef Py_ssize_t mark = token_mark(_tokens, p, start, start, end, all_, _wide)
     cdef int direct = key_says_secret(p, start, key) if form == AS_JSON else SAYS_NOTHING
     if direct:
         begin = start
@@ -1597,7 +1626,9 @@ cdef int read_text_from(
         if begin >= 0 and points >= until and quiet >= points - until:
             # In a quiet run each byte is a point, so its end can be placed exactly.
             behind = at - (points - until)
-            read = _read_stretch(r, start, end, begin, read, behind, form, key, direct, spans)
+            read = _read_stretch(
+                r, start, end, begin, read, behind, asked, form, key, direct, spans
+            )
             begin = -1
         if at >= end:
             break
@@ -1611,14 +1642,18 @@ cdef int read_text_from(
         row = at
         row_points = points
         ahead = AFTER
+        reach = end
         if mark <= at:
             ahead = MARGIN
-            # What begins so soon has been read with it.
-            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, form >= AS_TARGET)
+            # What is marked so soon has been read with it.
+            mark = token_mark(_tokens, p, start, min(at + NEAR, end), end, all_, _wide)
+            if form < AS_TARGET:
+                reach = min(at + NEAR + LED, end)
         elif p[at] == c'@':
             ahead = MARGIN
             at += 1
             points += 1
+            reach = at
         elif not is_mark(p[at], form):
             # A letter beyond ASCII.
             width = utf8_rest(p[at])
@@ -1628,12 +1663,23 @@ cdef int read_text_from(
                 at += 1
                 width -= 1
             continue
+        elif p[at] == c'\\' and at + 1 < end and p[at + 1] in (
+            c'n', c'"', c'\\', c't', c'r', c'/', c'b', c'f'
+        ):
+            # No digit; if a row goes on behind it, that begins there.
+            at += 2
+            points += 1
+            while at + 1 < mark and p[at] == c'\\' and p[at + 1] == c'\\':
+                at += 2
+                points += 1
+            continue
         elif _is_group(p, at, end, form, &width):
             at += width
             points += width
             told = mark < at or token_country(_tokens, p, start, row)
             if not told and not _may_be_found(p + at - width, width):
                 continue
+            reach = at
         else:
             digits = 0
             dotted = False
@@ -1659,35 +1705,37 @@ cdef int read_text_from(
                 continue
             if not told and _is_row_of_uuid(p, row, at, start, end):
                 continue
+            # What is encoded although it need not be may be part of anything.
+            if ahead == AFTER:
+                reach = at
         if begin < 0:
             begin = near if row_points - near_points >= BEFORE else far
-            until = 0
+            until = asked = 0
             opened = points
-        if points - opened >= DENSE and end - at > READ_ON:
-            if form != AS_TEXT and memchr(p + at, extra, READ_ON) != NULL:
-                # How many code points these bytes are is not so simple.
-                opened = points
-                until = max(until, points + ahead)
-                continue
-            points += window_points(p + at, READ_ON)
-            at += READ_ON
+        if points - opened >= DENSE:
+            more = min(end - at, READ_ON)
+            points += window_points(p + at, more, extra, escape)
+            at += more
             if mark < at:
-                mark = token_mark(_tokens, p, start, at, end, form >= AS_TARGET)
+                mark = token_mark(_tokens, p, start, at, end, all_, _wide)
             ahead = MARGIN
+            reach = end
+        asked = max(asked, reach)
         until = max(until, points + ahead)
     if begin >= 0:
-        _read_stretch(r, start, end, begin, read, end, form, key, direct, spans)
+        _read_stretch(r, start, end, begin, read, end, asked, form, key, direct, spans)
     return 0
 
 
 cdef Py_ssize_t _read_stretch(
     Reader* r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t start, Py_ssize_t first,
-    Py_ssize_t end, int form, Key* key, int direct, Spans spans
+    Py_ssize_t end, Py_ssize_t asked, int form, Key* key, int direct, Spans spans
 ) except -1:
     """Up to where all has been read that begins in the bytes from `first` to `end`.
 
-    They are read as code points from `start` on; the whole text goes from `low` to `high`. What
-    begins in the last code points is left to the stretch that follows, where its mark is.
+    They are read as code points from `start` on; the whole text goes from `low` to `high`. From
+    `asked` on nothing begins. What begins in the last code points is left to the stretch that
+    follows, where its mark is.
     """
     cdef Text* t
     cdef Py_ssize_t at = start
@@ -1741,9 +1789,9 @@ cdef Py_ssize_t _read_stretch(
             floor = next_
         if at >= end:
             shift = t.n if end == high else max(next_, t.n - AFTER)
-            next_ = _read_window(t, next_, shift, &floor, spans)
+            next_ = _read_window(t, next_, shift, asked, &floor, spans)
             return max(t.pos[next_], t.done)
-        next_ = _read_window(t, next_, t.n - MARGIN, &floor, spans)
+        next_ = _read_window(t, next_, t.n - MARGIN, asked, &floor, spans)
         # `next_` is at least TEXT_WINDOW - MARGIN, so the window moves on by most of its size.
         shift = next_ - MARGIN
         t.n -= shift

@@ -66,7 +66,7 @@ typedef struct {
 } WideEnd;
 
 typedef struct {
-    Prefix prefixes[TOKEN_PREFIXES];    /* by first byte, the longest first */
+    Prefix prefixes[TOKEN_PREFIXES];    /* by the first two bytes, the longest first */
     Anchor anchors[TOKEN_ANCHORS];
     Head heads[TOKEN_HEADS];            /* the shortest first */
     int head_count, anchor_count;
@@ -89,6 +89,17 @@ typedef struct {
 static const unsigned char token_kinds[256] = {
     ['0' ... '9'] = 3, ['A' ... 'Z'] = 3, ['a' ... 'z'] = 3,
     ['-'] = 1, ['+'] = 1, ['/'] = 1, ['^'] = 1, ['_'] = 1, ['~'] = 1, [0x7f] = 1,
+};
+
+/* What may stand between a word and what it says, each by itself. */
+static const unsigned char token_gaps[256] = {
+    [' '] = 1, ['"'] = 1, ['\\'] = 1, ['='] = 1, [':'] = 1, ['\''] = 1, ['`'] = 1, ['\t'] = 1,
+    ['\n'] = 1, ['\r'] = 1, ['>'] = 1, [']'] = 1, ['*'] = 1, [','] = 1,
+};
+
+/* What no user of curl has in it. */
+static const unsigned char token_no_user[256] = {
+    [0 ... ' '] = 1, [':'] = 1, ['/'] = 1, ['@'] = 1, ['"'] = 1, ['\''] = 1, ['\\'] = 1, ['='] = 1,
 };
 
 static inline int token_alnum(unsigned char c) {
@@ -128,6 +139,11 @@ static inline int token_prefix(const TokenTable *t, const unsigned char *p, Py_s
     for (int i = t->first[p[0]]; i < t->first[p[0] + 1]; i++) {
         const Prefix *x = &t->prefixes[i];
         Py_ssize_t at = 1, place = 1;
+        if (x->text[1] != p[1] && p[1] != '\\') {
+            if (x->text[1] > p[1])
+                break;
+            continue;
+        }
         /* Some writers of JSON escape every slash. */
         for (; place < x->length && at < left; place++, at++) {
             if (x->text[place] == '/' && p[at] == '\\' && at + 1 < left)
@@ -228,8 +244,7 @@ static inline int token_gap(const unsigned char *p, Py_ssize_t low, Py_ssize_t a
     if (at == low)
         return 0;
     c = p[at - 1];
-    if (c == ' ' || c == '"' || c == '\\' || c == '=' || c == ':' || c == '\'' || c == '`' || c == '\t'
-        || c == '\n' || c == '\r' || c == '>' || c == ']' || c == '*' || c == ',')
+    if (token_gaps[c])
         return 1;
     if (token_blank(c) && at - 1 > low && p[at - 2] == '\\')
         return 2;
@@ -386,9 +401,7 @@ static __attribute__((noinline)) int token_user(
     Py_ssize_t i = at;
     unsigned char c;
     for (; i > low && at - i < TOKEN_USER; i--) {
-        c = p[i - 1];
-        if (c <= ' ' || c == ':' || c == '/' || c == '@' || c == '"' || c == '\'' || c == '\\'
-            || c == '=')
+        if (token_no_user[p[i - 1]])
             break;
     }
     if (i == at || i == low)
@@ -424,6 +437,21 @@ static inline int token_no_word(
            && !token_pair(t->ends, p[i - 2], p[i - 1]) && !token_is_wide(p, low, i);
 }
 
+/* Whether no word that says something stands before the sign at `at`, or before the space or quote
+   there; where an escape or more signs stand between, that is not known here. */
+static inline int token_says_nothing(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at
+) {
+    Py_ssize_t i = p[at - 1] == ' ' || p[at - 1] == '"' ? at - 1 : at;
+    /* Of several signs the first is enough. */
+    if (p[at - 1] == ':' || p[at - 1] == '=')
+        return 1;
+    if (i - low < TOKEN_ESCAPE + 1 || (p[i - 1] | p[i - 2]) >= 0x80 || p[i - 2] == '\\'
+        || p[i - TOKEN_ESCAPE] == '\\' || p[i - TOKEN_ESCAPE - 1] == '\\' || token_gaps[p[i - 1]])
+        return 0;
+    return token_named(t, p, low, i, TOKEN_SAYS | TOKEN_LABEL | TOKEN_VERB) < 0;
+}
+
 /* Whether the colon or equals sign at `at` may stand before a secret; `coded`: what stands before
    it may be encoded. */
 static int token_sign(
@@ -433,13 +461,16 @@ static int token_sign(
     unsigned char next = at + 1 < high ? p[at + 1] : ' ';
     if (at == low)
         return 0;
+    /* The end of a line, or a quote. */
+    if (next == '\\' && at + 2 < high && (token_blank(p[at + 2]) || p[at + 2] == '"'))
+        next = ' ';
     if (coded)
         for (Py_ssize_t i = at; i > low && at - i < 12; i--)
             if (p[i - 1] == '%')
                 return 1;
     if (token_no_word(t, p, low, at))
         return 0;
-    if (token_assigns(t, p, low, at))
+    if (!token_says_nothing(t, p, low, at) && token_assigns(t, p, low, at))
         return 1;
     return p[at] == ':' && next > ' ' && next != '"' && !(next == '/' && at + 2 < high
            && p[at + 2] == '/') && token_user(p, low, at);
@@ -613,6 +644,48 @@ static inline void token_masks(
 #endif
 }
 
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <immintrin.h>
+
+#define TOKEN_BITS(x, y) \
+    ((uint64_t)(uint32_t)_mm256_movemask_epi8(x) | (uint64_t)(uint32_t)_mm256_movemask_epi8(y) << 32)
+#define TOKEN_ALL(c) _mm256_set1_epi8((char)(c))
+#define TOKEN_IS(v, c) _mm256_cmpeq_epi8(v, TOKEN_ALL(c))
+#define TOKEN_RANGE(v, low, count) _mm256_cmpeq_epi8( \
+    _mm256_min_epu8(_mm256_sub_epi8(v, TOKEN_ALL(low)), TOKEN_ALL((count) - 1)), \
+    _mm256_sub_epi8(v, TOKEN_ALL(low)))
+#define TOKEN_BYTES(v, small) _mm256_or_si256( \
+    _mm256_or_si256(TOKEN_RANGE(small, 'a', 26), TOKEN_RANGE(v, '/', 11)), \
+    _mm256_or_si256(_mm256_or_si256(TOKEN_IS(v, '-'), TOKEN_IS(v, '+')), \
+                    TOKEN_IS(_mm256_or_si256(v, TOKEN_ALL(0x21)), 0x7f)))
+
+/* The same with wider vectors. */
+__attribute__((target("avx2")))
+static __attribute__((noinline)) void token_masks_wide(
+    const unsigned char *p, uint64_t *token, uint64_t *s, uint64_t *first, uint64_t *dash,
+    uint64_t *slant, uint64_t *sign
+) {
+    const __m256i a = _mm256_loadu_si256((const __m256i *)p);
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(p + 32));
+    const __m256i small_a = _mm256_or_si256(a, TOKEN_ALL(0x20));
+    const __m256i small_b = _mm256_or_si256(b, TOKEN_ALL(0x20));
+    *token = TOKEN_BITS(TOKEN_BYTES(a, small_a), TOKEN_BYTES(b, small_b));
+    *s = TOKEN_BITS(TOKEN_IS(small_a, 's'), TOKEN_IS(small_b, 's'));
+    *first = TOKEN_BITS(TOKEN_IS(small_a, 'p'), TOKEN_IS(small_b, 'p'));
+    *dash = TOKEN_BITS(TOKEN_IS(a, '-'), TOKEN_IS(b, '-'));
+    *slant = TOKEN_BITS(TOKEN_IS(a, '\\'), TOKEN_IS(b, '\\'));
+    *sign = TOKEN_BITS(_mm256_or_si256(TOKEN_IS(a, ':'), TOKEN_IS(a, '=')),
+                       _mm256_or_si256(TOKEN_IS(b, ':'), TOKEN_IS(b, '=')));
+}
+#undef TOKEN_BYTES
+#undef TOKEN_RANGE
+#undef TOKEN_IS
+#undef TOKEN_ALL
+#undef TOKEN_BITS
+#else
+#define token_masks_wide token_masks
+#endif
+
 /* What the masks of the block before were, as far as what follows may go on with them. */
 typedef struct {
     /* In another order than masks have them: two that lie beside each other in both are copied
@@ -674,13 +747,14 @@ static inline __attribute__((always_inline)) uint64_t token_events(
 }
 
 /* The next place from `at` on at which a text from `low` to `high` has to be read closely for
-   secrets, or `high`. `all`: every run counts. */
+   secrets, or `high`. `all`: every run counts; `wide`: the machine has AVX2. */
 static Py_ssize_t token_mark(
     const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t at, Py_ssize_t high,
-    int all
+    int all, int wide
 ) {
     TokenRuns runs;
     Py_ssize_t base = at, done = at;
+    uint64_t signed_ = 0;        /* the last byte before the block is a sign */
     memset(&runs, 0, sizeof runs);
     while (base < high) {
         unsigned char rest[64];
@@ -691,7 +765,10 @@ static Py_ssize_t token_mark(
             memcpy(rest, block, (size_t)(high - base));
             block = rest;
         }
-        token_masks(block, &token, &s, &first, &dash, &slant, &sign);
+        if (wide)
+            token_masks_wide(block, &token, &s, &first, &dash, &slant, &sign);
+        else
+            token_masks(block, &token, &s, &first, &dash, &slant, &sign);
         /* An escaped slash is a slash. */
         for (left = slant; left; left &= left - 1) {
             Py_ssize_t place = base + __builtin_ctzll(left);
@@ -699,6 +776,12 @@ static Py_ssize_t token_mark(
                 token |= left & (0 - left);
         }
         events = token_events(&runs, token, s, first, dash, &dashes, &words);
+        if (!all) {
+            /* Of several signs the first is enough. */
+            uint64_t behind = sign << 1 | signed_;
+            signed_ = sign >> 63;
+            sign &= ~behind;
+        }
         for (left = events | dashes | words | sign; left; left &= left - 1) {
             int bit = __builtin_ctzll(left);
             uint64_t one = 1ull << bit;

@@ -2,8 +2,9 @@
    for: a number, an address, a secret, an IBAN.
 
    Of each code point there is a byte: itself, where it is ASCII; else what it is, for numbers.
-   From these bytes masks are made, 64 at a time, and from the masks the places. What is not among
-   them is nothing; what is may be nothing too. Without AVX2 all places are. */
+   From these bytes masks are made, 64 at a time, and from the masks the places, but for those where
+   a look at the bytes says that it is nothing: no such word, prefix, key, or number. What is not
+   among them is nothing; what is may be nothing too. Without AVX2 all places are. */
 #ifndef IATP_WINDOW_H
 #define IATP_WINDOW_H
 
@@ -18,8 +19,13 @@
 #define WINDOW_DIGIT 0x90
 #define WINDOW_SEPARATOR 0xa0
 #define WINDOW_OTHER 0xb0
-/* So many bytes that are 0 stand behind those of a window. */
-#define WINDOW_PAD 64
+/* So many bytes that are 0 stand behind those of a window: no look at a place goes further. */
+#define WINDOW_PAD 128
+/* Of said.pyx, the most code points of a user in a URL. */
+#define WINDOW_USER 40
+/* Digits of cards. */
+#define WINDOW_CARD 19
+#define WINDOW_CARD_LEAST 13
 
 /* Sets of ASCII: bit h of `lows[l]` is that of the character with the halves h and l. */
 typedef struct {
@@ -33,6 +39,7 @@ typedef struct {
     WindowSet gaps;                 /* what may stand between those and the secret */
     WindowSet separators;           /* of groups of digits */
     WindowSet runs;                 /* what tokens are made of, whose fixed part stands inside */
+    const unsigned int *lengths;    /* of cards that begin with three digits; bit n: n digits */
 } WindowSets;
 
 static inline int window_lowest(uint64_t bits) {
@@ -63,25 +70,34 @@ static inline Py_ssize_t window_plain(
     return at;
 }
 
-/* How many code points `n` bytes of UTF-8 are; where that is broken, rather too few. */
-static inline Py_ssize_t window_points(const unsigned char *p, Py_ssize_t n) {
-    Py_ssize_t at = 0, points = 0;
+/* How many code points `n` bytes are, rather too few: UTF-8 in which each `mark` may begin an escape
+   of `width` bytes that is none by itself. */
+static inline Py_ssize_t window_points(
+    const unsigned char *p, Py_ssize_t n, unsigned char mark, int width
+) {
+    Py_ssize_t at = 0, points = 0, marks = 0;
 #if defined(__SSE2__)
     const __m128i none = _mm_setzero_si128(), one = _mm_set1_epi8(1);
-    __m128i sum = none;
+    __m128i sum = none, mark_sum = none;
     uint64_t sums[2];
     for (; at + 16 <= n; at += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(p + at));
         /* What goes on in a character is, as a signed byte, at most this. */
         __m128i leads = _mm_cmpgt_epi8(v, _mm_set1_epi8((char)0xbf));
+        __m128i hits = _mm_cmpeq_epi8(v, _mm_set1_epi8((char)mark));
         sum = _mm_add_epi64(sum, _mm_sad_epu8(_mm_and_si128(leads, one), none));
+        mark_sum = _mm_add_epi64(mark_sum, _mm_sad_epu8(_mm_and_si128(hits, one), none));
     }
     memcpy(sums, &sum, sizeof sums);
     points = (Py_ssize_t)(sums[0] + sums[1]);
+    memcpy(sums, &mark_sum, sizeof sums);
+    marks = (Py_ssize_t)(sums[0] + sums[1]);
 #endif
-    for (; at < n; at++)
+    for (; at < n; at++) {
         points += (p[at] & 0xc0) != 0x80;
-    return points;
+        marks += p[at] == mark;
+    }
+    return points > width * marks ? points - width * marks : 0;
 }
 
 /* Takes `n` bytes of ASCII from `at` on as they are. */
@@ -149,7 +165,7 @@ static int window_level(void) {
 typedef struct {
     uint64_t alnum, letter, figure, digit, visible, run, gap;
     uint64_t first, second, last, before;
-    uint64_t dash, slash, colon, begin, key, equals, at;
+    uint64_t dash, slash, colon, begin, key, user, equals, at;
     uint64_t high, separator, exponent;
 } WindowMasks;
 
@@ -209,6 +225,7 @@ static inline __attribute__((always_inline)) void window_masks(
     m->equals = WINDOW_IS('=');
     m->begin = WINDOW_IS('B');
     m->key = WINDOW_IS('g') | WINDOW_IS('y');
+    m->user = WINDOW_IS('u');
     m->at = WINDOW_IS('@');
     m->high = WINDOW_BITS_OF(a, b);
     m->separator = window_in(&s->separators, a, b, pa, pb) | WINDOW_IS(WINDOW_SEPARATOR);
@@ -220,26 +237,80 @@ static inline __attribute__((always_inline)) void window_masks(
 #define BEHIND(name, n) (m->name >> (n) | next->name << (64 - (n)))
 #define BEFORE(name, n) (m->name << (n) | past->name >> (64 - (n)))
 
+/* Whether one of the words that announce a secret, or lead to one, ends at the letter at `at`. */
+static inline int window_word(const TokenTable *t, const unsigned char *kind, int at) {
+    unsigned first, second;
+    if (at < 1)
+        return 0;
+    if (kind[at - 1] >= 0x80)
+        return 1;
+    first = (unsigned char)((kind[at - 1] | 0x20) - 'a');
+    second = (unsigned char)((kind[at] | 0x20) - 'a');
+    if (first > 25 || second > 25)
+        return 0;
+    for (int i = t->by_pair[first * 26 + second]; i; i = t->next[i]) {
+        int left = t->lengths[i] - 2;
+        if (!(t->kinds[i] & (TOKEN_SAYS | TOKEN_LABEL | TOKEN_VERB)) || at + 1 < t->lengths[i])
+            continue;
+        while (left > 0 && (kind[at - t->lengths[i] + left] | 0x20) == t->words[i][left - 1])
+            left--;
+        if (left == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* Whether what stands at `p`, behind ://, may be a user and a colon. */
+static inline int window_user(const unsigned char *p) {
+    for (int i = 0; i <= WINDOW_USER; i++)
+        switch (p[i]) {
+        case ':': return 1;
+        case '/': case '@': case '"': case '\'': case '<': case '>': case '?': case '#': case '\\':
+        case ' ': case '\t': case '\n': case '\v': case '\f': case '\r':
+            return 0;
+        }
+    return 0;
+}
+
+/* Whether a key or a signature of Azure may stand at `at`, behind an equals sign. */
+static inline int window_key(const unsigned char *kind, int at) {
+    return at > 3 && (memcmp(kind + at - 4, "sig=", 4) == 0 || memcmp(kind + at - 4, "Key=", 4) == 0);
+}
+
+/* Words that say secret, of the block before: their ends, and whether the last of it stands between
+   one and a value. */
+typedef struct {
+    uint64_t ends, between;
+} WindowWords;
+
 /* Where secrets and IBANs may begin: secret_at of text.pyx says what they are. */
 static inline uint64_t window_secrets(
-    const WindowSets *s, const unsigned char *kind, const WindowMasks *past, const WindowMasks *m,
-    const WindowMasks *next, uint64_t *words
+    const WindowSets *s, const unsigned char *kind, int base, const WindowMasks *past,
+    const WindowMasks *m, const WindowMasks *next, WindowWords *words
 ) {
-    uint64_t starts = m->visible & ~BEFORE(alnum, 1);
-    uint64_t found, said, ends, pairs;
-    /* The last letters of words; the value that they announce begins at most GAP of said.pyx
-       and one behind them. */
-    ends = (m->alnum & m->last & (BEFORE(before, 1) | BEFORE(high, 1))) | m->high;
-    ends &= ~BEHIND(alnum, 1);
+    const uint64_t starts = m->visible & ~BEFORE(alnum, 1);
+    uint64_t found, ends, from, left;
     found = 0;
-    for (pairs = starts & m->alnum & m->first & BEHIND(second, 1); pairs; pairs &= pairs - 1)
-        if (token_prefix(s->tokens, kind + __builtin_ctzll(pairs), WINDOW_PAD))
-            found |= pairs & (0 - pairs);
-    found |= m->letter & BEHIND(letter, 1) & BEHIND(digit, 2) & BEHIND(digit, 3);
-    found |= BEFORE(slash, 1) & BEFORE(slash, 2) & BEFORE(colon, 3);
-    found |= BEFORE(equals, 1) & BEFORE(key, 2);
-    /* Behind the user of curl. */
-    found |= BEFORE(colon, 1) & ~m->gap;
+    for (left = starts & m->alnum & m->first & BEHIND(second, 1); left; left &= left - 1)
+        if (token_prefix(s->tokens, kind + base + __builtin_ctzll(left), WINDOW_PAD))
+            found |= left & (0 - left);
+    left = starts & m->letter & BEHIND(letter, 1) & BEHIND(digit, 2) & BEHIND(digit, 3);
+    for (; left; left &= left - 1) {
+        const unsigned char *p = kind + base + __builtin_ctzll(left);
+        if (token_pair(s->tokens->countries, p[0], p[1]))
+            found |= left & (0 - left);
+    }
+    left = starts & BEFORE(slash, 1) & BEFORE(slash, 2) & BEFORE(colon, 3);
+    for (; left; left &= left - 1)
+        if (window_user(kind + base + __builtin_ctzll(left)))
+            found |= left & (0 - left);
+    left = starts & BEFORE(equals, 1) & BEFORE(key, 2);
+    for (; left; left &= left - 1)
+        if (window_key(kind, base + __builtin_ctzll(left)))
+            found |= left & (0 - left);
+    /* Behind the user of curl, whose flag stands less than a block before. */
+    if ((m->dash & BEHIND(user, 1)) | (past->dash & (past->user >> 1 | m->user << 63)))
+        found |= BEFORE(colon, 1) & ~m->gap;
     if (m->run) {
         unsigned __int128 run = (unsigned __int128)next->run << 64 | m->run, four;
         run &= run >> 1;
@@ -247,21 +318,37 @@ static inline uint64_t window_secrets(
         run &= run >> 4;
         run &= run >> 8;
         run &= run >> 16;
-        found |= (uint64_t)(run & four >> 32);
+        for (left = starts & (uint64_t)(run & four >> 32); left; left &= left - 1) {
+            int at = base + __builtin_ctzll(left);
+            if (!(at > 0 && token_byte(kind[at - 1]))
+                && token_anchor(s->tokens, kind + at, WINDOW_PAD))
+                found |= left & (0 - left);
+        }
     }
     if (m->figure & BEHIND(figure, 1) & BEHIND(figure, 2))
         found |= m->figure & BEHIND(figure, 7) & (BEHIND(colon, 8) | BEHIND(colon, 9) | BEHIND(colon, 10));
-    if (ends | *words) {
-        unsigned __int128 near = (unsigned __int128)ends << 64 | *words;
+    /* The last letters of words; behind each, what is no letter or digit, and what follows that. */
+    ends = m->alnum & m->last & (BEFORE(before, 1) | BEFORE(high, 1)) & ~BEHIND(alnum, 1);
+    for (left = ends; left; left &= left - 1)
+        if (!window_word(s->tokens, kind, base + __builtin_ctzll(left)))
+            ends &= ~(left & (0 - left));
+    ends |= m->high & ~BEHIND(alnum, 1);
+    from = (ends << 1 | words->ends >> 63 | words->between) & ~m->alnum;
+    if (from | words->between) {
+        /* An addition goes through a run of ones; what begins in one that is gone through is left. */
+        uint64_t between = (~m->alnum & ~(~m->alnum + from)) | from;
+        /* At most GAP of said.pyx, and one, behind the word. */
+        unsigned __int128 near = (unsigned __int128)ends << 64 | words->ends;
         near |= near << 1;
         near |= near << 2;
         near |= near << 4;
         near |= near << 8;
         near |= near << 2;
-        said = (uint64_t)(near >> 64);
-        found |= said & (BEFORE(gap, 1) | BEFORE(high, 1)) & ~m->gap;
+        found |= (uint64_t)(near >> 64) & (between << 1 | words->between)
+                 & (BEFORE(gap, 1) | BEFORE(high, 1)) & ~m->gap;
+        words->between = between >> 63;
     }
-    *words = ends;
+    words->ends = ends;
     found &= starts;
     if (m->dash & BEHIND(dash, 4))
         found |= m->dash & BEHIND(dash, 1) & BEHIND(dash, 2) & BEHIND(dash, 3) & BEHIND(dash, 4)
@@ -269,15 +356,52 @@ static inline uint64_t window_secrets(
     return found;
 }
 
+static inline unsigned window_value(unsigned char c) {
+    return c < WINDOW_DIGIT ? c - '0' : c - WINDOW_DIGIT;
+}
+
+/* Whether a row of digits with single separators may be a finding from its first on: by its groups,
+   how many digits it has, and the first three. `digits` and `row` are the masks from there on. */
+WINDOW_TARGET
+static inline __attribute__((always_inline)) int window_number(
+    const WindowSets *s, const unsigned char *p, uint64_t digits, uint64_t row
+) {
+    int first = ~digits ? __builtin_ctzll(~digits) : 64;
+    int length = ~row ? __builtin_ctzll(~row) : 64;
+    uint64_t left;
+    unsigned prefix;
+    if (first > WINDOW_CARD || (length < 9 && (p[length] | 0x20) != 'e'))
+        return 0;
+    /* Nine digits in one group, or 3-2-4. */
+    if (first == 9 || (first == 3 && (digits >> 4 & 7) == 3 && p[3] == p[6]))
+        return 1;
+    if (length < 64)
+        digits &= (1ull << length) - 1;
+    left = digits & (digits - 1);
+    prefix = window_value(p[0]) * 100;
+    if (left) {
+        prefix += window_value(p[__builtin_ctzll(left)]) * 10;
+        left &= left - 1;
+        if (left)
+            prefix += window_value(p[__builtin_ctzll(left)]);
+    }
+    if (!s->lengths[prefix])
+        return 0;
+    return __builtin_popcountll(digits) >= WINDOW_CARD_LEAST
+           || (first < length && (p[length] | 0x20) == 'e');
+}
+
 /* Where numbers and the @ of addresses may be. */
-static inline uint64_t window_numbers(
-    const WindowMasks *past, const WindowMasks *m, const WindowMasks *next
+WINDOW_TARGET
+static inline __attribute__((always_inline)) uint64_t window_numbers(
+    const WindowSets *s, const unsigned char *kind, const WindowMasks *past, const WindowMasks *m,
+    const WindowMasks *next
 ) {
     uint64_t starts = m->digit & ~BEFORE(digit, 1);
-    uint64_t addresses = m->at & (BEHIND(alnum, 1) | BEHIND(high, 1) | BEHIND(dash, 1));
+    uint64_t found = m->at & (BEHIND(alnum, 1) | BEHIND(high, 1) | BEHIND(dash, 1));
     unsigned __int128 digit, row, eight;
     if (!starts)
-        return addresses;
+        return found;
     /* Nine digits with single separators between them; with an exponent they may be fewer. */
     digit = (unsigned __int128)next->digit << 64 | m->digit;
     row = (unsigned __int128)next->separator << 64 | m->separator;
@@ -288,30 +412,39 @@ static inline uint64_t window_numbers(
         eight &= eight >> 4;
         starts &= (uint64_t)(eight & row >> 8);
     }
-    return starts | addresses;
+    for (; starts; starts &= starts - 1) {
+        int bit = __builtin_ctzll(starts);
+        if (window_number(s, kind + bit, (uint64_t)(digit >> bit), (uint64_t)(row >> bit)))
+            found |= 1ull << bit;
+    }
+    return found;
 }
 
-/* The same, of fewer places. */
+/* The same, of fewer places; none behind the block of the last of the first `asked`. */
 WINDOW_TARGET
 static __attribute__((noinline)) void window_places(
-    const WindowSets *s, const unsigned char *kind, int n, uint64_t *secrets, uint64_t *places
+    const WindowSets *s, const unsigned char *kind, int n, int asked, uint64_t *secrets,
+    uint64_t *places
 ) {
     WindowMasks three[3], *past = &three[0], *m = &three[1], *next = &three[2], *turn;
-    uint64_t words = 0;
+    WindowWords words = {0, 0};
+    int block = 0;
     memset(past, 0, sizeof *past);
     window_masks(s, kind, m);
-    for (int block = 0; block * 64 < n; block++) {
+    for (; block * 64 < asked; block++) {
         if (block * 64 + 64 < n)
             window_masks(s, kind + 64 * block + 64, next);
         else
             memset(next, 0, sizeof *next);
-        secrets[block] = window_secrets(s, kind + 64 * block, past, m, next, &words);
-        places[block] = secrets[block] | window_numbers(past, m, next);
+        secrets[block] = window_secrets(s, kind, 64 * block, past, m, next, &words);
+        places[block] = secrets[block] | window_numbers(s, kind + 64 * block, past, m, next);
         turn = past;
         past = m;
         m = next;
         next = turn;
     }
+    for (; block * 64 < n; block++)
+        secrets[block] = places[block] = 0;
 }
 #undef BEHIND
 #undef BEFORE
@@ -321,9 +454,10 @@ static __attribute__((noinline)) void window_places(
 #else
 static int window_level(void) { return 0; }
 static void window_places(
-    const WindowSets *s, const unsigned char *kind, int n, uint64_t *secrets, uint64_t *places
+    const WindowSets *s, const unsigned char *kind, int n, int asked, uint64_t *secrets,
+    uint64_t *places
 ) {
-    (void)s, (void)kind, (void)n, (void)secrets, (void)places;
+    (void)s, (void)kind, (void)n, (void)asked, (void)secrets, (void)places;
 }
 #endif
 #endif
