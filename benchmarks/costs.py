@@ -2,7 +2,8 @@
 
 Every variant has all before it, up to encryption; `power` is beside `chain`. Caller, agent and
 sidecar share one core, so requests per second say what a request costs. The variants are
-measured in turns, and a ratio is that of neighbours in time; the median of the rounds counts.
+measured in turns, the others stopped, and a ratio is that of neighbours in time; the median of the
+rounds counts.
 Microseconds are those that the sidecar's event loop had a processor for, for one request: other
 programs change them less than the rate. Instructions are those of the recorder for one request:
 two records, of turns of eight requests (callgrind, without the kernel; it knows no instructions
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import os
 import secrets
+import signal
 import statistics
 import sys
 import tempfile
@@ -154,12 +156,16 @@ def _measure(
             )
             pid = running[variant.name].process.pid
             found[variant.name].idle_mb = resident_kib(pid) * 1024 / 1e6
+            os.killpg(pid, signal.SIGSTOP)
         stack.enter_context(placed(0, 0, behind, *(one.process.pid for one in running.values())))
         for number in range(rounds + 1):
             for name, one in running.items():
+                # What one of them compresses later is to be its own cost.
+                os.killpg(one.process.pid, signal.SIGCONT)
                 before = processor_s(one.process.pid)
                 done = load.run(f"http://127.0.0.1:{one.port}/proxy", seconds, folder)
                 took = processor_s(one.process.pid) - before
+                os.killpg(one.process.pid, signal.SIGSTOP)
                 if done.errors:
                     print(f"{name}: {done.errors} answers were no 200", file=sys.stderr)
                     good = False
