@@ -2,8 +2,9 @@
 
 Every variant has all before it, up to encryption; `power` is beside `chain`. Caller, agent and
 sidecar share one core, so requests per second say what a request costs. The variants are
-measured in turns, the others stopped, and a ratio is that of neighbours in time; the median of the
-rounds counts.
+measured in turns, the others stopped and all on the disk before; a ratio is that of neighbours in
+time, and the median of the rounds counts.
+
 Microseconds are those that the sidecar's event loop had a processor for, for one request: other
 programs change them less than the rate. Instructions are those of the recorder for one request:
 two records, of turns of eight requests (callgrind, without the kernel; it knows no instructions
@@ -160,7 +161,8 @@ def _measure(
         stack.enter_context(placed(0, 0, behind, *(one.process.pid for one in running.values())))
         for number in range(rounds + 1):
             for name, one in running.items():
-                # What one of them compresses later is to be its own cost.
+                # What one of them compresses later, or has written, is not to be another's cost.
+                os.sync()
                 os.killpg(one.process.pid, signal.SIGCONT)
                 before = processor_s(one.process.pid)
                 done = load.run(f"http://127.0.0.1:{one.port}/proxy", seconds, folder)
