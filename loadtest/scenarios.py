@@ -48,9 +48,8 @@ class Scenario:
     crowd: bool = False
     """Many users with long pauses, all with clean requests; else the mix, without pauses."""
     workers: int = 1
-    resident_mb: float = 70.0
-    """Of any one sidecar, all its processes together, whatever else runs: the 56 that an idle one
-    may hold, and 14 for a thousand callers, some of them with 100 KB under way."""
+    resident_mb: float = 64.0
+    """Of any one sidecar, all its processes together, whatever else runs."""
     settles_s: int = 0
     """From when on memory may grow by no more than `growth`; 0: that is not asked."""
     growth: float = 0.02
