@@ -6,7 +6,7 @@ from iatp._fast.patterns cimport Patterns
 from iatp._fast.text cimport MOST_FINDINGS, Spans
 
 cdef enum:
-    FINDING_WORDS = MOST_FINDINGS // 64
+    FINDING_WORDS = MOST_FINDINGS >> 6
 
 
 @cython.final

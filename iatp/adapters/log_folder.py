@@ -14,12 +14,14 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import itertools
 import json
 import logging
 import os
 import re
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -569,8 +571,15 @@ def list_segments(folder: str | os.PathLike[str]) -> list[Segment]:
     Raises:
         OSError: the folder can't be read.
     """
-    found = (newest_form(names) for _, names in sorted(names_by_stem(folder).items()))
-    return [segment for segment in found if segment is not None]
+    return list(newest_first(folder))[::-1]
+
+
+def newest_first(folder: str | os.PathLike[str]) -> Iterator[Segment]:
+    """Yield the same from the newest on, for who looks at few of very many."""
+    for _, names in itertools.groupby(reversed(lookup.segment_names(folder)), key=_listed_stem):
+        segment = newest_form(list(names))
+        if segment is not None:
+            yield segment
 
 
 def names_by_stem(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -583,9 +592,13 @@ def names_by_stem(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name in lookup.segment_names(folder):
-        # The first point stands in the time.
-        found.setdefault(name[: name.index(".", _POINT_AT + 1)], []).append(name)
+        found.setdefault(_listed_stem(name), []).append(name)
     return found
+
+
+def _listed_stem(name: str) -> str:
+    # The first point stands in the time.
+    return name[: name.index(".", _POINT_AT + 1)]
 
 
 def newest_form(names: list[str]) -> Segment | None:

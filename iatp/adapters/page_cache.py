@@ -18,7 +18,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from iatp.adapters.log_folder import LogFolder
+from iatp.adapters.log_folder import LogFolder, newest_first
 
 PIECE_BYTES = 16 << 20
 """Written between two calls."""
@@ -83,7 +83,7 @@ class DropBehind:
 
     def _drop(self, directory: int) -> None:
         newer = 0
-        for segment in reversed(self._folder.segments()):
+        for segment in newest_first(self._folder.path):
             if segment.worker != self._worker:
                 continue
             # It may have been renamed, pruned or replaced meanwhile.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from iatp.adapters.log_folder import LogFolder
+from iatp.adapters.log_folder import LogFolder, newest_first
 from iatp.adapters.segments import SegmentError, open_segment
 from iatp.values.records import retentions
 
@@ -44,7 +44,7 @@ class Remains:
     def _named(self, stems: set[str]) -> set[str]:
         """Return those that retention has deleted; the newest records come first."""
         named: set[str] = set()
-        for segment in reversed(self._folder.segments()):
+        for segment in newest_first(self._folder.path):
             if segment.worker != 0:
                 continue
             if named == stems:
