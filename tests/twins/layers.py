@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from iatp.values.characters import SEPARATORS
+from iatp.values.secrets import LABELS, PASSWORDS, SCHEMES, SECRETS, SHORT_WORDS
 from tests.twins import scan
 
 TOO_MUCH = "too much is encoded in it"
@@ -24,6 +25,11 @@ class TooMuchError(Exception):
 
 
 CLOSE = re.compile(rb"[0-9@%&=:\\]")
+WORDS = {
+    word.split()[-1].encode()
+    for word in (*PASSWORDS, *SHORT_WORDS, *SECRETS, *SCHEMES, *LABELS)
+}
+CLOSE_WORD = re.compile(rb"(?i:%b)(?![0-9A-Za-z\x80-\xff])" % b"|".join(sorted(WORDS)))
 
 
 class Known(NamedTuple):
@@ -48,7 +54,13 @@ class Budget:
 
     def take_close(self, data: bytes) -> None:
         """Count what is read closely in a text that was undone, and that it is a text."""
-        self.close -= 16 + len(CLOSE.findall(data))
+        self.close -= 16 + len(CLOSE.findall(data)) + 8 * len(CLOSE_WORD.findall(data))
+        if self.close < 0:
+            raise TooMuchError
+
+    def take_found(self, count: int) -> None:
+        """Count what was found in such a text, as it stands."""
+        self.close -= 24 * count
         if self.close < 0:
             raise TooMuchError
 
@@ -329,6 +341,7 @@ def anew(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     if value is not None:
         return value
     plain = scan.find(scan.characters(data, scan.TEXT), key)
+    depth.budget.take_found(len(plain))
     return merge(plain, unfold(data, key, depth))
 
 
