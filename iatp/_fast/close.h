@@ -1,5 +1,5 @@
-/* How often a word stands in a text behind which the value of a secret may stand: there it is read
-   again and again. Counted for the bound on what is undone; tests/twins/layers.py says the same. */
+/* How often a word stands in a text behind which a secret may stand, or with which a token begins:
+   each is looked at closely. Counted for the bound on what is undone, and in tests/twins/layers.py. */
 #ifndef IATP_CLOSE_H
 #define IATP_CLOSE_H
 
@@ -8,15 +8,16 @@
 #include <emmintrin.h>
 #endif
 
-#define CLOSE_MOST 48
+#define CLOSE_MOST 192
 #define CLOSE_LONGEST 18
 
 /* Words in UTF-8, their letters of ASCII small. Of those that end in a byte one, and of each the
-   next; from 1 on. */
+   next; from 1 on. To a whole word nothing is joined in front either. */
 typedef struct {
     unsigned char first[256];
     unsigned char next[CLOSE_MOST];
     unsigned char lengths[CLOSE_MOST];
+    unsigned char whole[CLOSE_MOST];
     unsigned char words[CLOSE_MOST][CLOSE_LONGEST];
 } CloseWords;
 
@@ -31,12 +32,13 @@ static inline int close_joins(unsigned char c) {
 /* Whether one of the words ends at `end`, of a text that begins at `p`. */
 static inline int close_word(const CloseWords *t, const unsigned char *p, Py_ssize_t end) {
     for (int i = t->first[close_fold(p[end - 1])]; i; i = t->next[i]) {
+        Py_ssize_t start = end - t->lengths[i];
         int left = t->lengths[i] - 1;
-        if (left >= end)
+        if (start < 0)
             continue;
-        while (left > 0 && close_fold(p[end - t->lengths[i] + left - 1]) == t->words[i][left - 1])
+        while (left > 0 && close_fold(p[start + left - 1]) == t->words[i][left - 1])
             left--;
-        if (left == 0)
+        if (left == 0 && !(t->whole[i] && start > 0 && close_joins(p[start - 1])))
             return 1;
     }
     return 0;

@@ -651,6 +651,13 @@ cdef inline int _class_count(int classes) noexcept nogil:
     return (classes & 1) + (classes >> 1 & 1) + (classes >> 2 & 1) + (classes >> 3 & 1)
 
 
+cdef inline bint _is_mixed(int classes) noexcept nogil:
+    """A letter and a digit, or three of the classes."""
+    return (
+        classes & (IS_LOWER | IS_UPPER) and classes & IS_DIGIT or _class_count(classes) > 2
+    )
+
+
 cdef bint _is_strong(const uint32_t* cp, int low, int high, int says) noexcept nogil:
     """Whether a value looks made up by chance, and not like a word, an ID or a placeholder."""
     cdef unsigned char[128] counts
@@ -676,7 +683,7 @@ cdef bint _is_strong(const uint32_t* cp, int low, int high, int says) noexcept n
         is_ |= _is[c]
         entropy -= _growth[counts[c]]
         counts[c] += 1
-    if not (is_ & (IS_LOWER | IS_UPPER) and is_ & IS_DIGIT) and _class_count(is_) < 3:
+    if not _is_mixed(is_):
         return False
     if entropy < _least_entropy * n or _is_uuid(cp, low, high):
         return False
@@ -708,7 +715,9 @@ cdef inline int _value_end(Window* w, int i) noexcept nogil:
     cdef int at = i
     if w.run_starts[VALUE_ROW] <= i < w.run_ends[VALUE_ROW]:
         return w.run_ends[VALUE_ROW]
+    w.value_is = 0
     while at < w.n and _is_value(w, at):
+        w.value_is |= _is[w.cp[at]]
         at += 1
     w.run_starts[VALUE_ROW] = i
     w.run_ends[VALUE_ROW] = at
@@ -823,9 +832,9 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
                 return _azure_account_key
     if not is_gap(before) or is_gap(w.cp[i]) or not _is_value(w, i):
         return NOTHING
-    # Most are too short, whatever announces them.
+    # Most are too short or too plain, whatever announces them.
     at = min(_value_end(w, i), i + VALUE_MOST + 1)
-    if at - i < _least_password:
+    if at - i < _least_password or not _is_mixed(w.value_is):
         return NOTHING
     word = _announced(w.cp, i, &low)
     if word.says == SAYS_NOTHING:

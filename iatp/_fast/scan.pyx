@@ -50,9 +50,10 @@ cdef extern from "close.h" nogil:
         CLOSE_LONGEST
     ctypedef struct CloseWords:
         unsigned char[256] first
-        unsigned char[48] next
-        unsigned char[48] lengths
-        unsigned char[48][18] words
+        unsigned char[192] next
+        unsigned char[192] lengths
+        unsigned char[192] whole
+        unsigned char[192][18] words
     Py_ssize_t close_words(const CloseWords* t, const unsigned char* p, Py_ssize_t n)
 
 cdef extern from "coded.h" nogil:
@@ -147,21 +148,19 @@ cdef CloseWords _close_words
 
 
 cdef void _fill_close_words():
-    cdef list known = [
-        *secrets.PASSWORDS, *secrets.SHORT_WORDS, *secrets.SECRETS, *secrets.SCHEMES,
-        *secrets.LABELS,
-    ]
     cdef int number = 0
     cdef int place
     cdef bytes word
     cdef unsigned char last
-    for word in sorted(set([text.split().pop().encode() for text in known])):
+    for text in (*secrets.LAST_WORDS, *secrets.FIRST_WORDS):
+        word = text.encode()
         number += 1
         assert number < CLOSE_MOST and len(word) <= CLOSE_LONGEST
         for place in range(len(word)):
             _close_words.words[number][place] = word[place]
         last = word[len(word) - 1]
         _close_words.lengths[number] = len(word)
+        _close_words.whole[number] = text in secrets.FIRST_WORDS
         _close_words.next[number] = _close_words.first[last]
         _close_words.first[last] = number
 
@@ -928,11 +927,13 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef inline Py_ssize_t _close_of(const unsigned char* d, Py_ssize_t n) noexcept nogil:
+    return CLOSE_TEXT + close_bytes(d, n) + CLOSE_WORD * close_words(&_close_words, d, n)
+
+
 cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
     """Counts what is read closely in a text that was undone, and that it is a text."""
-    depth.memory.close -= (
-        CLOSE_TEXT + close_bytes(d, n) + CLOSE_WORD * close_words(&_close_words, d, n)
-    )
+    depth.memory.close -= _close_of(d, n)
     if depth.memory.close < 0:
         raise _TooMuch
     return 0
@@ -1712,6 +1713,11 @@ cdef int _read_run(
         spans.items[to - 1].end = end
     _merge_last(spans, first, middle)
     return 1
+
+
+def close_count(bytes data not None) -> int:
+    """What a text that was undone counts for, before it is read. For tests."""
+    return _close_of(data, len(data))
 
 
 cpdef int vectors(int level):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from iatp.values.characters import SEPARATORS
-from iatp.values.secrets import LABELS, PASSWORDS, SCHEMES, SECRETS, SHORT_WORDS
+from iatp.values.secrets import FIRST_WORDS, LAST_WORDS
 from tests.twins import scan
 
 TOO_MUCH = "too much is encoded in it"
@@ -25,11 +25,14 @@ class TooMuchError(Exception):
 
 
 CLOSE = re.compile(rb"[0-9@%&=:\\]")
-WORDS = {
-    word.split()[-1].encode()
-    for word in (*PASSWORDS, *SHORT_WORDS, *SECRETS, *SCHEMES, *LABELS)
-}
-CLOSE_WORD = re.compile(rb"(?i:%b)(?![0-9A-Za-z\x80-\xff])" % b"|".join(sorted(WORDS)))
+LAST, FIRST = ("|".join(words).encode() for words in (LAST_WORDS, FIRST_WORDS))
+JOINED = rb"[0-9A-Za-z\x80-\xff]"
+CLOSE_WORD = re.compile(rb"(?i:%b|(?<!%b)(?:%b))(?!%b)" % (LAST, JOINED, FIRST, JOINED))
+
+
+def close_count(data: bytes) -> int:
+    """Return what a text that was undone counts for: it is one, and what is read closely in it."""
+    return 16 + len(CLOSE.findall(data)) + 8 * len(CLOSE_WORD.findall(data))
 
 
 class Known(NamedTuple):
@@ -53,14 +56,13 @@ class Budget:
             raise TooMuchError
 
     def take_close(self, data: bytes) -> None:
-        """Count what is read closely in a text that was undone, and that it is a text."""
-        self.close -= 16 + len(CLOSE.findall(data)) + 8 * len(CLOSE_WORD.findall(data))
+        self.close -= close_count(data)
         if self.close < 0:
             raise TooMuchError
 
     def take_found(self, count: int) -> None:
         """Count what was found in such a text, as it stands."""
-        self.close -= 24 * count
+        self.close -= 20 * count
         if self.close < 0:
             raise TooMuchError
 
