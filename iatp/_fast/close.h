@@ -3,7 +3,7 @@
 #ifndef IATP_CLOSE_H
 #define IATP_CLOSE_H
 
-#include <stddef.h>
+#include <stdint.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -12,8 +12,10 @@
 #define CLOSE_LONGEST 18
 
 /* Words in UTF-8, their letters of ASCII small. Of those that end in a byte one, and of each the
-   next; from 1 on. To a whole word nothing is joined in front either. */
+   next; from 1 on. To a whole word nothing is joined in front either. Bit b of `pairs[a]`: one ends in
+   bytes whose low five bits are b and a. */
 typedef struct {
+    uint32_t pairs[32];
     unsigned char first[256];
     unsigned char next[CLOSE_MOST];
     unsigned char lengths[CLOSE_MOST];
@@ -31,6 +33,8 @@ static inline int close_joins(unsigned char c) {
 
 /* Whether one of the words ends at `end`, of a text that begins at `p`. */
 static inline int close_word(const CloseWords *t, const unsigned char *p, Py_ssize_t end) {
+    if (end < 2 || !(t->pairs[p[end - 1] & 31] >> (p[end - 2] & 31) & 1))
+        return 0;
     for (int i = t->first[close_fold(p[end - 1])]; i; i = t->next[i]) {
         Py_ssize_t start = end - t->lengths[i];
         int left = t->lengths[i] - 1;

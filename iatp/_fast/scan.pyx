@@ -49,6 +49,7 @@ cdef extern from "close.h" nogil:
         CLOSE_MOST
         CLOSE_LONGEST
     ctypedef struct CloseWords:
+        uint32_t[32] pairs
         unsigned char[256] first
         unsigned char[192] next
         unsigned char[192] lengths
@@ -159,6 +160,7 @@ cdef void _fill_close_words():
         for place in range(len(word)):
             _close_words.words[number][place] = word[place]
         last = word[len(word) - 1]
+        _close_words.pairs[last & 31] |= <uint32_t>1 << (word[len(word) - 2] & 31)
         _close_words.lengths[number] = len(word)
         _close_words.whole[number] = text in secrets.FIRST_WORDS
         _close_words.next[number] = _close_words.first[last]
