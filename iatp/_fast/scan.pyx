@@ -929,13 +929,16 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
-cdef inline Py_ssize_t _close_of(const unsigned char* d, Py_ssize_t n) noexcept nogil:
-    return CLOSE_TEXT + close_bytes(d, n) + CLOSE_WORD * close_words(&_close_words, d, n)
+cdef inline Py_ssize_t _close_of(const unsigned char* d, Py_ssize_t n, bint again) noexcept nogil:
+    cdef Py_ssize_t close = CLOSE_TEXT + close_bytes(d, n)
+    # Two texts at most are undone once; nearly all honest ones are.
+    return close + CLOSE_WORD * close_words(&_close_words, d, n) if again else close
 
 
 cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
     """Counts what is read closely in a text that was undone, and that it is a text."""
-    depth.memory.close -= _close_of(d, n)
+    cdef bint again = depth.json + depth.coded < JSON_LEVELS + CODED_LEVELS - 1
+    depth.memory.close -= _close_of(d, n, again)
     if depth.memory.close < 0:
         raise _TooMuch
     return 0
@@ -1718,8 +1721,8 @@ cdef int _read_run(
 
 
 def close_count(bytes data not None) -> int:
-    """What a text that was undone counts for, before it is read. For tests."""
-    return _close_of(data, len(data))
+    """What a text that was undone twice counts for, before it is read. For tests."""
+    return _close_of(data, len(data), True)
 
 
 cpdef int vectors(int level):

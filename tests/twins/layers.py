@@ -30,9 +30,13 @@ JOINED = rb"[0-9A-Za-z\x80-\xff]"
 CLOSE_WORD = re.compile(rb"(?i:%b|(?<!%b)(?:%b))(?!%b)" % (LAST, JOINED, FIRST, JOINED))
 
 
-def close_count(data: bytes) -> int:
-    """Return what a text that was undone counts for: it is one, and what is read closely in it."""
-    return 16 + len(CLOSE.findall(data)) + 8 * len(CLOSE_WORD.findall(data))
+def close_count(data: bytes, *, again: bool = True) -> int:
+    """Return what a text that was undone counts for: it is one, and what is read closely in it.
+
+    `again`: it was undone more than once.
+    """
+    words = len(CLOSE_WORD.findall(data)) if again else 0
+    return 16 + len(CLOSE.findall(data)) + 8 * words
 
 
 class Known(NamedTuple):
@@ -55,8 +59,8 @@ class Budget:
         if self.left < 0:
             raise TooMuchError
 
-    def take_close(self, data: bytes) -> None:
-        self.close -= close_count(data)
+    def take_close(self, data: bytes, depth: Depth) -> None:
+        self.close -= close_count(data, again=depth.json + depth.coded < 4)
         if self.close < 0:
             raise TooMuchError
 
@@ -252,7 +256,7 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     json, coded, budget = depth
     value = document(data, key, depth, b'{["')
     if value is not None:
-        budget.take_close(data)
+        budget.take_close(data, depth)
         return value
     if json and ESCAPE.search(data):
         layer = undo(data, ESCAPE, escape)
@@ -338,7 +342,7 @@ def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
 
 
 def anew(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
-    depth.budget.take_close(data)
+    depth.budget.take_close(data, depth)
     value = document(data, key, depth)
     if value is not None:
         return value
@@ -437,7 +441,7 @@ def numbers(raw: bytes, length: int, key: str, depth: Depth) -> list[Named]:
     if not NUMBER.search(raw):
         return []
     depth.budget.take(length)
-    depth.budget.take_close(raw)
+    depth.budget.take_close(raw, depth)
     found = scan.find(scan.characters(raw, scan.TEXT), key)
     return [named for named in kinds(found) if named[0] in (scan.CARD, scan.SSN)]
 
