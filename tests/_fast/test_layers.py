@@ -420,8 +420,9 @@ def test_more_than_the_bound_is_not_judged() -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "text", [LONG, DENSE * 600, FOUND * 250], ids=["bytes", "closely", "findings"]
+    "text", [LONG, DENSE * 600, FOUND * 400], ids=["bytes", "closely", "findings"]
 )
 def test_the_bound_is_that_of_the_twin(text: str) -> None:
     """The twin takes most of a minute for it."""
