@@ -53,6 +53,19 @@ cdef Texts _contents
 cdef Texts _placeholders
 cdef Texts _references
 cdef int[257] _entropy
+# By how much that grows with one more character than these.
+cdef int[256] _growth
+# Of each character of ASCII, what it is in a value.
+cdef enum:
+    IS_DIGIT = 1
+    IS_LOWER = 2
+    IS_UPPER = 4
+    IS_SIGN = 8
+    IS_CLASS = IS_DIGIT | IS_LOWER | IS_UPPER | IS_SIGN
+    IS_COLON = 16
+    IS_PLACE = 32    # a placeholder may begin with it
+    IS_VALUE = 64    # it may be part of a value in a text; an ampersand may end one
+cdef unsigned char[128] _is
 cdef int _least_entropy = secrets.LEAST_ENTROPY
 cdef int _least_password = secrets.LEAST_PASSWORD
 cdef int _url_password = secrets.NAMES.index("secret.url_password")
@@ -98,6 +111,19 @@ cdef int _fill() except -1:
     _put(&_references, secrets.REFERENCES)
     for i in range(257):
         _entropy[i] = secrets.ENTROPY[i]
+    for i in range(256):
+        _growth[i] = _entropy[i + 1] - _entropy[i]
+    for at in range(128):
+        letter = chr(at)
+        _is[at] = IS_SIGN
+        if letter.isalnum():
+            _is[at] = IS_DIGIT if letter.isdigit() else IS_LOWER if letter.islower() else IS_UPPER
+        if letter == ":":
+            _is[at] |= IS_COLON
+        if any([word.startswith(letter.lower()) for word in secrets.PLACEHOLDERS]):
+            _is[at] |= IS_PLACE
+        if 0x20 < at < 0x7f and letter not in "\"'`,;<>(){}[]|\\":
+            _is[at] |= IS_VALUE
     return 0
 
 
@@ -544,6 +570,8 @@ cdef bint _is_placeholder(const uint32_t* cp, int low, int high) noexcept nogil:
     cdef const uint32_t* your = [c'y', c'o', c'u', c'r']
     cdef int at, number, i
     for at in range(low, high):
+        if not _is[cp[at]] & IS_PLACE:
+            continue
         for number in range(_placeholders.count):
             i = 0
             while (
@@ -614,29 +642,28 @@ cdef int _classes(const uint32_t* cp, int low, int high) noexcept nogil:
     """Which of digits, lower case, upper case and signs are in a value, a bit for each."""
     cdef int classes = 0
     cdef int i
-    cdef uint32_t c
     for i in range(low, high):
-        c = cp[i]
-        if c'0' <= c <= c'9':
-            classes |= 1
-        elif c'a' <= c <= c'z':
-            classes |= 2
-        elif c'A' <= c <= c'Z':
-            classes |= 4
-        else:
-            classes |= 8
-    return classes
+        classes |= _is[cp[i]]
+    return classes & IS_CLASS
 
 
 cdef inline int _class_count(int classes) noexcept nogil:
-    return (classes & 1) + (classes >> 1 & 1) + (classes >> 2 & 1) + (classes >> 3)
+    return (classes & 1) + (classes >> 1 & 1) + (classes >> 2 & 1) + (classes >> 3 & 1)
+
+
+cdef inline bint _is_mixed(int classes) noexcept nogil:
+    """A letter and a digit, or three of the classes."""
+    return (
+        classes & (IS_LOWER | IS_UPPER) and classes & IS_DIGIT or _class_count(classes) > 2
+    )
 
 
 cdef bint _is_strong(const uint32_t* cp, int low, int high, int says) noexcept nogil:
     """Whether a value looks made up by chance, and not like a word, an ID or a placeholder."""
-    cdef int[128] counts
+    cdef unsigned char[128] counts
     cdef int n = high - low
-    cdef int i, entropy, classes
+    cdef int i, entropy
+    cdef int is_ = 0
     cdef uint32_t c = cp[low]
     cdef uint32_t second = cp[low + 1]
     if n > VALUE_MOST:
@@ -649,20 +676,21 @@ cdef bint _is_strong(const uint32_t* cp, int low, int high, int says) noexcept n
         or (c == c'*' and second == c'*' and cp[low + 2] == c'*')
     ):
         return False
-    classes = _classes(cp, low, high)
-    if not (classes & 6 and classes & 1) and _class_count(classes) < 3:
-        return False
     memset(counts, 0, sizeof(counts))
+    entropy = _entropy[n]
     for i in range(low, high):
         c = cp[i]
-        counts[c & 0x7f] += 1
-        if c == c':' and i + 2 < high and cp[i + 1] == c'/' and cp[i + 2] == c'/':
-            return False
-    entropy = _entropy[n]
-    for i in range(128):
-        entropy -= _entropy[counts[i]]
+        is_ |= _is[c]
+        entropy -= _growth[counts[c]]
+        counts[c] += 1
+    if not _is_mixed(is_):
+        return False
     if entropy < _least_entropy * n or _is_uuid(cp, low, high):
         return False
+    if is_ & IS_COLON:
+        for i in range(low, high - 2):
+            if cp[i] == c':' and cp[i + 1] == c'/' and cp[i + 2] == c'/':
+                return False
     if says != SAYS_PASSWORD and _is_name(cp, low, high):
         return False
     return not _is_placeholder(cp, low, high)
@@ -672,9 +700,7 @@ cdef inline bint _is_value(Window* w, int i) noexcept nogil:
     """Whether the code point at `i` may be part of a value in a text."""
     cdef uint32_t c = w.cp[i]
     cdef int at
-    if c <= 0x20 or c >= 0x7f or c in (
-        c'"', c'\'', c'`', c',', c';', c'<', c'>', c'(', c')', c'{', c'}', c'[', c']', c'|', c'\\'
-    ):
+    if c > 0x7f or not _is[c] & IS_VALUE:
         return False
     if c != c'&':
         return True
@@ -689,7 +715,9 @@ cdef inline int _value_end(Window* w, int i) noexcept nogil:
     cdef int at = i
     if w.run_starts[VALUE_ROW] <= i < w.run_ends[VALUE_ROW]:
         return w.run_ends[VALUE_ROW]
+    w.value_is = 0
     while at < w.n and _is_value(w, at):
+        w.value_is |= _is[w.cp[at]]
         at += 1
     w.run_starts[VALUE_ROW] = i
     w.run_ends[VALUE_ROW] = at
@@ -804,13 +832,16 @@ cdef int said_at(Window* w, int i, Py_ssize_t* end) noexcept nogil:
                 return _azure_account_key
     if not is_gap(before) or is_gap(w.cp[i]) or not _is_value(w, i):
         return NOTHING
+    # Most are too short or too plain, whatever announces them.
+    at = min(_value_end(w, i), i + VALUE_MOST + 1)
+    if at - i < _least_password or not _is_mixed(w.value_is):
+        return NOTHING
     word = _announced(w.cp, i, &low)
     if word.says == SAYS_NOTHING:
         if before != c':' or not _is_user(w, i):
             return NOTHING
         word.says = SAYS_PASSWORD
         low = i - 1
-    at = min(_value_end(w, i), i + VALUE_MOST + 1)
     if w.cp[at - 1] == c':' and _begins_line(w.cp, i):
         return NOTHING
     if at == w.n or w.cp[at] not in (c'"', c'\'', c'`', c';', c'&'):

@@ -13,9 +13,12 @@ cdef enum:
     SHORT_EXPANSION = 1 << 20
 
 cdef enum:
-    # The same of what is read closely in the texts that were undone: each of them, and the bytes
-    # in them at which something may be found or encoded (close_bytes in runs.h).
+    # The same of what is read closely in the texts that were undone: each of them, the bytes in
+    # them at which something may be found or encoded (close_bytes in runs.h), the words of secrets
+    # (close.h), and what is found. One is about 18 ns.
     CLOSE_TEXT = 16
+    CLOSE_WORD = 8
+    CLOSE_FINDING = 20
     CLOSE_EXPANSION = 4
     SHORT_CLOSE = 1 << 18
 

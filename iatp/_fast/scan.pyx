@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from iatp._fast.text import vectors as text_vectors
-from iatp.values import characters, exchange, ibans
+from iatp.values import characters, exchange, ibans, secrets
 
 from iatp._fast.text cimport (
     AS_FORM, AS_JSON, AS_TARGET, AS_TEXT, CARD, CARD_DIGITS, EMAIL, SECRET, SSN, UUID, Key, Reader,
@@ -43,6 +43,19 @@ cdef extern from "runs.h" nogil:
     Py_ssize_t close_bytes(const unsigned char* p, Py_ssize_t n)
     Py_ssize_t string_bytes(const unsigned char* p, Py_ssize_t n, int* calls)
     int uuid_bytes(const unsigned char* p)
+
+cdef extern from "close.h" nogil:
+    enum:
+        CLOSE_MOST
+        CLOSE_LONGEST
+    ctypedef struct CloseWords:
+        uint32_t[32] pairs
+        unsigned char[256] first
+        unsigned char[192] next
+        unsigned char[192] lengths
+        unsigned char[192] whole
+        unsigned char[192][18] words
+    Py_ssize_t close_words(const CloseWords* t, const unsigned char* p, Py_ssize_t n)
 
 cdef extern from "coded.h" nogil:
     int coded_run_holds(const unsigned char* p, Py_ssize_t room)
@@ -131,6 +144,30 @@ cdef void _fill_rules():
 
 
 _fill_rules()
+
+cdef CloseWords _close_words
+
+
+cdef void _fill_close_words():
+    cdef int number = 0
+    cdef int place
+    cdef bytes word
+    cdef unsigned char last
+    for text in (*secrets.LAST_WORDS, *secrets.FIRST_WORDS):
+        word = text.encode()
+        number += 1
+        assert number < CLOSE_MOST and len(word) <= CLOSE_LONGEST
+        for place in range(len(word)):
+            _close_words.words[number][place] = word[place]
+        last = word[len(word) - 1]
+        _close_words.pairs[last & 31] |= <uint32_t>1 << (word[len(word) - 2] & 31)
+        _close_words.lengths[number] = len(word)
+        _close_words.whole[number] = text in secrets.FIRST_WORDS
+        _close_words.next[number] = _close_words.first[last]
+        _close_words.first[last] = number
+
+
+_fill_close_words()
 
 cdef enum:
     DEPTH = 128
@@ -892,9 +929,24 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
     return 0
 
 
+cdef inline Py_ssize_t _close_of(const unsigned char* d, Py_ssize_t n, bint again) noexcept nogil:
+    cdef Py_ssize_t close = CLOSE_TEXT + close_bytes(d, n)
+    # Two texts at most are undone once; nearly all honest ones are.
+    return close + CLOSE_WORD * close_words(&_close_words, d, n) if again else close
+
+
 cdef inline int _take_close(Depth* depth, const unsigned char* d, Py_ssize_t n) except -1:
     """Counts what is read closely in a text that was undone, and that it is a text."""
-    depth.memory.close -= CLOSE_TEXT + close_bytes(d, n)
+    cdef bint again = depth.json + depth.coded < JSON_LEVELS + CODED_LEVELS - 1
+    depth.memory.close -= _close_of(d, n, again)
+    if depth.memory.close < 0:
+        raise _TooMuch
+    return 0
+
+
+cdef inline int _take_found(Depth* depth, Py_ssize_t count) except -1:
+    """Counts what was found in a text that was undone, as it stands."""
+    depth.memory.close -= CLOSE_FINDING * count
     if depth.memory.close < 0:
         raise _TooMuch
     return 0
@@ -1424,6 +1476,8 @@ cdef int _read_anew(
         read_text(&inner, 0, n, AS_TEXT, &key, found)
     finally:
         r.text = inner.text
+    if depth != NULL:
+        _take_found(depth, found.count - first)
     if flags:
         middle = found.count
         _unfold(r, d, n, flags, says, depth, found)
@@ -1664,6 +1718,11 @@ cdef int _read_run(
         spans.items[to - 1].end = end
     _merge_last(spans, first, middle)
     return 1
+
+
+def close_count(bytes data not None) -> int:
+    """What a text that was undone twice counts for, before it is read. For tests."""
+    return _close_of(data, len(data), True)
 
 
 cpdef int vectors(int level):

@@ -87,6 +87,7 @@ cdef struct Window:
     # Of each alphabet, and of what a value may be of: the last run that was gone through.
     int[MAX_ALPHABETS + 1] run_starts
     int[MAX_ALPHABETS + 1] run_ends
+    int value_is    # what the last run of a value's characters has; see said.pyx
 
 cdef inline bint is_alnum(uint32_t c) noexcept nogil:
     return c'0' <= c <= c'9' or c'a' <= (c | 0x20) <= c'z'

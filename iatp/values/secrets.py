@@ -9,6 +9,7 @@ Names are stable: they may be added to, and none is ever used for something else
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 ALPHABETS: dict[str, str] = {
@@ -320,3 +321,26 @@ for each character, of which it has c; all of that for its whole length."""
 
 LEAST_ENTROPY = 2600
 """Of a value behind such a word, in 1/1024 bits a character: what lies under 2.54 is a pattern."""
+
+LAST_WORDS: tuple[str, ...] = tuple(
+    sorted(
+        {
+            words.split()[-1]
+            for words in (*PASSWORDS, *SHORT_WORDS, *SECRETS, *SCHEMES, *LABELS, "sig")
+        }
+    )
+)
+"""What those words end in behind which a value is looked at, in small letters."""
+
+FIRST_WORDS: tuple[str, ...] = tuple(
+    sorted(
+        {
+            word[0].lower()
+            for token in TOKENS
+            for prefix in token.prefixes
+            if (word := re.match("[0-9A-Za-z]{2,}(?=[^0-9A-Za-z])", prefix))
+        }
+        - set(LAST_WORDS)
+    )
+)
+"""The beginnings of tokens up to a sign, in small letters."""

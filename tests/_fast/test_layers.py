@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from iatp._fast import scan as compiled_scan
 from iatp._fast.gate import Gate
 from iatp.values.exchange import REDACTED, Respond
+from iatp.values.secrets import FIRST_WORDS, LAST_WORDS
 from tests._fast.gates import SAFE, ask
 from tests._fast.test_scan import as_bytes, both, redacted
 from tests.twins import layers
@@ -405,6 +406,7 @@ LAYERED = "\\" * 16 + "%252534&amp;amp;amp;" + C
 
 LONG = ("a " * 400 + LAYERED) * 50
 DENSE = "\\" * 8 + "n%252534" + "12 34567 8901 " * 4
+FOUND = "\\\\n%2541&amp;" + "a@b.co " * 4
 
 
 def test_more_than_the_bound_is_not_judged() -> None:
@@ -418,10 +420,40 @@ def test_more_than_the_bound_is_not_judged() -> None:
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("text", [LONG, DENSE * 600], ids=["bytes", "closely"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "text", [LONG, DENSE * 600, FOUND * 400], ids=["bytes", "closely", "findings"]
+)
 def test_the_bound_is_that_of_the_twin(text: str) -> None:
     """The twin takes most of a minute for it."""
     assert both(in_json([text]), JSON).error == layers.TOO_MUCH
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *LAST_WORDS,
+                *FIRST_WORDS,
+                "PassWord",
+                "x",
+                "9",
+                "\u00e9",
+                "=",
+                ": ",
+                "-",
+                "_",
+                "@",
+                "\\",
+            ]
+        ),
+        max_size=30,
+    )
+)
+def test_what_is_read_closely_counts_as_in_the_twin(pieces: list[str]) -> None:
+    data = "".join(pieces).encode()
+    assert compiled_scan.close_count(data) == layers.close_count(data)
 
 
 @pytest.mark.parametrize("target", [b"/proxy", b"/proxy/x"])
@@ -724,6 +756,13 @@ HOSTILE = {
     "all and an address": "\\\\n%2541&amp;@",
     "all and a secret": "\\\\n%2541&amp;password=",
     "all and base64": "\\\\n%2541&amp;QUJDREVGR0hJSktM ",
+    "all and words": "\\\\n%2541&amp;" + "pw:" * 200,
+    "all and keys": "\\\\n%2541&amp;" + "key=" * 20,
+    "all and values": "\\\\n%2541&amp;" + "key='a1" * 20,
+    "all and prefixes": "\\\\n%2541&amp;" + "sk-" * 20,
+    "all and addresses": "\\\\n%2541&amp;" + "a@b.co " * 20,
+    "all and cards": "\\\\n%2541&amp;" + "4111 1111 1111 1111 " * 20,
+    "all and countries": "\\\\n%2541&amp;" + "DE89 " * 20,
     "JSON": "[[[[ ",
     "quotes": '"',
     "base64": "QUJDREVGR0hJSktM ",

@@ -1199,6 +1199,12 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "colons of full width": ("：".encode(), TEXT),
     "words between a word and its value": (b"value:", TEXT),
     "users": (b"-u a:", TEXT),
+    "short words in a value": (b"pw:", TEXT),
+    "keys in a value": (b"key=", TEXT),
+    "values in each other": (b"pw=$1a/", TEXT),
+    "prefixes": (b"sk-", TEXT),
+    "signatures": (b"sig=", TEXT),
+    "countries": (b"DE89 ", TEXT),
 }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from iatp.values.characters import SEPARATORS
+from iatp.values.secrets import FIRST_WORDS, LAST_WORDS
 from tests.twins import scan
 
 TOO_MUCH = "too much is encoded in it"
@@ -24,6 +25,18 @@ class TooMuchError(Exception):
 
 
 CLOSE = re.compile(rb"[0-9@%&=:\\]")
+LAST, FIRST = ("|".join(words).encode() for words in (LAST_WORDS, FIRST_WORDS))
+JOINED = rb"[0-9A-Za-z\x80-\xff]"
+CLOSE_WORD = re.compile(rb"(?i:%b|(?<!%b)(?:%b))(?!%b)" % (LAST, JOINED, FIRST, JOINED))
+
+
+def close_count(data: bytes, *, again: bool = True) -> int:
+    """Return what a text that was undone counts for: it is one, and what is read closely in it.
+
+    `again`: it was undone more than once.
+    """
+    words = len(CLOSE_WORD.findall(data)) if again else 0
+    return 16 + len(CLOSE.findall(data)) + 8 * words
 
 
 class Known(NamedTuple):
@@ -46,9 +59,14 @@ class Budget:
         if self.left < 0:
             raise TooMuchError
 
-    def take_close(self, data: bytes) -> None:
-        """Count what is read closely in a text that was undone, and that it is a text."""
-        self.close -= 16 + len(CLOSE.findall(data))
+    def take_close(self, data: bytes, depth: Depth) -> None:
+        self.close -= close_count(data, again=depth.json + depth.coded < 4)
+        if self.close < 0:
+            raise TooMuchError
+
+    def take_found(self, count: int) -> None:
+        """Count what was found in such a text, as it stands."""
+        self.close -= 20 * count
         if self.close < 0:
             raise TooMuchError
 
@@ -238,7 +256,7 @@ def unfold(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
     json, coded, budget = depth
     value = document(data, key, depth, b'{["')
     if value is not None:
-        budget.take_close(data)
+        budget.take_close(data, depth)
         return value
     if json and ESCAPE.search(data):
         layer = undo(data, ESCAPE, escape)
@@ -324,11 +342,12 @@ def decoded(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
 
 
 def anew(data: bytes, key: str, depth: Depth) -> list[scan.Seen]:
-    depth.budget.take_close(data)
+    depth.budget.take_close(data, depth)
     value = document(data, key, depth)
     if value is not None:
         return value
     plain = scan.find(scan.characters(data, scan.TEXT), key)
+    depth.budget.take_found(len(plain))
     return merge(plain, unfold(data, key, depth))
 
 
@@ -422,7 +441,7 @@ def numbers(raw: bytes, length: int, key: str, depth: Depth) -> list[Named]:
     if not NUMBER.search(raw):
         return []
     depth.budget.take(length)
-    depth.budget.take_close(raw)
+    depth.budget.take_close(raw, depth)
     found = scan.find(scan.characters(raw, scan.TEXT), key)
     return [named for named in kinds(found) if named[0] in (scan.CARD, scan.SSN)]
 
