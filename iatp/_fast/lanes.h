@@ -46,13 +46,33 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
             uint64_t left = each[lane], kept = 0; \
             for (; left; left &= left - 1) { \
                 const Py_ssize_t at = base + lane * WALK_BLOCK + __builtin_ctzll(left); \
-                if (holds) \
-                    kept |= left & (0 - left); \
+                kept |= (uint64_t)((holds) != 0) << __builtin_ctzll(left); \
             } \
             each[lane] = kept; \
         } \
         bits = LOAD(each); \
     }
+
+/* Which bytes of the group from `base` on are of UUIDs in quotes, `ends` being the last of four dashes
+   that stand as those do. One that begins before the group is told from there on. */
+static inline __attribute__((always_inline)) LANES_TARGET
+WORDS LANES(uuids)(Walk *w, Py_ssize_t base, WORDS ends) {
+    uint64_t each[LANES_COUNT + 2] __attribute__((aligned(64))) = {w->carries.uuid};
+    MaskWords last;
+    STORE(last, ends);
+    for (unsigned lanes = LANES_SET(ends); lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        for (uint64_t left = last[lane]; left; left &= left - 1) {
+            const int at = lane * WALK_BLOCK + __builtin_ctzll(left) - WALK_UUID_LAST;
+            const int from = at < 0 ? 0 : at, place = from % WALK_BLOCK;
+            uint64_t bytes = walk_is_uuid(w, base + at) ? (1ull << (WALK_UUID + at - from)) - 1 : 0;
+            each[from / WALK_BLOCK] |= bytes << place;
+            each[from / WALK_BLOCK + 1] |= bytes >> 1 >> (WALK_BLOCK - 1 - place);
+        }
+    }
+    w->carries.uuid = each[LANES_COUNT];
+    return LOAD(each);
+}
 
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
    or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
@@ -308,7 +328,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         behind = sum & ~both;
         look |= behind & dots;
     }
-    const WORDS row = marks | joiners | (digits & sum);
+    const WORDS minus = dash;
+    CARRY(minus);
+    const WORDS fourth = dash & BEFORE(minus, 5) & BEFORE(minus, 10) & BEFORE(minus, 15);
+    WORDS uuid = none;
+    if (c->uuid || LANES_ANY(fourth))
+        uuid = LANES(uuids)(w, base, fourth);
+    const WORDS row = (marks | joiners | (digits & sum)) & ~uuid;
     const WORDS apart = joiners | more;
     g->row_before = LAST(c->row);
     g->joiners_before = c->apart;
@@ -348,18 +374,17 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(units);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
-    const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
+    const WORDS run = (tokens_ | slashes) & in & ~uuid, s = s_ & in, strokes = dash & in;
     /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
        and that, where no word ends that says something: one of `ends`, or a verb, which ends in s.
        Behind a user of curl any colon counts. */
-    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped, minus = dash;
+    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped;
     const WORDS backslash = LOAD(m.backslash), lasts = ends | s_;
     CARRY(alnum);
     CARRY(quoted);
     CARRY(lasts);
     CARRY(backslash);
     CARRY(gaps);
-    CARRY(minus);
     WORDS users = alpha & BEFORE(minus, 1), assigns = assign & in;
     if (LANES_ANY(users))
         KEEP(users, at, (w->p[at] | 0x20) == 'u')
@@ -377,7 +402,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     }
     /* No letter or digit stands before a country, unless it is of an escape. */
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
-                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
+                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8))
+                            & ~uuid;
     LANES(runs)(w, base, &in, &run, &s, &strokes, &assigns, &closely);
 
     const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
@@ -409,8 +435,11 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
-    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1);
-    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly;
+    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1) & ~uuid;
+    /* Behind which stands a digit, or what may be before one. */
+    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly
+                          & ((LOAD(m.space) | backslash | digit) >> 1 | 1ull << 63)
+                          & ~(quoted >> 2 & ~(digit >> 3) & ~0ull >> 3);
     STORE(g->exponents, exponents);
     STORE(g->squares, squares);
     STORE(g->inner, exponents | squares | assigns);

@@ -237,6 +237,18 @@ static inline int walk_escaped(const Walk *w, Py_ssize_t at) {
     return 0;
 }
 
+/* Whether a UUID in quotes stands at `at`, as they are written, or are in JSON inside a string. In lower
+   case nothing can be encoded in it: no byte of a number begins with such a character of base64,
+   and no text goes on behind a dash. */
+static inline int walk_is_uuid(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at, *end = p + WALK_UUID;
+    return at > 0 && at + WALK_UUID + 3 < w->n && p[-1] == '"'
+           && (end[0] == '"'
+               || (end[0] == '\\'
+                   && (end[1] == '"' || (end[1] == '\\' && end[2] == '\\' && end[3] == '"'))))
+           && uuid_bytes(p) && small_bytes(p);
+}
+
 /* Adds the places at which a secret may begin to the calls. */
 static void walk_places(
     Walk *w, uint64_t events, uint64_t dashes, uint64_t words, uint64_t signs

@@ -44,6 +44,8 @@ enum { WALK_BLOCKS, WALK_QUIET, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 #define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
 #define WALK_IBAN 34
+#define WALK_UUID 36
+#define WALK_UUID_LAST 23   /* its last dash */
 #define WALK_FIGURES 64    /* behind its country an IBAN has only digits */
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
@@ -99,6 +101,7 @@ typedef struct {
        opens, a square one; a string behind one of `names`. */
     uint64_t after_mark, after_names, after_square_open, after_key;
     uint64_t after_point, apart;
+    uint64_t uuid;               /* the first bytes, where they are of one in quotes */
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
