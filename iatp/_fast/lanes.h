@@ -1,7 +1,8 @@
 /* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
-   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and
+   LANES_UP moves each lane to the next and puts the last of others into the first, LANES_DOWN to the
+   one before and puts 0 into the last; LANES_TOPS and
    LANES_FULL are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that
    is not 0; LANES_SPREAD is all ones in the lanes of these bits. Whether a byte of LANES_VECTOR, at
    first LANES_MOST, is a control character or beyond ASCII, LANES_ODD says. */
@@ -33,6 +34,26 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     unsigned carries = ((over << 1 | (unsigned)*carry) + full) ^ full;
     *carry = carries >> LANES_COUNT & 1;
     *to = sum - (WORDS)LANES_SPREAD(carries);
+}
+
+/* The backslashes that begin an escape, and in `escaped` the bytes behind them; `carry` as for
+   walk_slants. Whether one lane ends with such a backslash says how the next begins: that is taken
+   from the turn before, until all agree, of which most often the first does. */
+static inline __attribute__((always_inline)) LANES_TARGET
+WORDS LANES(slants)(WORDS slant, uint64_t *carry, WORDS *escaped) {
+    const unsigned first = (unsigned)*carry;
+    unsigned begins = first, ends;
+    for (;;) {
+        const WORDS before = (WORDS)LANES_SPREAD(begins) >> 63, free = slant & ~before;
+        const WORDS code = ((free << 1 | WALK_ODD) - free) ^ WALK_ODD, starts = code & slant;
+        ends = LANES_TOPS(starts);
+        *escaped = code ^ (slant | before);
+        if (((ends << 1 | first) & ((1u << LANES_COUNT) - 1)) == begins) {
+            *carry = ends >> (LANES_COUNT - 1);
+            return starts;
+        }
+        begins = (ends << 1 | first) & ((1u << LANES_COUNT) - 1);
+    }
 }
 
 /* Leaves of `bits`, in the group from `base` on, those of the places `at` of which `holds` is true.
@@ -192,17 +213,22 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
     WORDS more = none, said = none;
     if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters | c->wide) {
-        uint64_t each[6][LANES_COUNT] __attribute__((aligned(64)));
-        for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_escapes(w, base + i * WALK_BLOCK, m.backslash[i], m.simple[i], &each[0][i],
-                              &each[1][i], &each[2][i], &each[3][i], &each[4][i], &each[5][i]))
-                return WALK_INVALID;
-        escaped = LOAD(each[0]);
-        units = LOAD(each[1]);
-        letters = LOAD(each[2]);
-        slashes = LOAD(each[3]);
-        gaps = LOAD(each[4]);
-        more = LOAD(each[5]);
+        const WORDS other = LANES(slants)(LOAD(m.backslash), &c->escaped, &escaped)
+                            & ~(LOAD(m.simple) >> 1 | (WORDS)LANES_DOWN(LOAD(m.simple)) << 63);
+        if (LANES_ANY(other) || c->letters | c->gap | c->wide) {
+            uint64_t each[5][LANES_COUNT] __attribute__((aligned(64)));
+            MaskWords left;
+            STORE(left, other);
+            for (int i = 0; i < LANES_COUNT; i++)
+                if (!walk_escapes(w, base + i * WALK_BLOCK, left[i], &each[0][i], &each[1][i],
+                                  &each[2][i], &each[3][i], &each[4][i]))
+                    return WALK_INVALID;
+            units = LOAD(each[0]);
+            letters = LOAD(each[1]);
+            slashes = LOAD(each[2]);
+            gaps = LOAD(each[3]);
+            more = LOAD(each[4]);
+        }
     }
     if (odd || c->high_bytes) {
         uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
@@ -376,7 +402,8 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
     const WORDS run = (tokens_ | slashes) & in & ~uuid, s = s_ & in, strokes = dash & in;
     /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
-       and that, where no word ends that says something: one of `ends`, or a verb, which ends in s.
+       and that, once or twice escaped, where a word may end that says something: one of `ends`, or a
+       verb, which ends in s.
        Behind a user of curl any colon counts. */
     const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped;
     const WORDS backslash = LOAD(m.backslash), lasts = ends | s_;
@@ -390,15 +417,24 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         KEEP(users, at, (w->p[at] | 0x20) == 'u')
     c->users = LANES_ANY(users) ? WALK_USER : c->users ? c->users - 1 : 0;
     if (LANES_ANY(assigns)) {
-        WORDS dull = BEFORE(alnum, 1)
-                     & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2)
-                         | BEFORE(gaps, 1) | BEFORE(backslash, 2));
+        /* Behind the end of a word, so many bytes before, whose last two letters are those it seems. */
+#define WORD(count) \
+        (BEFORE(alnum, count) \
+         & ~(BEFORE(beyond, count) | BEFORE(beyond, count + 1) | BEFORE(gaps, count) \
+             | BEFORE(backslash, count + 1)))
+        WORDS bare = WORD(1);
         if (c->users)
-            dull &= ~opening;
-        dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
-                & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
-                    | BEFORE(backslash, 4));
-        assigns &= ~dull;
+            bare &= ~opening;
+        const WORDS deep = BEFORE(quoted, 1) & WORD(3);
+        const WORDS deeper = BEFORE(quoted, 1) & BEFORE(backslash, 3) & WORD(5);
+#undef WORD
+        assigns &= ~((bare & ~BEFORE(lasts, 1)) | (deep & ~BEFORE(lasts, 3))
+                     | (deeper & ~BEFORE(lasts, 5)));
+        WORDS word = assigns & (bare | deep | deeper);
+        assigns &= ~word;
+        if (LANES_ANY(word))
+            KEEP(word, at, walk_may_say(w, at))
+        assigns |= word;
     }
     /* No letter or digit stands before a country, unless it is of an escape. */
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
@@ -468,6 +504,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP
+#undef LANES_DOWN
 #undef LANES_TOPS
 #undef LANES_FULL
 #undef LANES_SPREAD

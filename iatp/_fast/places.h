@@ -40,14 +40,15 @@ static inline int walk_character_counts(const Walk *w, const unsigned char *p, i
         w, 0xd7c0 + ((p[0] & 0x07u) << 8 | (p[1] & 0x3fu) << 2 | (p[2] & 0x3fu) >> 4));
 }
 
+#define WALK_ODD 0xaaaaaaaaaaaaaaaaull
+
 /* The backslashes that begin an escape, and in `escaped` the bytes behind them. `carry` says
    whether the first byte is one, and then whether the byte behind the last is. */
 static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *escaped) {
     /* Of backslashes in a row each other one begins an escape. A subtraction goes through a row;
        odd places tell which they are (Keiser and Lemire, simdjson). */
-    const uint64_t odd = 0xaaaaaaaaaaaaaaaaull;
     uint64_t before = *carry, free = slant & ~before;
-    uint64_t code = ((free << 1 | odd) - free) ^ odd;
+    uint64_t code = ((free << 1 | WALK_ODD) - free) ^ WALK_ODD;
     uint64_t starts = code & slant;
     *escaped = code ^ (slant | before);
     *carry = starts >> 63;
@@ -119,17 +120,16 @@ static __attribute__((noinline)) int walk_units(
     return 1;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII and of signs of full width behind words that say secret, all bytes of units that are
-   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
-   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
-   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
+/* Checks the escapes of a block that begin at `left`, all but the simple ones of two bytes; gives the
+   backslashes of units of ASCII and of signs of full width behind words that say secret, all bytes of
+   units that are letters, the backslash of an escaped slash, all bytes of what counts between or as
+   digits (a tab, a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an
+   escape is unknown or a surrogate is alone. */
 static inline int walk_escapes(
-    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+    Walk *w, Py_ssize_t base, uint64_t left, uint64_t *units, uint64_t *letters,
+    uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
-    uint64_t left = walk_slants(backslash, &c->escaped, escaped) & ~(simple >> 1);
     *units = *slashes = 0;
     *letters = c->letters;
     *more = c->wide;
@@ -235,6 +235,29 @@ static inline int walk_escaped(const Walk *w, Py_ssize_t at) {
             return 0;
     }
     return 0;
+}
+
+/* Puts the ends of the words that say secret, and of those between them and a value, into the rules. */
+static void walk_tails(WalkRules *rules) {
+    const TokenTable *t = rules->tokens;
+    for (int i = 1; i < t->word_count; i++) {
+        const unsigned char *end = t->words[i] + t->lengths[i];
+        if (t->kinds[i] & (TOKEN_SAYS | TOKEN_LABEL | TOKEN_VERB))
+            for (int first = 0; first < 32; first++)
+                if (t->lengths[i] == 2 || first == (end[-3] & 31))
+                    rules->tails[first][end[-2] & 31] |= 1u << (end[-1] & 31);
+    }
+}
+
+/* Whether the word may say something that ends before the sign at `at`, or before the quote of JSON
+   inside a string there. */
+static inline int walk_may_say(const Walk *w, Py_ssize_t at) {
+    const unsigned char *end = w->p + at;
+    if (at < 8)
+        return 1;
+    if (end[-1] == '"')
+        end -= end[-3] == '\\' ? 4 : 2;
+    return w->rules->tails[end[-3] & 31][end[-2] & 31] >> (end[-1] & 31) & 1;
 }
 
 /* Whether a UUID in quotes stands at `at`, as they are written, or are in JSON inside a string. In lower
