@@ -536,8 +536,8 @@ static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
     return w->rules->may_call(p, start, at);
 }
 
-/* Whether nothing is in the digits around `at` since no others are joined to them, and they are neither
-   a card nor nine; `w->row_end` is then behind them. Most are a time, or an ID. */
+/* Whether the ten digits or more around `at`, to which no others are joined, are a card; -1 where that
+   is not known here. Most are a time, or an ID. */
 MASKS_TARGET_AVX2
 static inline int walk_lone(Walk *w, Py_ssize_t at) {
     const unsigned char *p = w->p;
@@ -547,13 +547,13 @@ static inline int walk_lone(Walk *w, Py_ssize_t at) {
     Py_ssize_t low, high, before, behind;
     int length;
     if (at < 16 || w->n - at < 20)
-        return 0;
+        return -1;
     values = _mm256_sub_epi8(_mm256_loadu_si256((const __m256i *)(p + at - 16)),
                              _mm256_set1_epi8('0'));
     others = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(
         _mm256_min_epu8(values, _mm256_set1_epi8(9)), values));
     if (!(others & 0xfffe) || !(others >> 16) || others >> 16 & 1)
-        return 0;
+        return -1;
     low = at - 15 + (31 - __builtin_clz(others & 0xffff));
     high = at + __builtin_ctz(others >> 16);
     before = low - 1 - walk_joins(p[low - 1]);
@@ -561,14 +561,12 @@ static inline int walk_lone(Walk *w, Py_ssize_t at) {
     length = (int)(high - low);
     if (length < 10 || length > WALK_CARD || !walk_stops[p[before]]
         || !(walk_stops[p[behind]] || (p[behind] == '\\' && walk_breaks(p[behind + 1]))))
-        return 0;
-    if (length >= 13) {
-        _mm256_storeu_si256((__m256i *)digits, values);
-        if (w->rules->is_card(digits + (low - (at - 16)), length))
-            return 0;
-    }
+        return -1;
     w->row_end = high;
-    return 1;
+    if (length < 13)
+        return 0;
+    _mm256_storeu_si256((__m256i *)digits, values);
+    return w->rules->is_card(digits + (low - (at - 16)), length);
 }
 
 /* Whether the row of digits and single separators around `at`, in the string that begins at `start`,
@@ -580,8 +578,9 @@ static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     Py_ssize_t places[WALK_GROUPS];
     unsigned char joints[WALK_GROUPS];
     Py_ssize_t i = at;
-    if (walk_lone(w, at))
-        return 0;
+    const int lone = walk_lone(w, at);
+    if (lone >= 0)
+        return lone;
     while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
         i--;
         if (at - i == WALK_ROW)

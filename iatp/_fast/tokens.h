@@ -569,6 +569,9 @@ static inline int token_nowhere(
         alnums |= (uint64_t)(unsigned)_mm_movemask_epi8(alnum) << i;
         bytes |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_or_si128(alnum, other)) << i;
         dots |= (uint64_t)(unsigned)_mm_movemask_epi8(dot) << i;
+        /* Most end here. */
+        if (i == 16 && (uint32_t)(bytes | dots) != ~0u)
+            break;
     }
     /* Dots are of it only before `at`; but for those it may be as long as a token with anchors. */
     if (!~(bytes | dots) || __builtin_ctzll(~(bytes | dots)) >= TOKEN_ANCHORED)

@@ -1242,7 +1242,7 @@ UUID = "4111a5a1-1111-1111-1111-d424c17c6279"
         '{"name":"db_password","value":"hunter2xQ9vWq"}',
         '{"at":1730440222123,"to":1730440222,"card":4111111111111111,"visa":"4222222222222"}',
         '{"ids":[ "4111","1111","1111","1111"],"tags":["a","4111"],"e":[4111, 1111,1111,1111]}',
-        "/srv/app/data/report_265 ghp_16C7e42F292c6912E7710c838347Ae178B4a a.b/AKIAIOSFODNN7EXAMPLE",
+        "/srv/app/data/report_265 ghp_16C7e42F292c6912E7710c838347Ae178B4a AKIAIOSFODNN7EXAMPLE",
     ],
 )
 @pytest.mark.parametrize("depth", range(4))
