@@ -578,9 +578,14 @@ static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     Py_ssize_t places[WALK_GROUPS];
     unsigned char joints[WALK_GROUPS];
     Py_ssize_t i = at;
-    const int lone = walk_lone(w, at);
-    if (lone >= 0)
-        return lone;
+    uint64_t eight;
+    memcpy(&eight, p + at - 8, 8);
+    /* Digits, or nearly so: a row of several groups is not asked. */
+    if ((eight & 0xf0f0f0f0f0f0f0f0ull) == 0x3030303030303030ull) {
+        const int lone = walk_lone(w, at);
+        if (lone >= 0)
+            return lone;
+    }
     while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
         i--;
         if (at - i == WALK_ROW)
