@@ -1,7 +1,8 @@
 /* What walk.h needs to know of a group of blocks, one in each lane of a vector. Included once for
    each width: LANES_COUNT lanes, and what differs between AVX2 and AVX-512.
 
-   LANES_UP moves each lane to the next and puts the last of others into the first; LANES_TOPS and
+   LANES_UP moves each lane to the next and puts the last of others into the first, LANES_DOWN to the
+   one before and puts 0 into the last; LANES_TOPS and
    LANES_FULL are one bit for each lane whose top bit is set, or all of them, LANES_SET for each that
    is not 0; LANES_SPREAD is all ones in the lanes of these bits. Whether a byte of LANES_VECTOR, at
    first LANES_MOST, is a control character or beyond ASCII, LANES_ODD says. */
@@ -35,6 +36,26 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
     *to = sum - (WORDS)LANES_SPREAD(carries);
 }
 
+/* The backslashes that begin an escape, and in `escaped` the bytes behind them; `carry` as for
+   walk_slants. Whether one lane ends with such a backslash says how the next begins: that is taken
+   from the turn before, until all agree, of which most often the first does. */
+static inline __attribute__((always_inline)) LANES_TARGET
+WORDS LANES(slants)(WORDS slant, uint64_t *carry, WORDS *escaped) {
+    const unsigned first = (unsigned)*carry;
+    unsigned begins = first, ends;
+    for (;;) {
+        const WORDS before = (WORDS)LANES_SPREAD(begins) >> 63, free = slant & ~before;
+        const WORDS code = ((free << 1 | WALK_ODD) - free) ^ WALK_ODD, starts = code & slant;
+        ends = LANES_TOPS(starts);
+        *escaped = code ^ (slant | before);
+        if (((ends << 1 | first) & ((1u << LANES_COUNT) - 1)) == begins) {
+            *carry = ends >> (LANES_COUNT - 1);
+            return starts;
+        }
+        begins = (ends << 1 | first) & ((1u << LANES_COUNT) - 1);
+    }
+}
+
 /* Leaves of `bits`, in the group from `base` on, those of the places `at` of which `holds` is true.
    Lanes without any are no turn of the loop: how many have some is harder to foretell than how many
    one has. */
@@ -46,13 +67,33 @@ void LANES(add)(const WORDS *a, const WORDS *b, uint64_t *carry, WORDS *to) {
             uint64_t left = each[lane], kept = 0; \
             for (; left; left &= left - 1) { \
                 const Py_ssize_t at = base + lane * WALK_BLOCK + __builtin_ctzll(left); \
-                if (holds) \
-                    kept |= left & (0 - left); \
+                kept |= (uint64_t)((holds) != 0) << __builtin_ctzll(left); \
             } \
             each[lane] = kept; \
         } \
         bits = LOAD(each); \
     }
+
+/* Which bytes of the group from `base` on are of UUIDs in quotes, `ends` being the last of four dashes
+   that stand as those do. One that begins before the group is told from there on. */
+static inline __attribute__((always_inline)) LANES_TARGET
+WORDS LANES(uuids)(Walk *w, Py_ssize_t base, WORDS ends) {
+    uint64_t each[LANES_COUNT + 2] __attribute__((aligned(64))) = {w->carries.uuid};
+    MaskWords last;
+    STORE(last, ends);
+    for (unsigned lanes = LANES_SET(ends); lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        for (uint64_t left = last[lane]; left; left &= left - 1) {
+            const int at = lane * WALK_BLOCK + __builtin_ctzll(left) - WALK_UUID_LAST;
+            const int from = at < 0 ? 0 : at, place = from % WALK_BLOCK;
+            uint64_t bytes = walk_is_uuid(w, base + at) ? (1ull << (WALK_UUID + at - from)) - 1 : 0;
+            each[from / WALK_BLOCK] |= bytes << place;
+            each[from / WALK_BLOCK + 1] |= bytes >> 1 >> (WALK_BLOCK - 1 - place);
+        }
+    }
+    w->carries.uuid = each[LANES_COUNT];
+    return LOAD(each);
+}
 
 /* Whether anywhere a run of base64 or of a token becomes long enough, five dashes follow each other,
    or "p?ss", a colon or an equals sign stands; tells the group, from `base` on, where. */
@@ -172,17 +213,22 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     WORDS escaped = none, units = none, letters = none, slashes = none, gaps = none, marks = none;
     WORDS more = none, said = none;
     if (LANES_ANY(LOAD(m.backslash)) || c->escaped | c->letters | c->wide) {
-        uint64_t each[6][LANES_COUNT] __attribute__((aligned(64)));
-        for (int i = 0; i < LANES_COUNT; i++)
-            if (!walk_escapes(w, base + i * WALK_BLOCK, m.backslash[i], m.simple[i], &each[0][i],
-                              &each[1][i], &each[2][i], &each[3][i], &each[4][i], &each[5][i]))
-                return WALK_INVALID;
-        escaped = LOAD(each[0]);
-        units = LOAD(each[1]);
-        letters = LOAD(each[2]);
-        slashes = LOAD(each[3]);
-        gaps = LOAD(each[4]);
-        more = LOAD(each[5]);
+        const WORDS other = LANES(slants)(LOAD(m.backslash), &c->escaped, &escaped)
+                            & ~(LOAD(m.simple) >> 1 | (WORDS)LANES_DOWN(LOAD(m.simple)) << 63);
+        if (LANES_ANY(other) || c->letters | c->gap | c->wide) {
+            uint64_t each[5][LANES_COUNT] __attribute__((aligned(64)));
+            MaskWords left;
+            STORE(left, other);
+            for (int i = 0; i < LANES_COUNT; i++)
+                if (!walk_escapes(w, base + i * WALK_BLOCK, left[i], &each[0][i], &each[1][i],
+                                  &each[2][i], &each[3][i], &each[4][i]))
+                    return WALK_INVALID;
+            units = LOAD(each[0]);
+            letters = LOAD(each[1]);
+            slashes = LOAD(each[2]);
+            gaps = LOAD(each[3]);
+            more = LOAD(each[4]);
+        }
     }
     if (odd || c->high_bytes) {
         uint64_t each[3][LANES_COUNT] __attribute__((aligned(64)));
@@ -308,7 +354,13 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
         behind = sum & ~both;
         look |= behind & dots;
     }
-    const WORDS row = marks | joiners | (digits & sum);
+    const WORDS minus = dash;
+    CARRY(minus);
+    const WORDS fourth = dash & BEFORE(minus, 5) & BEFORE(minus, 10) & BEFORE(minus, 15);
+    WORDS uuid = none;
+    if (c->uuid || LANES_ANY(fourth))
+        uuid = LANES(uuids)(w, base, fourth);
+    const WORDS row = (marks | joiners | (digits & sum)) & ~uuid;
     const WORDS apart = joiners | more;
     g->row_before = LAST(c->row);
     g->joiners_before = c->apart;
@@ -348,36 +400,46 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     CARRY(units);
     /* An escape may be what a key ends in, too. */
     const WORDS hidden = BEFORE(units, 6) | BEFORE(units, 7);
-    const WORDS run = (tokens_ | slashes) & in, s = s_ & in, strokes = dash & in;
+    const WORDS run = (tokens_ | slashes) & in & ~uuid, s = s_ & in, strokes = dash & in;
     /* Colons and equals signs behind a letter or digit, or behind the quote of JSON inside a string
-       and that, where no word ends that says something: one of `ends`, or a verb, which ends in s.
+       and that, once or twice escaped, where a word may end that says something: one of `ends`, or a
+       verb, which ends in s.
        Behind a user of curl any colon counts. */
-    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped, minus = dash;
+    const WORDS alnum = alpha | digit, quoted = LOAD(m.quote) & escaped;
     const WORDS backslash = LOAD(m.backslash), lasts = ends | s_;
     CARRY(alnum);
     CARRY(quoted);
     CARRY(lasts);
     CARRY(backslash);
     CARRY(gaps);
-    CARRY(minus);
     WORDS users = alpha & BEFORE(minus, 1), assigns = assign & in;
     if (LANES_ANY(users))
         KEEP(users, at, (w->p[at] | 0x20) == 'u')
     c->users = LANES_ANY(users) ? WALK_USER : c->users ? c->users - 1 : 0;
     if (LANES_ANY(assigns)) {
-        WORDS dull = BEFORE(alnum, 1)
-                     & ~(BEFORE(lasts, 1) | BEFORE(beyond, 1) | BEFORE(beyond, 2)
-                         | BEFORE(gaps, 1) | BEFORE(backslash, 2));
+        /* Behind the end of a word, so many bytes before, whose last two letters are those it seems. */
+#define WORD(count) \
+        (BEFORE(alnum, count) \
+         & ~(BEFORE(beyond, count) | BEFORE(beyond, count + 1) | BEFORE(gaps, count) \
+             | BEFORE(backslash, count + 1)))
+        WORDS bare = WORD(1);
         if (c->users)
-            dull &= ~opening;
-        dull |= BEFORE(quoted, 1) & BEFORE(alnum, 3)
-                & ~(BEFORE(lasts, 3) | BEFORE(beyond, 3) | BEFORE(beyond, 4) | BEFORE(gaps, 3)
-                    | BEFORE(backslash, 4));
-        assigns &= ~dull;
+            bare &= ~opening;
+        const WORDS deep = BEFORE(quoted, 1) & WORD(3);
+        const WORDS deeper = BEFORE(quoted, 1) & BEFORE(backslash, 3) & WORD(5);
+#undef WORD
+        assigns &= ~((bare & ~BEFORE(lasts, 1)) | (deep & ~BEFORE(lasts, 3))
+                     | (deeper & ~BEFORE(lasts, 5)));
+        WORDS word = assigns & (bare | deep | deeper);
+        assigns &= ~word;
+        if (LANES_ANY(word))
+            KEEP(word, at, walk_may_say(w, at))
+        assigns |= word;
     }
     /* No letter or digit stands before a country, unless it is of an escape. */
     const WORDS countries = marks & BEFORE(alpha, 1) & BEFORE(alpha, 2)
-                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8));
+                            & ~(BEFORE(alnum, 3) & ~BEFORE(backslash, 4) & ~BEFORE(backslash, 8))
+                            & ~uuid;
     LANES(runs)(w, base, &in, &run, &s, &strokes, &assigns, &closely);
 
     const WORDS in_calls = in & (units | said | (behind & LOAD(m.e)));
@@ -409,8 +471,11 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
     STORE(g->joiners, apart);
     STORE(g->signs, signs);
     STORE(g->codes, codes | units);
-    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1);
-    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly;
+    const WORDS exponents = in & LOAD(m.e) & BEFORE(both, 1) & ~uuid;
+    /* Behind which stands a digit, or what may be before one. */
+    const WORDS squares = in & LOAD(m.bracket) & opening & ~curly
+                          & ((LOAD(m.space) | backslash | digit) >> 1 | 1ull << 63)
+                          & ~(quoted >> 2 & ~(digit >> 3) & ~0ull >> 3);
     STORE(g->exponents, exponents);
     STORE(g->squares, squares);
     STORE(g->inner, exponents | squares | assigns);
@@ -439,6 +504,7 @@ static int LANES(walk_group)(Walk *w, Py_ssize_t base) {
 #undef LANES_TEXT
 #undef LANES_REST
 #undef LANES_UP
+#undef LANES_DOWN
 #undef LANES_TOPS
 #undef LANES_FULL
 #undef LANES_SPREAD

@@ -40,14 +40,15 @@ static inline int walk_character_counts(const Walk *w, const unsigned char *p, i
         w, 0xd7c0 + ((p[0] & 0x07u) << 8 | (p[1] & 0x3fu) << 2 | (p[2] & 0x3fu) >> 4));
 }
 
+#define WALK_ODD 0xaaaaaaaaaaaaaaaaull
+
 /* The backslashes that begin an escape, and in `escaped` the bytes behind them. `carry` says
    whether the first byte is one, and then whether the byte behind the last is. */
 static inline uint64_t walk_slants(uint64_t slant, uint64_t *carry, uint64_t *escaped) {
     /* Of backslashes in a row each other one begins an escape. A subtraction goes through a row;
        odd places tell which they are (Keiser and Lemire, simdjson). */
-    const uint64_t odd = 0xaaaaaaaaaaaaaaaaull;
     uint64_t before = *carry, free = slant & ~before;
-    uint64_t code = ((free << 1 | odd) - free) ^ odd;
+    uint64_t code = ((free << 1 | WALK_ODD) - free) ^ WALK_ODD;
     uint64_t starts = code & slant;
     *escaped = code ^ (slant | before);
     *carry = starts >> 63;
@@ -119,17 +120,16 @@ static __attribute__((noinline)) int walk_units(
     return 1;
 }
 
-/* Checks the escapes of a block; gives the bytes behind a backslash, the backslashes of units of
-   ASCII and of signs of full width behind words that say secret, all bytes of units that are
-   letters, the backslash of an escaped slash, all bytes of what counts between or as digits (a tab,
-   a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an escape is
-   unknown or a surrogate is alone. `simple` are the bytes that make any other escape of two bytes. */
+/* Checks the escapes of a block that begin at `left`, all but the simple ones of two bytes; gives the
+   backslashes of units of ASCII and of signs of full width behind words that say secret, all bytes of
+   units that are letters, the backslash of an escaped slash, all bytes of what counts between or as
+   digits (a tab, a slash, units beyond ASCII), and of such units all bytes but the first. 0 where an
+   escape is unknown or a surrogate is alone. */
 static inline int walk_escapes(
-    Walk *w, Py_ssize_t base, uint64_t backslash, uint64_t simple, uint64_t *escaped,
-    uint64_t *units, uint64_t *letters, uint64_t *slashes, uint64_t *gaps, uint64_t *more
+    Walk *w, Py_ssize_t base, uint64_t left, uint64_t *units, uint64_t *letters,
+    uint64_t *slashes, uint64_t *gaps, uint64_t *more
 ) {
     Carries *c = &w->carries;
-    uint64_t left = walk_slants(backslash, &c->escaped, escaped) & ~(simple >> 1);
     *units = *slashes = 0;
     *letters = c->letters;
     *more = c->wide;
@@ -235,6 +235,41 @@ static inline int walk_escaped(const Walk *w, Py_ssize_t at) {
             return 0;
     }
     return 0;
+}
+
+/* Puts the ends of the words that say secret, and of those between them and a value, into the rules. */
+static void walk_tails(WalkRules *rules) {
+    const TokenTable *t = rules->tokens;
+    for (int i = 1; i < t->word_count; i++) {
+        const unsigned char *end = t->words[i] + t->lengths[i];
+        if (t->kinds[i] & (TOKEN_SAYS | TOKEN_LABEL | TOKEN_VERB))
+            for (int first = 0; first < 32; first++)
+                if (t->lengths[i] == 2 || first == (end[-3] & 31))
+                    rules->tails[first][end[-2] & 31] |= 1u << (end[-1] & 31);
+    }
+}
+
+/* Whether the word may say something that ends before the sign at `at`, or before the quote of JSON
+   inside a string there. */
+static inline int walk_may_say(const Walk *w, Py_ssize_t at) {
+    const unsigned char *end = w->p + at;
+    if (at < 8)
+        return 1;
+    if (end[-1] == '"')
+        end -= end[-3] == '\\' ? 4 : 2;
+    return w->rules->tails[end[-3] & 31][end[-2] & 31] >> (end[-1] & 31) & 1;
+}
+
+/* Whether a UUID in quotes stands at `at`, as they are written, or are in JSON inside a string. In lower
+   case nothing can be encoded in it: no byte of a number begins with such a character of base64,
+   and no text goes on behind a dash. */
+static inline int walk_is_uuid(const Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p + at, *end = p + WALK_UUID;
+    return at > 0 && at + WALK_UUID + 3 < w->n && p[-1] == '"'
+           && (end[0] == '"'
+               || (end[0] == '\\'
+                   && (end[1] == '"' || (end[1] == '\\' && end[2] == '\\' && end[3] == '"'))))
+           && uuid_bytes(p) && small_bytes(p);
 }
 
 /* Adds the places at which a secret may begin to the calls. */
@@ -389,6 +424,11 @@ static inline int walk_joins(unsigned char c) {
     return c == ' ' || c == '-' || c == '.' || c == '/' || c == '_';
 }
 
+/* What no row has in it, and no escape or character beyond ASCII. */
+static const unsigned char walk_stops[256] = {
+    [':'] = 1, [','] = 1, ['='] = 1, ['"'] = 1, ['('] = 1, [')'] = 1, ['['] = 1, [']'] = 1, ['}'] = 1,
+};
+
 /* Whether the end of a line or a quote is escaped by this letter; none of them is in a row. */
 static inline int walk_breaks(unsigned char c) {
     return c == 'n' || c == 'r' || c == '"' || c == '\\' || c == 'b' || c == 'f';
@@ -496,6 +536,39 @@ static int walk_bare(Walk *w, Py_ssize_t start, Py_ssize_t at, Py_ssize_t end) {
     return w->rules->may_call(p, start, at);
 }
 
+/* Whether the ten digits or more around `at`, to which no others are joined, are a card; -1 where that
+   is not known here. Most are a time, or an ID. */
+MASKS_TARGET_AVX2
+static inline int walk_lone(Walk *w, Py_ssize_t at) {
+    const unsigned char *p = w->p;
+    unsigned char digits[32];
+    __m256i values;
+    uint32_t others;
+    Py_ssize_t low, high, before, behind;
+    int length;
+    if (at < 16 || w->n - at < 20)
+        return -1;
+    values = _mm256_sub_epi8(_mm256_loadu_si256((const __m256i *)(p + at - 16)),
+                             _mm256_set1_epi8('0'));
+    others = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(
+        _mm256_min_epu8(values, _mm256_set1_epi8(9)), values));
+    if (!(others & 0xfffe) || !(others >> 16) || others >> 16 & 1)
+        return -1;
+    low = at - 15 + (31 - __builtin_clz(others & 0xffff));
+    high = at + __builtin_ctz(others >> 16);
+    before = low - 1 - walk_joins(p[low - 1]);
+    behind = high + walk_joins(p[high]);
+    length = (int)(high - low);
+    if (length < 10 || length > WALK_CARD || !walk_stops[p[before]]
+        || !(walk_stops[p[behind]] || (p[behind] == '\\' && walk_breaks(p[behind + 1]))))
+        return -1;
+    w->row_end = high;
+    if (length < 13)
+        return 0;
+    _mm256_storeu_si256((__m256i *)digits, values);
+    return w->rules->is_card(digits + (low - (at - 16)), length);
+}
+
 /* Whether the row of digits and single separators around `at`, in the string that begins at `start`,
    may hold a number. */
 static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
@@ -505,6 +578,14 @@ static int walk_row(Walk *w, Py_ssize_t start, Py_ssize_t at) {
     Py_ssize_t places[WALK_GROUPS];
     unsigned char joints[WALK_GROUPS];
     Py_ssize_t i = at;
+    uint64_t eight;
+    memcpy(&eight, p + at - 8, 8);
+    /* Digits, or nearly so: a row of several groups is not asked. */
+    if ((eight & 0xf0f0f0f0f0f0f0f0ull) == 0x3030303030303030ull) {
+        const int lone = walk_lone(w, at);
+        if (lone >= 0)
+            return lone;
+    }
     while (walk_digit(p[i - 1]) || (walk_joins(p[i - 1]) && walk_digit(p[i - 2]))) {
         i--;
         if (at - i == WALK_ROW)

@@ -239,4 +239,19 @@ static inline int uuid_bytes(const unsigned char *p) {
 #endif
 }
 
+/* Whether no letter of a UUID is a capital. */
+static inline int small_bytes(const unsigned char *p) {
+#if defined(__SSE2__)
+    __m128i all = _mm_and_si128(
+        _mm_and_si128(_mm_loadu_si128((const __m128i *)p), _mm_loadu_si128((const __m128i *)(p + 16))),
+        _mm_loadu_si128((const __m128i *)(p + 20)));
+    return _mm_movemask_epi8(_mm_slli_epi16(all, 2)) == 0xffff;
+#else
+    for (int i = 0; i < 36; i++)
+        if (!(p[i] & 0x20))
+            return 0;
+    return 1;
+#endif
+}
+
 #endif

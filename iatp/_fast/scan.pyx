@@ -95,6 +95,7 @@ cdef extern from "walk.h" nogil:
         const Py_ssize_t* ends
         bint literal
     int walk_level()
+    void walk_tails(WalkRules* rules)
     void walk_begin(
         Walk* w, const unsigned char* p, Py_ssize_t n, int level, const WalkRules* rules
     )
@@ -123,6 +124,7 @@ cdef void _put_unit(int cp) noexcept:
 
 cdef void _fill_rules():
     _rules.tokens = token_table()
+    walk_tails(&_rules)
     _rules.is_card = is_card
     _rules.is_ssn = is_ssn
     _rules.may_call = may_call_ssn

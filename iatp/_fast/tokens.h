@@ -539,6 +539,58 @@ static inline Py_ssize_t token_alnums(const unsigned char *p, Py_ssize_t at, Py_
     return at;
 }
 
+#if defined(__SSE2__)
+/* Whether no token begins in the run of token bytes around `at`, which has been gone back to
+   `from`; `end` then becomes its end. 0 where that has to be told byte by byte: one may begin, it is
+   long, or escapes are in it or right before it. */
+static inline int token_nowhere(
+    const TokenTable *t, const unsigned char *p, Py_ssize_t low, Py_ssize_t from, Py_ssize_t at,
+    Py_ssize_t high, Py_ssize_t *end
+) {
+    uint64_t alnums = 0, bytes = 0, dots = 0, starts;
+    __m128i before;
+    unsigned slants;
+    int length;
+    if (from - low < 16 || high - from < 66)
+        return 0;
+    before = _mm_loadu_si128((const __m128i *)(p + from - 16));
+    slants = (unsigned)_mm_movemask_epi8(TOKEN_EQUAL(before, '\\'));
+    /* An escape whose end may stand before a byte of the run. */
+    if (slants >> 15 || (slants << 1 & (unsigned)_mm_movemask_epi8(TOKEN_EQUAL(before, 'u')) & 0xf800))
+        return 0;
+    for (int i = 0; i < 64; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(p + from + i));
+        __m128i alnum = _mm_or_si128(token_within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 26),
+                                     token_within(v, '0', 10));
+        __m128i dot = TOKEN_EQUAL(v, '.');
+        __m128i other = _mm_or_si128(
+            _mm_or_si128(TOKEN_EQUAL(v, '/'), TOKEN_EQUAL(v, '-')),
+            _mm_or_si128(TOKEN_EQUAL(v, '+'), TOKEN_EQUAL(_mm_or_si128(v, _mm_set1_epi8(0x21)), 0x7f)));
+        alnums |= (uint64_t)(unsigned)_mm_movemask_epi8(alnum) << i;
+        bytes |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_or_si128(alnum, other)) << i;
+        dots |= (uint64_t)(unsigned)_mm_movemask_epi8(dot) << i;
+        /* Most end here. */
+        if (i == 16 && (uint32_t)(bytes | dots) != ~0u)
+            break;
+    }
+    /* Dots are of it only before `at`; but for those it may be as long as a token with anchors. */
+    if (!~(bytes | dots) || __builtin_ctzll(~(bytes | dots)) >= TOKEN_ANCHORED)
+        return 0;
+    bytes |= dots & ((1ull << (at - from)) - 1);
+    length = __builtin_ctzll(~bytes);
+    if (p[from + length] == '\\' && p[from + length + 1] == '/')
+        return 0;
+    starts = alnums & ~(alnums << 1 | (token_alnum(p[from - 1]) != 0)) & ((1ull << length) - 1);
+    for (; starts; starts &= starts - 1) {
+        const unsigned char *x = p + from + __builtin_ctzll(starts);
+        if (t->seconds[x[0]][x[1] >> 6 & 1] >> (x[1] & 63) & 1 && token_prefix(t, x, p + high - x))
+            return 0;
+    }
+    *end = from + length;
+    return 1;
+}
+#endif
+
 /* Where in the run of token bytes from `at` on, or shortly before it, a secret may begin, or -1;
    `end` becomes the end of the run. `low` is where the text begins, `high` where it ends. `said`: a
    word before it may say secret. */
@@ -558,6 +610,10 @@ static inline Py_ssize_t token_run(
             i--;
     }
     from = i;
+#if defined(__SSE2__)
+    if (token_nowhere(t, p, low, from, at, high, end))
+        return -1;
+#endif
     for (int alnum = 0, before = 0; i < high; i++, before = alnum) {
         alnum = token_alnum(p[i]);
         /* What is escaped ends near the beginning, so that letters may be apart there. */

@@ -44,6 +44,8 @@ enum { WALK_BLOCKS, WALK_QUIET, WALK_PLAIN, WALK_INVALID, WALK_END };    /* what
 #define WALK_RUN 15    /* SHORTEST_RUN of layers.pxd */
 #define WALK_CARD 19   /* CARD_DIGITS of text.pxd */
 #define WALK_IBAN 34
+#define WALK_UUID 36
+#define WALK_UUID_LAST 23   /* its last dash */
 #define WALK_FIGURES 64    /* behind its country an IBAN has only digits */
 #define WALK_DOMAIN 254  /* with the @; DOMAIN of text.pyx */
 #define WALK_LOCAL 64    /* LOCAL of text.pyx */
@@ -75,6 +77,9 @@ typedef struct {
     uint64_t units[1024];
     uint32_t entities[32];       /* the first two letters of those that need no semicolon */
     unsigned char ibans[26 * 26];    /* their lengths, by country; and WALK_FIGURES */
+    /* One bit for each last letter of a word that says secret or stands behind one, by the two before
+       it; each letter is its last five bits. */
+    uint32_t tails[32][32];
 } WalkRules;
 
 /* The masks that a group of blocks leaves behind, and of them those that are empty behind plain
@@ -99,6 +104,7 @@ typedef struct {
        opens, a square one; a string behind one of `names`. */
     uint64_t after_mark, after_names, after_square_open, after_key;
     uint64_t after_point, apart;
+    uint64_t uuid;               /* the first bytes, where they are of one in quotes */
     uint64_t users;              /* in so many more groups a user of curl may stand */
 } Carries;
 
@@ -286,6 +292,8 @@ static void walk_begin(
 #define LANES_ODD(x) (_mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), x)) != 0)
 #define LANES_UP(x, before) _mm256_alignr_epi8( \
     (__m256i)(x), _mm256_permute2x128_si256((__m256i)(before), (__m256i)(x), 0x21), 8)
+#define LANES_DOWN(x) _mm256_blend_epi32( \
+    _mm256_permute4x64_epi64((__m256i)(x), 0x39), _mm256_setzero_si256(), 0xc0)
 #define LANES_TOPS(x) ((unsigned)_mm256_movemask_pd((__m256d)(x)))
 #define LANES_FULL(x) \
     LANES_TOPS(_mm256_cmpeq_epi64((__m256i)(x), _mm256_set1_epi64x(-1)))
@@ -309,6 +317,7 @@ static void walk_begin(
 #define LANES_MOST _mm512_set1_epi8(0x7f)
 #define LANES_ODD(x) (_mm512_cmplt_epi8_mask(x, _mm512_set1_epi8(0x20)) != 0)
 #define LANES_UP(x, before) _mm512_alignr_epi64((__m512i)(x), (__m512i)(before), 7)
+#define LANES_DOWN(x) _mm512_alignr_epi64(_mm512_setzero_si512(), (__m512i)(x), 1)
 #define LANES_TOPS(x) ((unsigned)_mm512_movepi64_mask((__m512i)(x)))
 #define LANES_FULL(x) ((unsigned)_mm512_cmpeq_epi64_mask((__m512i)(x), _mm512_set1_epi64(-1)))
 #define LANES_SPREAD(bits) _mm512_movm_epi64((__mmask8)(bits))
@@ -652,6 +661,7 @@ static int walk_next(Walk *w) {
 
 #else
 static int walk_level(void) { return WALK_NONE; }
+static void walk_tails(WalkRules *rules) { (void)rules; }
 static void walk_begin(
     Walk *w, const unsigned char *p, Py_ssize_t n, int level, const WalkRules *rules
 ) {

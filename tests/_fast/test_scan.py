@@ -1233,6 +1233,40 @@ def test_a_key_is_asked_again_at_no_cost() -> None:
     assert seconds(body, JSON) < 1
 
 
+UUID = "4111a5a1-1111-1111-1111-d424c17c6279"
+"""In lower case, as most are; others are told by their own."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"order_id":"{UUID}","n":"4111111111111111"}}',
+        f'{{"a":"{UUID}","b":"{UUID.upper()}","c":"{UUID[:-1]}","d":"{UUID}4111111111111111"}}',
+        '{"a":"41111111-1111-1111-1111-111111111111","b":"41111111-1111-1111-1111-11111111111"}',
+        f'{{"a":"{UUID}\\nNDExMTExMTExMTExMTExMQ==","token":"{UUID}"}}',
+        '{"api_key":"hunter2xQ9vWq","apikez":"hunter2xQ9vWq","is":"hunter2xQ9vWq","xey":"a"}',
+        '{"name":"db_password","value":"hunter2xQ9vWq"}',
+        '{"at":1730440222123,"to":1730440222,"card":4111111111111111,"visa":"4222222222222"}',
+        '{"ids":[ "4111","1111","1111","1111"],"tags":["a","4111"],"e":[4111, 1111,1111,1111]}',
+        "/srv/app/data/report_265 ghp_16C7e42F292c6912E7710c838347Ae178B4a AKIAIOSFODNN7EXAMPLE",
+    ],
+)
+@pytest.mark.parametrize("depth", range(4))
+def test_what_is_passed_over_in_strings_wherever_it_stands(text: str, depth: int) -> None:
+    for _ in range(depth):
+        text = json.dumps({"a": text})
+    # Where blocks and groups of them end.
+    for before in (*range(64), *range(440, 512, 3)):
+        both(json.dumps({"x" * before: text}).encode(), JSON)
+
+
+@pytest.mark.parametrize("before", [0, 1, 62, 63, 64, 511])
+def test_backslashes_over_many_blocks(before: int) -> None:
+    for count in range(1, 140):
+        body = b'["' + b"x" * before + b"\\" * count + b'n","4111111111111111"]'
+        assert (both(body, JSON).error is None) is strictly_valid(body)
+
+
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(20))
