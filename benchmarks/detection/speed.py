@@ -32,6 +32,9 @@ LEAST_S = 0.02
 """Of one measurement; shorter ones are repeated until they take that long."""
 
 
+Make = Callable[[], list[bytes]]
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Megabytes (10^6 bytes) a second of each system on one sort of body."""
 
@@ -140,13 +143,78 @@ def _vectors() -> list[bytes]:
     ]
 
 
-BODIES: dict[str, Callable[[], list[bytes]]] = {
+def _made(size: int, part: Callable[[Maker], object], whole: Callable[[list[Any]], object]) -> Make:
+    """One body of about that size, of parts without a value or a look-alike in them."""
+
+    def make() -> list[bytes]:
+        rng, source = Random("iatp parts"), prose.PlainProse()
+        source.seed(rng)
+        parts, made = [], 0
+        while made < size:
+            parts.append(part(Maker(rng, source, [])))
+            made += len(json.dumps(parts[-1], ensure_ascii=False).encode())
+        return [json.dumps(whole(parts), ensure_ascii=False).encode()]
+
+    return make
+
+
+def _tree(maker: Maker) -> Any:
+    shape = maker.rng.choice([bodies.order, bodies.event, bodies.tool_result])
+    return msgspec.json.decode(settle(dump(shape(maker)), []).data)
+
+
+def _native_call(maker: Maker) -> object:
+    name = maker.rng.choice(["create_order", "search", "send"])
+    use = f"toolu_{digits.letters(maker.rng, digits.BASE32, 24)}"
+    return {"type": "tool_use", "id": use, "name": name, "input": _tree(maker)}
+
+
+def _call(maker: Maker) -> object:
+    name = maker.rng.choice(["create_order", "search", "send"])
+    arguments = json.dumps(_tree(maker))
+    call = f"call_{digits.letters(maker.rng, digits.BASE32, 24)}"
+    return {"id": call, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _row(maker: Maker) -> object:
+    rng = maker.rng
+    return [rng.randrange(10**6), maker.moment(), round(rng.random() * 100, 3), None, True]
+
+
+def _message(role: str) -> Callable[[list[Any]], object]:
+    return lambda parts: {"messages": [{"role": role, "content": parts}]}
+
+
+def _chat(parts: list[Any]) -> object:
+    return {"messages": [{"role": "user", "content": "\n".join(parts)}]}
+
+
+def _layered() -> list[bytes]:
+    """What is encoded in many ways at once, of which as much is undone as the bound allows."""
+    pieces = ["\\\\", "%25", "&amp;", "\\u0034", "&#52;", "%34", "123456789", "4111", "a@b.co", " "]
+    text = "".join(Random("iatp layers").choices(pieces, k=213_000))
+    return [json.dumps([text]).encode()]
+
+
+BODIES: dict[str, Make] = {
     "text, 10 KB": lambda: _text(10_000),
     "text, 100 KB": lambda: _text(100_000),
     "text, 1 MB": lambda: _text(1_000_000),
     "text of nine languages, 100 KB": lambda: _text(100_000, english=False),
-    "tool calls, 0.5 KB": _calls,
+    "tool calls full of look-alikes, 0.5 KB": _calls,
+    "tool calls, 20 KB": _made(20_000, _native_call, _message("assistant")),
+    "tool calls with JSON in strings, 20 KB": _made(
+        20_000, _call, lambda parts: {"messages": [{"role": "assistant", "tool_calls": parts}]}
+    ),
+    "JSON in one string, 28 KB": _made(
+        20_000, _tree, lambda parts: {"role": "tool", "content": json.dumps(parts)}
+    ),
+    "objects, 20 KB": _made(20_000, _tree, lambda parts: {"items": parts}),
+    "rows, 20 KB": _made(20_000, _row, lambda parts: {"rows": parts}),
     "embeddings, 30 KB": _vectors,
+    "source code, 20 KB": _made(20_000, bodies.code, _chat),
+    "logs, 20 KB": _made(20_000, bodies.log, _chat),
+    "everything in layers, 1 MB": _layered,
 }
 
 
