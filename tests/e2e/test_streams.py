@@ -152,7 +152,8 @@ def _drain(caller: Caller, pause_s: float = 0.0) -> int:
     length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
     got = len(body)
     while got < length:
-        piece = caller.socket.recv(1 << 18)
+        # What comes behind it is the next answer's.
+        piece = caller.socket.recv(min(1 << 18, length - got))
         assert piece, f"cut after {got} of {length}"
         got += len(piece)
         if pause_s:
