@@ -83,7 +83,8 @@ def test_readyz_says_so_first_and_whatever_was_accepted_is_answered(
         wait_until(lambda: running.metric("iatp_inflight") == 6)
 
         running.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: running.get("/readyz").status == 503, 1.0)
+        # Which worker answers is chance.
+        wait_until(lambda: all(running.get("/readyz").status == 503 for _ in range(12)), 1.0)
         ready = running.get("/readyz")
         assert ready.json()["reasons"] == ["draining"]
         # A balancer has not noticed yet: new connections are still served.
