@@ -933,7 +933,7 @@ cdef inline int _take(Depth* depth, Py_ssize_t n) except -1:
 
 cdef inline Py_ssize_t _close_of(const unsigned char* d, Py_ssize_t n, bint again) noexcept nogil:
     cdef Py_ssize_t close = CLOSE_TEXT + close_bytes(d, n)
-    # Two texts at most are undone once; nearly all honest ones are.
+    # Words are free in what is undone once: honest texts are, and there are two at most of a text.
     return close + CLOSE_WORD * close_words(&_close_words, d, n) if again else close
 
 
